@@ -1,0 +1,103 @@
+"""Overrides: the user's word on single layers or tensors, by glob, over what the scheme says.
+
+A YAML file or a Python mapping from glob to setting; later entries win::
+
+    "*.attn.*":        w8a16                      # a scheme, for the layers whose name or module matches
+    "/head/Softmax*":  fp16
+    "features.0.weight": {bits: 8, granularity: tensor}
+    "logits":          {bits: 16, observer: minmax}
+
+A glob is matched against the tensor's name, and against the node name and module path of its layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from hexaquant.core.errors import InputError
+from hexaquant.targets.scheme import SCHEMES, Scheme
+
+_KEYS = {"bits", "symmetric", "granularity", "block_size", "observer", "float"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One override. Fields that are None leave the scheme's choice. ``is_float`` keeps float16."""
+
+    scheme: Scheme | None = None
+    bits: int | None = None
+    symmetric: bool | None = None
+    granularity: str | None = None
+    block_size: int | None = None
+    observer: str | None = None
+    is_float: bool = False
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Globs and settings, in order. ``used`` globs are reported by the planner; unused ones are errors."""
+
+    entries: tuple[tuple[str, Setting], ...] = ()
+
+    def find(self, *names: str) -> Setting | None:
+        """The last setting whose glob matches one of ``names`` (empty names never match)."""
+        for glob, setting in reversed(self.entries):
+            if any(name and fnmatchcase(name, glob) for name in names):
+                return setting
+        return None
+
+    def unused(self, names: set[str]) -> list[str]:
+        """Globs that match none of ``names``."""
+        return [glob for glob, _ in self.entries if not any(fnmatchcase(name, glob) for name in names)]
+
+
+def parse_overrides(data: Mapping[str, Any] | str | Path | None) -> Overrides:
+    """Overrides from a mapping or a YAML/JSON file. Raises InputError naming the entry that is wrong."""
+    if data is None:
+        return Overrides()
+    if not isinstance(data, Mapping):
+        data = _read(Path(data))
+    return Overrides(tuple((glob, _setting(glob, value)) for glob, value in data.items()))
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"overrides file {path} does not exist") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"overrides file {path} is not YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(data, Mapping):
+        raise InputError(f"overrides file {path} must map globs to settings")
+    return data
+
+
+def _setting(glob: str, value: Any) -> Setting:
+    if isinstance(value, str):
+        if value.lower() in ("float16", "fp16", "float"):
+            return Setting(is_float=True)
+        if value.lower() not in SCHEMES:
+            raise InputError(f"override '{glob}': unknown scheme '{value}'; known are {', '.join(SCHEMES)}, float16")
+        return Setting(scheme=SCHEMES[value.lower()])
+    if not isinstance(value, Mapping) or not set(value) <= _KEYS:
+        raise InputError(f"override '{glob}' must be a scheme or a mapping with keys among {', '.join(sorted(_KEYS))}")
+    bits = value.get("bits")
+    if bits is not None and bits not in (4, 8, 16):
+        raise InputError(f"override '{glob}': bits must be 4, 8 or 16, not {bits}")
+    granularity = value.get("granularity")
+    if granularity not in (None, "tensor", "channel", "block", "lpbq"):
+        raise InputError(f"override '{glob}': granularity must be tensor, channel, block or lpbq, not {granularity}")
+    return Setting(
+        bits=bits,
+        symmetric=value.get("symmetric"),
+        granularity=granularity,
+        block_size=value.get("block_size"),
+        observer=value.get("observer"),
+        is_float=bool(value.get("float", False)),
+    )

@@ -1,0 +1,173 @@
+"""Quantizer modules: what sits on a tensor of the graph. One for activations, one for constants, one for biases."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from hexaquant.core.encoding import Encoding, encoding_of, float_encoding
+from hexaquant.core.errors import EncodingError
+from hexaquant.core.fake_quant import fake_quantize
+from hexaquant.core.grid import Grid, PerChannel, PerTensor
+from hexaquant.core.observers import Observer
+from hexaquant.sim.plan import TensorPlan
+
+State = Literal["off", "observe", "on"]
+
+
+class Quantizer(nn.Module):
+    """Base: holds an encoding as buffers ``scale``, ``offset``, ``block_scale`` so that it travels with the model.
+
+    ``state``: "off" passes values through, "observe" shows them to ``observer``, "on" fake-quantizes them.
+    """
+
+    scale: Tensor
+    offset: Tensor
+    block_scale: Tensor
+
+    def __init__(self, plan: TensorPlan) -> None:
+        super().__init__()
+        self.plan = plan
+        self.state: State = "off"
+        self.register_buffer("scale", torch.empty(0))
+        self.register_buffer("offset", torch.empty(0))
+        self.register_buffer("block_scale", torch.empty(0))
+        self._cached: Encoding | None = None
+
+    @property
+    def grid(self) -> Grid:
+        if self.plan.grid is None:
+            raise EncodingError(f"tensor '{self.plan.name}' has no grid: it is not quantized ({self.plan.how})")
+        return self.plan.grid
+
+    @property
+    def has_encoding(self) -> bool:
+        return self.grid.is_float or self.scale.numel() > 0
+
+    @property
+    def encoding(self) -> Encoding:
+        """The encoding in force. Raises EncodingError when the tensor was never calibrated."""
+        if self._cached is None:
+            self._cached = self._build()
+        return self._cached
+
+    def _build(self) -> Encoding:
+        if self.grid.is_float:
+            return float_encoding(self.grid.bits)
+        if not self.scale.numel():
+            raise EncodingError(
+                f"tensor '{self.plan.name}' has no encoding yet: calibrate the model, or set one with set_encodings"
+            )
+        blocks = self.block_scale if self.block_scale.numel() else None
+        return Encoding(self.grid, self.scale, self.offset, blocks)
+
+    @encoding.setter
+    def encoding(self, value: Encoding) -> None:
+        device = self.scale.device
+        self.scale, self.offset = value.scale.detach().to(device), value.offset.detach().to(device)
+        self.block_scale = torch.empty(0) if value.block_scale is None else value.block_scale.detach().to(device)
+        self._cached = None
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Quantizer:
+        self._cached = None
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name in ("scale", "offset", "block_scale"):
+            if prefix + name in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=self.scale.device))
+        self._cached = None
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def extra_repr(self) -> str:
+        return f"{self.plan.name}: {self.plan.grid}, {self.plan.how}, {self.state}"
+
+
+class ActivationQuantizer(Quantizer):
+    """On a computed tensor or a graph input. With ``plan.clamp`` it also does the fused activation's clipping."""
+
+    def __init__(self, plan: TensorPlan) -> None:
+        super().__init__(plan)
+        self.observer: Observer | None = None
+        self._clips: bool | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.state == "on":
+            return fake_quantize(x if self.clips_exactly else self.clamp(x), self.encoding)
+        x = self.clamp(x)
+        if self.state == "observe" and self.observer is not None:
+            self.observer.update(x.detach())
+        return x
+
+    def clamp(self, x: Tensor) -> Tensor:
+        """The fused activation function on ``x`` (identity when there is none)."""
+        if self.plan.clamp is None:
+            return x
+        low, high = self.plan.clamp
+        if low == 0 and high is None:
+            return torch.relu(x)
+        return x.clamp(low, high)
+
+    @property
+    def clips_exactly(self) -> bool:
+        """True when the encoding's own range does the fused activation: no value outside ``plan.clamp`` exists."""
+        if self.plan.clamp is None:
+            return True
+        encoding = self.encoding
+        if encoding.grid.is_float:
+            return False
+        low, high = self.plan.clamp
+        step = float(encoding.scale)
+        fits_low = low is None or float(encoding.min) >= low - 1e-3 * step
+        return fits_low and (high is None or float(encoding.max) <= high + 1e-3 * step)
+
+
+class ConstantQuantizer(Quantizer):
+    """On a weight or another constant. Without gradients the quantized tensor is computed once and kept."""
+
+    def __init__(self, plan: TensorPlan) -> None:
+        super().__init__(plan)
+        self._kept: Tensor | None = None
+        self._kept_for: tuple[int, int, int, torch.dtype] | None = None
+
+    def fit(self, w: Tensor) -> None:
+        """Set the min-max encoding of ``w``."""
+        self.encoding = encoding_of(w.detach(), self.grid)
+
+    def forward(self, w: Tensor) -> Tensor:
+        if self.state != "on":
+            return w
+        if torch.is_grad_enabled() and w.requires_grad:
+            return fake_quantize(w, self.encoding)
+        key = (w.data_ptr(), w._version, id(self.encoding), w.dtype)
+        if self._kept is None or key != self._kept_for:
+            self._kept, self._kept_for = fake_quantize(w.detach(), self.encoding), key
+        return self._kept
+
+
+class BiasQuantizer(nn.Module):
+    """On an int32 bias: scale = scale of the input times scale of the weight, per output channel; offset 0."""
+
+    def __init__(self, plan: TensorPlan, x: Quantizer, weight: Quantizer) -> None:
+        super().__init__()
+        self.plan = plan
+        self.state: State = "off"
+        self._sources = (x, weight)
+
+    @property
+    def encoding(self) -> Encoding:
+        """int32 encoding on the grid of ``plan`` (signed storage, symmetric offset -2^31)."""
+        x, weight = self._sources
+        if self.plan.grid is None:
+            raise EncodingError(f"bias '{self.plan.name}' has no grid")
+        scale = x.encoding.scale.reshape(()) * weight.encoding.scale
+        grid = Grid(32, True, True, PerChannel(0) if scale.dim() else PerTensor())
+        return Encoding(grid, scale, torch.full_like(scale, float(grid.symmetric_offset)))
+
+    def forward(self, b: Tensor) -> Tensor:
+        if self.state != "on":
+            return b
+        scale = self.encoding.scale
+        return b + ((torch.round(b.detach() / scale) * scale) - b.detach())
