@@ -1,0 +1,139 @@
+"""Calibration: show the float network representative data, stream ranges, set every encoding."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hexaquant.core.encoding import Encoding
+from hexaquant.core.errors import InputError
+from hexaquant.core.events import Events
+from hexaquant.core.observers import make_observer
+from hexaquant.core.observers.weight_mse import mse_weight_encoding
+from hexaquant.sim.model import QuantizedModel
+from hexaquant.sim.overflow import safe_weight_scale
+from hexaquant.sim.plan import TensorPlan
+from hexaquant.sim.quantizer import ActivationQuantizer, BiasQuantizer, ConstantQuantizer
+
+
+@torch.no_grad()
+def calibrate(
+    model: QuantizedModel,
+    batches: Iterable[Mapping[str, Any]],
+    *,
+    observer: str = "mse",
+    weight_observer: str = "min_max",
+    events: Events | None = None,
+) -> int:
+    """Set all encodings of ``model`` from ``batches`` (each a mapping input name -> array or tensor).
+
+    ``observer``: min_max, moving_average, percentile, mse, sqnr or entropy, for activations;
+    ``weight_observer``: min_max or mse. Quantizers are on afterwards. Returns the number of samples seen.
+    Raises InputError for empty data and for NaN or infinite activations, naming the tensor.
+    """
+    fit_weights(model, weight_observer)
+    seen = observe(model, batches, observer, events or Events())
+    protect_from_overflow(model)
+    model.set_state("on")
+    return seen
+
+
+def fit_weights(model: QuantizedModel, observer: str = "min_max") -> None:
+    """Encodings of weights and constants from their own values."""
+    parameters = model.parameters_by_name()
+    constants = dict(model.network.named_buffers())
+    for name, quantizer in model.quantizers.items():
+        if not isinstance(quantizer, ConstantQuantizer):
+            continue
+        data = parameters.get(name, constants.get(name))
+        if data is None:
+            raise InputError(f"constant '{name}' of the plan is not a parameter of the network")
+        if not bool(torch.isfinite(data).all()):
+            raise InputError(f"'{name}' ({quantizer.plan.layer}) holds NaN or infinite values: the network is broken")
+        if observer == "mse" and quantizer.plan.role == "weight":
+            quantizer.encoding = mse_weight_encoding(data.detach(), quantizer.grid)
+        else:
+            quantizer.fit(data)
+
+
+def observe(model: QuantizedModel, batches: Iterable[Mapping[str, Any]], observer: str, events: Events) -> int:
+    """Run ``batches`` through the float network and set the encodings of observed activations."""
+    watched = [q for q in model.quantizers.values() if isinstance(q, ActivationQuantizer) and q.plan.how == "observed"]
+    model.set_state("off")
+    for quantizer in watched:
+        quantizer.observer = make_observer(observer, quantizer.grid)
+        quantizer.state = "observe"
+    seen = 0
+    for batch in events.track(batches, "calibrate"):
+        tensors = {name: torch.as_tensor(value) for name, value in batch.items()}
+        model(**tensors)
+        seen += len(next(iter(tensors.values())))
+    if not seen:
+        raise InputError("the calibration data is empty: give at least one sample")
+    for quantizer in watched:
+        _take(quantizer)
+    return seen
+
+
+def _take(quantizer: ActivationQuantizer) -> None:
+    assert quantizer.observer is not None
+    try:
+        quantizer.encoding = _without_negatives(quantizer.plan, quantizer.observer.encoding())
+    except InputError as error:
+        raise InputError(f"tensor '{quantizer.plan.name}' ({quantizer.plan.layer}): {error}") from None
+    quantizer.observer = None
+
+
+def _without_negatives(plan: TensorPlan, encoding: Encoding) -> Encoding:
+    """Keep the encoding of a fused Clip(0, c) inside [0, c], whatever histogram bins rounded it to."""
+    if plan.clamp is None or plan.clamp[1] is None or float(encoding.max) <= plan.clamp[1]:
+        return encoding
+    scale = torch.full_like(encoding.scale, plan.clamp[1] / (encoding.grid.levels - 1))
+    return dataclasses.replace(encoding, scale=scale, offset=torch.zeros_like(encoding.offset))
+
+
+def protect_from_overflow(model: QuantizedModel) -> list[str]:
+    """Raise weight scales that would overflow the target's int32 arithmetic; returns the names changed."""
+    parameters, changed = model.parameters_by_name(), []
+    outputs = _output_quantizers(model)
+    for name, quantizer in model.quantizers.items():
+        if not isinstance(quantizer, BiasQuantizer) or quantizer.plan.weight is None:
+            continue
+        weight, x = model.quantizers[quantizer.plan.weight], model.quantizers[model.plan.root(_source(quantizer)).name]
+        if weight.encoding.scale.dim() > 1:
+            continue
+        y = outputs.get(quantizer.plan.weight)
+        bias = parameters[name] if weight.encoding.scale.dim() else parameters[name].reshape(-1)
+        safe = _safe_scale(weight.encoding, x.encoding, None if y is None else y.encoding, bias)
+        if not torch.equal(safe, weight.encoding.scale):
+            weight.encoding = dataclasses.replace(weight.encoding, scale=safe)
+            changed.append(quantizer.plan.weight)
+    return changed
+
+
+def _source(quantizer: BiasQuantizer) -> str:
+    return quantizer.plan.source or ""
+
+
+def _safe_scale(weight: Encoding, x: Encoding, y: Encoding | None, bias: Tensor) -> Tensor:
+    y_scale = None if y is None or y.grid.is_float else float(y.scale)
+    y_offset = 0.0 if y is None or y.grid.is_float else float(y.offset)
+    return safe_weight_scale(weight.scale, float(x.scale), y_scale, y_offset, bias)
+
+
+def _output_quantizers(model: QuantizedModel) -> dict[str, ActivationQuantizer]:
+    """Weight name -> quantizer of the output of the operator that uses it (following fused activations)."""
+    result: dict[str, ActivationQuantizer] = {}
+    for node in model.source_graph.nodes:
+        output = model.plan.tensors.get(node.outputs[0].name or "")
+        if output is None or len(node.inputs) < 2 or node.inputs[1] is None:
+            continue
+        name = output.source if output.how == "fused" else output.name
+        quantizer = model.quantizers.get(name or "")
+        if isinstance(quantizer, ActivationQuantizer):
+            result[node.inputs[1].name or ""] = quantizer
+    return result

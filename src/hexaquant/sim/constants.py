@@ -1,0 +1,89 @@
+"""Plans of constants: weights, biases and the constant operands of other operators."""
+
+from __future__ import annotations
+
+import onnx_ir as oir
+
+from hexaquant.core.errors import TargetError
+from hexaquant.core.grid import Granularity, Grid, Lpbq, PerBlock, PerChannel, PerTensor
+from hexaquant.ir.graph import Graph, shape_of
+from hexaquant.sim.overrides import Overrides, Setting
+from hexaquant.sim.plan import TensorPlan
+from hexaquant.targets import ops
+from hexaquant.targets.scheme import Scheme
+from hexaquant.targets.soc import Target
+
+_PARAMETERS: dict[str, tuple[int, ...]] = {
+    "Clip": (1, 2),
+    "Pad": (1, 2, 3),
+    "Resize": (1, 2, 3),
+    "Dropout": (1, 2),
+    "LSTM": (4,),
+    "GRU": (4,),
+}
+
+
+def is_parameter(op_type: str, index: int) -> bool:
+    """True when input ``index`` of ``op_type`` configures the operator rather than being data."""
+    return index in _PARAMETERS.get(op_type, ())
+
+
+def weight_plan(
+    graph: Graph, node: oir.Node, value: oir.Value, scheme: Scheme, overrides: Overrides, target: Target
+) -> TensorPlan:
+    """Symmetric, signed, per output channel (or as the override says)."""
+    name, origin = value.name or "", graph.origin(node)
+    setting = overrides.find(name, node.name or "", origin.module) or Setting()
+    chosen = setting.scheme or scheme
+    bits = setting.bits if overrides.find(name) and setting.bits else chosen.weight_bits
+    rank = len(shape_of(value) or ())
+    axis = _channel_axis(node, rank)
+    granularity = _granularity(setting, axis, node, rank)
+    if bits == 4 and isinstance(granularity, PerTensor):
+        raise TargetError(
+            f"{target.name} executes 4-bit weights per channel only, and {origin} ({node.op_type}) has none: "
+            f'keep it at 8 bits with an override, e.g. {{"{name}": {{"bits": 8}}}}'
+        )
+    return TensorPlan(name, "weight", "own", Grid(bits, True, True, granularity), layer=str(origin))
+
+
+def _channel_axis(node: oir.Node, rank: int) -> int | None:
+    attributes = {key: node.attributes.get_int(key, 0) for key in ("transB",)}
+    attributes["group"] = node.attributes.get_int("group", 1) or 1
+    return ops.channel_axis(node.op_type, {k: int(v or 0) for k, v in attributes.items()}, rank)
+
+
+def _granularity(setting: Setting, axis: int | None, node: oir.Node, rank: int) -> Granularity:
+    if axis is None or setting.granularity == "tensor":
+        return PerTensor()
+    if setting.granularity not in ("block", "lpbq"):
+        return PerChannel(axis)
+    reduced = 1 - axis if rank == 2 or node.op_type in ("Conv", "Gemm") else rank - 2
+    size = setting.block_size or 32
+    if setting.granularity == "block":
+        return PerBlock(reduced, size, axis)
+    return Lpbq(reduced, size, axis)
+
+
+def constant_plan(graph: Graph, node: oir.Node, index: int, value: oir.Value, grid: Grid) -> TensorPlan:
+    """Another constant operand: on the activation grid of its operator, with the range of its own values.
+
+    The gamma of a normalization is 8-bit unsigned asymmetric (16-bit activations: 16), never signed.
+    """
+    layer = str(graph.origin(node))
+    if node.op_type == "PRelu" and index == 1:
+        return TensorPlan(value.name or "", "constant", "own", Grid(8, True, True), layer=layer)
+    symmetric = grid.symmetric and node.op_type not in ops.NORMALIZATIONS
+    return TensorPlan(value.name or "", "constant", "own", Grid(grid.bits, False, symmetric), layer=layer)
+
+
+def bias_plan(graph: Graph, node: oir.Node, bias: oir.Value, tensors: dict[str, TensorPlan]) -> TensorPlan:
+    """int32, scale = scale of the input times scale of the weight; float when either is not quantized."""
+    name, layer = bias.name or "", str(graph.origin(node))
+    x, weight = node.inputs[0], node.inputs[1]
+    x_plan = tensors.get(x.name or "") if x is not None else None
+    weight_plan_ = tensors.get(weight.name or "") if weight is not None else None
+    if x_plan is None or weight_plan_ is None or not (x_plan.is_quantized and weight_plan_.is_quantized):
+        return TensorPlan(name, "bias", "float", layer=layer, reason="its operator computes in float16")
+    grid = Grid(32, True, True, PerChannel(0))
+    return TensorPlan(name, "bias", "derived", grid, source=x_plan.name, weight=weight_plan_.name, layer=layer)

@@ -1,0 +1,183 @@
+"""QuantizedModel: the torch module built from a Graph and a QuantPlan. Calibration, PTQ, QAT and export act on it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hexaquant.core.encoding import Encoding, encoding_from_range
+from hexaquant.core.errors import EncodingError, InputError
+from hexaquant.ir.executor.build import build_module
+from hexaquant.ir.graph import Graph
+from hexaquant.sim.plan import QuantPlan, TensorPlan
+from hexaquant.sim.quantizer import ActivationQuantizer, BiasQuantizer, ConstantQuantizer, Quantizer
+
+_PREFIX = "network."
+
+
+class QuantizedModel(nn.Module):
+    """Simulates the target. Inputs and outputs are those of the graph, float32, in the graph's order.
+
+    ``state_dict`` has the original parameter names beside the quantizers' buffers. After construction the
+    quantizers are off: the model is the float network until :func:`hexaquant.sim.calibrate` has run.
+    """
+
+    def __init__(self, graph: Graph, plan: QuantPlan) -> None:
+        super().__init__()
+        self.source_graph = graph
+        self.plan = plan
+        self.quantizers = _make_quantizers(plan)
+        taps: dict[str, nn.Module] = dict(self.quantizers)
+        self.network = build_module(graph, taps, plan.bypass)
+        self.register_state_dict_post_hook(_strip_prefix)
+        self.register_load_state_dict_pre_hook(_add_prefix)
+        self.eval()
+
+    def forward(self, *args: Tensor, **kwargs: Tensor) -> Any:
+        return self.network(*args, **kwargs)
+
+    def weight_parameters(self) -> list[nn.Parameter]:
+        """The network's own parameters (weights and biases), for an optimizer group."""
+        return [p for name, p in self.named_parameters() if not name.startswith("network.taps")]
+
+    def parameter(self, name: str) -> nn.Parameter:
+        """The parameter with ONNX name ``name``."""
+        for path, onnx_name in self.network.parameter_names.items():
+            if onnx_name == name:
+                return self.network.get_parameter(path)
+        raise InputError(f"the model has no parameter '{name}'")
+
+    def parameters_by_name(self) -> dict[str, nn.Parameter]:
+        """ONNX name -> parameter."""
+        return {onnx: self.network.get_parameter(path) for path, onnx in self.network.parameter_names.items()}
+
+    def set_state(self, state: str) -> None:
+        """Put all quantizers into ``state`` ("off" or "on")."""
+        for quantizer in self.quantizers.values():
+            quantizer.state = state
+
+    @contextmanager
+    def float_mode(self) -> Iterator[QuantizedModel]:
+        """Within the block the model is the float network."""
+        with self.only():
+            yield self
+
+    @contextmanager
+    def only(self, *globs: str) -> Iterator[QuantizedModel]:
+        """Within the block only tensors matching one of ``globs`` are quantized (those that were on before)."""
+        before = {name: q.state for name, q in self.quantizers.items()}
+        try:
+            for name, quantizer in self.quantizers.items():
+                quantizer.state = before[name] if any(fnmatchcase(name, g) for g in globs) else "off"
+            yield self
+        finally:
+            for name, quantizer in self.quantizers.items():
+                quantizer.state = before[name]
+
+    def encodings(self) -> dict[str, Encoding]:
+        """The encoding of every quantized tensor: activations (shared ones too), weights, constants, int32 biases."""
+        result: dict[str, Encoding] = {}
+        for plan in self.plan:
+            if not plan.is_quantized:
+                continue
+            owner = self.plan.root(plan.name)
+            result[plan.name] = self.quantizers[owner.name].encoding
+        return result
+
+    def set_encodings(self, encodings: Mapping[str, Encoding], strict: bool = True) -> list[str]:
+        """Take ``encodings`` over (derived and shared ones follow by themselves) and turn those quantizers on.
+
+        Returns the names that stay without an encoding. With ``strict`` a grid that differs from the plan's
+        raises EncodingError; otherwise the plan follows the encoding.
+        """
+        for name, quantizer in self.quantizers.items():
+            encoding = encodings.get(name)
+            if encoding is None or isinstance(quantizer, BiasQuantizer):
+                continue
+            if encoding.grid != quantizer.grid:
+                if strict:
+                    raise EncodingError(
+                        f"tensor '{name}': the encoding is {encoding.grid} but the plan says {quantizer.grid}; "
+                        "quantize with the scheme and overrides that the encodings were made with"
+                    )
+                quantizer.plan = _with_grid(quantizer.plan, encoding)
+            quantizer.encoding = encoding
+            quantizer.state = "on"
+        for quantizer in self.quantizers.values():
+            if isinstance(quantizer, BiasQuantizer):
+                quantizer.state = "on"
+        return [n for n, q in self.quantizers.items() if isinstance(q, Quantizer) and not q.has_encoding]
+
+    def bypassed(self) -> list[str]:
+        """Names of activation nodes that their output's encoding replaces exactly (dropped on export)."""
+        keep = []
+        for node in self.source_graph.nodes:
+            if node.name in self.plan.bypass:
+                quantizer = self.quantizers.get(node.outputs[0].name or "")
+                if isinstance(quantizer, ActivationQuantizer) and quantizer.clips_exactly:
+                    keep.append(node.name or "")
+        return keep
+
+    def exported_graph(self) -> Graph:
+        """A float Graph with the current parameters, the one that is written to ONNX."""
+        import onnx_ir as oir
+
+        graph = self.source_graph.clone()
+        for name, parameter in self.parameters_by_name().items():
+            value = graph.model.graph.initializers.get(name)
+            if value is not None:
+                array = parameter.detach().cpu().float().numpy()
+                value.const_value = oir.tensor(array.astype(value.dtype.numpy()) if value.dtype else array, name=name)
+        return graph
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> QuantizedModel:
+        twin = QuantizedModel(self.source_graph, self.plan)
+        twin.load_state_dict(copy.deepcopy(self.state_dict()))
+        for name, quantizer in self.quantizers.items():
+            twin.quantizers[name].state = quantizer.state
+        twin.train(self.training)
+        memo[id(self)] = twin
+        return twin
+
+
+AnyQuantizer = ActivationQuantizer | ConstantQuantizer | BiasQuantizer
+
+
+def _make_quantizers(plan: QuantPlan) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for tensor in plan:
+        if tensor.how in ("observed", "fixed"):
+            made[tensor.name] = ActivationQuantizer(tensor)
+        elif tensor.how == "own":
+            made[tensor.name] = ConstantQuantizer(tensor)
+        if tensor.how == "fixed" and tensor.grid is not None:
+            low, high = torch.tensor(tensor.low), torch.tensor(tensor.high)
+            made[tensor.name].encoding = encoding_from_range(low, high, tensor.grid)
+    for tensor in plan:
+        if tensor.how == "derived" and tensor.source is not None and tensor.weight is not None:
+            made[tensor.name] = BiasQuantizer(tensor, made[plan.root(tensor.source).name], made[tensor.weight])
+    return made
+
+
+def _with_grid(plan: TensorPlan, encoding: Encoding) -> TensorPlan:
+    from dataclasses import replace
+
+    return replace(plan, grid=encoding.grid)
+
+
+def _strip_prefix(module: nn.Module, state: dict[str, Any], prefix: str, local_metadata: Any) -> None:
+    for key in list(state):
+        if key.startswith(prefix + _PREFIX):
+            state[prefix + key[len(prefix + _PREFIX) :]] = state.pop(key)
+
+
+def _add_prefix(module: nn.Module, state: dict[str, Any], prefix: str, *args: Any) -> None:
+    for key in list(state):
+        if key.startswith(prefix) and not key.startswith(prefix + _PREFIX):
+            state[prefix + _PREFIX + key[len(prefix) :]] = state.pop(key)

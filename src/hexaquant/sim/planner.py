@@ -1,0 +1,255 @@
+"""make_plan: the target's rules plus the user's overrides decide, for each tensor, its grid and its encoding.
+
+Order of decisions (first that applies wins):
+
+1. not a float tensor, or an operand that is a parameter of the operator (Clip bounds, pads): not quantized;
+2. float16 by scheme or override: *float*;
+3. output of a data-movement operator: *shared* with input 0;
+4. output whose only reader is a Relu or Clip(0, c): *fused*, and the activation's output carries the encoding;
+5. output with a fixed range (Softmax, Sigmoid, Tanh): *fixed*;
+6. weight: *own* range, symmetric, per channel where the target can; bias: *derived*; other constants: *own*;
+7. everything else: *observed*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as oir
+
+from hexaquant.core.errors import InputError
+from hexaquant.core.grid import FLOAT16, Grid, PerTensor
+from hexaquant.ir.graph import Graph, constant
+from hexaquant.sim.constants import bias_plan, constant_plan, is_parameter, weight_plan
+from hexaquant.sim.converts import insert_converts
+from hexaquant.sim.overrides import Overrides, Setting, parse_overrides
+from hexaquant.sim.plan import QuantPlan, TensorPlan
+from hexaquant.targets import ops
+from hexaquant.targets.check import check_graph
+from hexaquant.targets.scheme import Scheme, check_scheme, find_scheme, scheme_warnings
+from hexaquant.targets.soc import Target, find_target
+
+FLOAT_TYPES = (oir.DataType.FLOAT, oir.DataType.FLOAT16, oir.DataType.DOUBLE, oir.DataType.BFLOAT16)
+
+
+def make_plan(
+    graph: Graph,
+    target: str | Target,
+    scheme: str | Scheme = "w8a8",
+    overrides: Mapping[str, Any] | str | Path | Overrides | None = None,
+) -> QuantPlan:
+    """The plan of ``graph``. Mixed types add explicit convert nodes to ``graph`` (see sim/converts.py).
+
+    Raises TargetError when the target refuses the scheme or an operator, InputError for overrides that match
+    nothing.
+    """
+    soc, kind = find_target(target), find_scheme(scheme)
+    check_scheme(kind, soc)
+    rules = overrides if isinstance(overrides, Overrides) else parse_overrides(overrides)
+    _check_globs(graph, rules)
+    check_graph(graph, soc)
+    activations = ActivationPlanner(graph, kind, rules)
+    insert_converts(graph, activations.grid_of_node, activations.input_grid)
+    planner = _Planner(graph, soc, kind, rules, ActivationPlanner(graph, kind, rules))
+    return planner.run()
+
+
+def _check_globs(graph: Graph, rules: Overrides) -> None:
+    names = {v.name or "" for v in graph.values()}
+    for node in graph.nodes:
+        names |= {node.name or "", graph.origin(node).module}
+    unused = rules.unused(names)
+    if unused:
+        raise InputError(f"override '{unused[0]}' matches no tensor, node or module of {graph.source}")
+
+
+def is_float_value(value: oir.Value) -> bool:
+    """True for tensors of floating type; unknown types count as float (they come from float operators)."""
+    return value.dtype is None or value.dtype in FLOAT_TYPES
+
+
+class ActivationPlanner:
+    """Which grid the outputs of a node get, before converts are placed."""
+
+    def __init__(self, graph: Graph, scheme: Scheme, overrides: Overrides) -> None:
+        self.graph, self.scheme, self.overrides = graph, scheme, overrides
+
+    def setting(self, value: oir.Value) -> Setting | None:
+        """The override for a computed value: by its name, its node's name or its module path."""
+        node = value.producer()
+        if node is None:
+            return self.overrides.find(value.name or "")
+        return self.overrides.find(value.name or "", node.name or "", self.graph.origin(node).module)
+
+    def grid(self, value: oir.Value) -> Grid:
+        """The activation grid of ``value``: of its convert node, its override, or the scheme."""
+        node = value.producer()
+        if node is not None and "hexaquant.convert" in node.metadata_props:
+            return _convert_grid(node.metadata_props["hexaquant.convert"])
+        return _activation_grid(self.scheme, self.setting(value))
+
+    def grid_of_node(self, node: oir.Node) -> Grid:
+        """The activation type in which ``node`` computes: that of its first output (data movers: of their input)."""
+        rule = ops.rule_of(node.op_type)
+        if rule is not None and rule.role == "move" and node.inputs[0] is not None:
+            producer = node.inputs[0].producer()
+            return self.grid(node.inputs[0]) if producer is None else self.grid_of_node(producer)
+        return self.grid(node.outputs[0])
+
+    def input_grid(self, value: oir.Value) -> Grid:
+        """The grid in which ``value`` arrives at its readers."""
+        producer = value.producer()
+        return self.grid(value) if producer is None else self.grid_of_node(producer)
+
+
+def _activation_grid(scheme: Scheme, setting: Setting | None) -> Grid:
+    if setting is not None and setting.is_float:
+        return FLOAT16
+    chosen = setting.scheme if setting is not None and setting.scheme is not None else scheme
+    if chosen.is_float and (setting is None or setting.bits is None):
+        return FLOAT16
+    bits, symmetric = chosen.act_bits, chosen.symmetric_activations
+    if setting is not None:
+        bits = setting.bits or bits
+        symmetric = symmetric if setting.symmetric is None else setting.symmetric
+    return Grid(max(bits, 8), False, symmetric, PerTensor())
+
+
+def _convert_grid(text: str) -> Grid:
+    if text == "float16":
+        return FLOAT16
+    kind, _, bits = text.partition(":")
+    return Grid(int(bits), False, kind == "symmetric", PerTensor())
+
+
+class _Planner:
+    """One walk over the graph in topological order."""
+
+    def __init__(
+        self, graph: Graph, target: Target, scheme: Scheme, overrides: Overrides, activations: ActivationPlanner
+    ) -> None:
+        self.graph, self.target, self.scheme, self.overrides = graph, target, scheme, overrides
+        self.activations = activations
+        self.tensors: dict[str, TensorPlan] = {}
+        self.bypass: list[str] = []
+        self.warnings = scheme_warnings(scheme, target)
+        self.output_names = {v.name for v in graph.outputs}
+
+    def run(self) -> QuantPlan:
+        for value in self.graph.inputs:
+            self._plan_input(value)
+        for node in self.graph.nodes:
+            self._plan_constants(node)
+            for value in node.outputs:
+                if value.name and value.name not in self.tensors:
+                    self._add(self._plan_output(node, value))
+            self._plan_biases(node)
+        return QuantPlan(self.target, self.scheme, self.tensors, tuple(self.bypass), tuple(self.warnings))
+
+    def _add(self, plan: TensorPlan) -> None:
+        self.tensors[plan.name] = plan
+
+    def _plan_input(self, value: oir.Value) -> None:
+        name = value.name or ""
+        if not is_float_value(value):
+            self._add(TensorPlan(name, "input", "float", reason=f"holds {value.dtype} indices"))
+            return
+        grid = self.activations.grid(value)
+        how = "float" if grid.is_float else "observed"
+        self._add(TensorPlan(name, "input", how, grid, layer=f"input '{name}'"))  # type: ignore[arg-type]
+
+    def _plan_output(self, node: oir.Node, value: oir.Value) -> TensorPlan:
+        name, layer = value.name or "", str(self.graph.origin(node))
+        rule = ops.rule_of(node.op_type)
+        if not is_float_value(value) or rule is None or (rule.role == "logic" and node.op_type != "Cast"):
+            return TensorPlan(name, "activation", "float", layer=layer, reason="not a real number")
+        if rule.role == "move" and "hexaquant.convert" not in node.metadata_props:
+            return self._plan_move(node, name, layer)
+        grid = self.activations.grid(value)
+        if grid.is_float:
+            return TensorPlan(name, "activation", "float", grid, layer=layer, reason="kept in float16")
+        if rule.low is not None:
+            low, high = fixed_range(rule, grid)
+            return TensorPlan(name, "activation", "fixed", grid, low=low, high=high, layer=layer)
+        follower = self._clipping_follower(value, node, grid)
+        if follower is not None:
+            self._plan_fused_activation(follower, name, grid, layer)
+            source = follower.outputs[0].name
+            return TensorPlan(
+                name, "activation", "fused", source=source, layer=layer, reason=f"with {follower.op_type}"
+            )
+        return TensorPlan(name, "activation", "observed", grid, layer=layer)
+
+    def _plan_move(self, node: oir.Node, name: str, layer: str) -> TensorPlan:
+        source = node.inputs[0]
+        source_plan = self.tensors.get(source.name or "") if source is not None else None
+        if source_plan is None or source_plan.how == "float":
+            return TensorPlan(name, "activation", "float", FLOAT16, layer=layer, reason="moves a float tensor")
+        return TensorPlan(name, "activation", "shared", source_plan.grid, source=source_plan.name, layer=layer)
+
+    def _clipping_follower(self, value: oir.Value, node: oir.Node, grid: Grid) -> oir.Node | None:
+        """The Relu/Clip(0, c) node that alone reads ``value`` and whose clipping a quantized output does itself."""
+        readers = list(value.consumers())
+        if node.op_type not in ops.FUSES_CLIPPING or grid.symmetric:
+            return None
+        if len(readers) != 1 or value.name in self.output_names or readers[0].op_type not in ops.CLIPPING_ACTIVATIONS:
+            return None
+        low, _ = clip_bounds(readers[0])
+        same_grid = self.activations.grid(readers[0].outputs[0]) == grid
+        return readers[0] if low == 0 and same_grid else None
+
+    def _plan_fused_activation(self, node: oir.Node, producer: str, grid: Grid, layer: str) -> None:
+        name = node.outputs[0].name or ""
+        clamp = clip_bounds(node)
+        self.bypass.append(node.name or "")
+        self._add(TensorPlan(name, "activation", "observed", grid, source=producer, clamp=clamp, layer=layer))
+
+    def _plan_constants(self, node: oir.Node) -> None:
+        is_float_node = self.activations.grid_of_node(node).is_float
+        for index, value in enumerate(node.inputs):
+            if value is None or not value.is_initializer() or not value.name or value.name in self.tensors:
+                continue
+            if not is_float_value(value) or is_parameter(node.op_type, index):
+                continue
+            if is_float_node:
+                layer = str(self.graph.origin(node))
+                self._add(TensorPlan(value.name, "constant", "float", FLOAT16, layer=layer, reason="kept in float16"))
+            elif index == ops.WEIGHT_INPUTS.get(node.op_type):
+                self._add(weight_plan(self.graph, node, value, self.scheme, self.overrides, self.target))
+            elif index != ops.BIAS_INPUTS.get(node.op_type):
+                grid = self.activations.grid_of_node(node)
+                self._add(constant_plan(self.graph, node, index, value, grid))
+
+    def _plan_biases(self, node: oir.Node) -> None:
+        index = ops.BIAS_INPUTS.get(node.op_type)
+        if index is None or len(node.inputs) <= index or node.inputs[index] is None:
+            return
+        bias = node.inputs[index]
+        if bias is not None and bias.is_initializer() and bias.name not in self.tensors:
+            self._add(bias_plan(self.graph, node, bias, self.tensors))
+
+
+def clip_bounds(node: oir.Node) -> tuple[float | None, float | None]:
+    """(low, high) of a Relu or Clip node; (None, None) when a bound is computed rather than constant."""
+    if node.op_type == "Relu":
+        return 0.0, None
+    bounds: list[float | None] = [None, None]
+    for i, value in enumerate(node.inputs[1:3]):
+        data = constant(value)
+        if value is not None and data is None:
+            return None, None
+        bounds[i] = None if data is None else float(data)
+    return bounds[0], bounds[1]
+
+
+def fixed_range(rule: ops.OpRule, grid: Grid) -> tuple[float, float]:
+    """The real range of an operator with fixed output range, on the target's exact scale.
+
+    16-bit outputs use scale 2^-16 over [0, 1) and 2^-15 over [-1, 1), as the target's kernels require.
+    """
+    low, high = rule.low or 0.0, rule.high or 1.0
+    if grid.bits < 16 or grid.symmetric:
+        return low, high
+    return low, high - (high - low) / grid.levels
