@@ -59,7 +59,7 @@ class Encoding:
         return scale, g.expand(self.offset, self.grid.granularity, shape)
 
     def quantize(self, x: Tensor) -> Tensor:
-        """Integers on the unsigned grid, as float32, shape of ``x``."""
+        """Integers on the unsigned grid, as float32 (float64 above 24 bits), shape of ``x``."""
         scale, offset = self.expanded(x.shape)
         return g.quantize(x, scale, offset, self.grid.levels)
 
@@ -72,7 +72,7 @@ class Encoding:
         """The nearest representable values (no gradient; see core.fake_quant for training)."""
         if self.grid.is_float:
             return x.half().to(x.dtype) if self.grid.bits == 16 else x
-        return self.dequantize(self.quantize(x))
+        return self.dequantize(self.quantize(x)).to(x.dtype)
 
     def same_as(self, other: Encoding) -> bool:
         """True when grid, scale, offset and block scales are equal to the last bit."""
@@ -143,6 +143,14 @@ def lpbq_from_weight(w: Tensor, grid: Grid) -> Encoding:
         raise EncodingError("lpbq_from_weight needs an Lpbq grid")
     blocks = PerBlock(lpbq.axis, lpbq.block_size, lpbq.channel_axis)
     per_block = encoding_from_range(*range_of(w, blocks), Grid(grid.bits, True, True, blocks)).scale
+    return lpbq_from_block_scales(per_block, grid)
+
+
+def lpbq_from_block_scales(per_block: Tensor, grid: Grid) -> Encoding:
+    """LPBQ encoding nearest to the wanted float scales ``per_block`` of shape (C, n_blocks)."""
+    lpbq = grid.granularity
+    if not isinstance(lpbq, Lpbq):
+        raise EncodingError("lpbq_from_block_scales needs an Lpbq grid")
     top = 2 ** (lpbq.decompressed_bits - grid.bits)
     channel = (per_block.amax(1) / top).clamp(min=MIN_SCALE)
     ints = g.round_half_even(per_block / channel[:, None]).clamp(1, top)

@@ -6,7 +6,7 @@ of the events is decided by whoever made it. There is no global listener.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -47,7 +47,7 @@ class Events:
 
     def track(self, items: Iterable[T], task: str, total: int | None = None) -> Iterator[T]:
         """Yield ``items`` while reporting start, progress and end of ``task``."""
-        if total is None and hasattr(items, "__len__"):
+        if total is None and isinstance(items, Sized):
             total = len(items)
         self.emit(Event("start", task, total=total))
         done = 0

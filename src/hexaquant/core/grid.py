@@ -139,11 +139,19 @@ def round_half_even(x: Tensor) -> Tensor:
     return torch.round(x)
 
 
+def round_half_even_(x: Tensor) -> Tensor:
+    """In-place :func:`round_half_even`."""
+    return x.round_()
+
+
 def quantize(x: Tensor, scale: Tensor, offset: Tensor, levels: int) -> Tensor:
     """Integers q (as float values) on the unsigned grid; ``scale`` and ``offset`` broadcast against ``x``.
 
     Matches ONNX QuantizeLinear: round(x / scale) first, then the zero point is added and the sum clipped.
+    Grids of more than 24 bits (int32 biases) are computed and returned in float64.
     """
+    if levels > 2**24:  # float32 cannot hold q - offset of an int32 bias
+        x, offset = x.double(), offset.double()
     return (round_half_even(x / scale) - offset).clamp_(0, levels - 1)
 
 

@@ -1,0 +1,39 @@
+"""Observers by name. The table is the whole list; nothing registers itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hexaquant.core.errors import InputError
+from hexaquant.core.grid import Grid
+from hexaquant.core.observers.entropy import EntropyObserver
+from hexaquant.core.observers.min_max import MinMaxObserver
+from hexaquant.core.observers.moving_average import MovingAverageObserver
+from hexaquant.core.observers.mse import MseObserver
+from hexaquant.core.observers.observer import Observer
+from hexaquant.core.observers.percentile import PercentileObserver
+from hexaquant.core.observers.sqnr import SqnrObserver
+
+OBSERVERS: Mapping[str, Callable[..., Observer]] = {
+    "min_max": MinMaxObserver,
+    "moving_average": MovingAverageObserver,
+    "percentile": PercentileObserver,
+    "mse": MseObserver,
+    "sqnr": SqnrObserver,
+    "entropy": EntropyObserver,
+}
+
+
+def make_observer(name: str, grid: Grid, **options: Any) -> Observer:
+    """Observer ``name`` for ``grid``; ``options`` are its own (percentile=99.9, gamma=3, momentum=0.9, bins=2048).
+
+    Raises InputError for an unknown name or option.
+    """
+    kind = OBSERVERS.get(name.replace("-", "_"))
+    if kind is None:
+        raise InputError(f"unknown observer '{name}'; choose one of {', '.join(OBSERVERS)}")
+    try:
+        return kind(grid, **options)
+    except TypeError as error:
+        raise InputError(f"observer '{name}' does not take these options: {error}") from error

@@ -1,0 +1,98 @@
+"""The clip range that minimises the mean squared quantization error of what was seen.
+
+Low and high clip are searched jointly in two stages. First all combinations of COARSE fractions of the two
+ends, with rounding noise s^2/12 and clipping noise from cumulative moments of the histogram (O(1) a candidate).
+Then FINE x FINE combinations around the best, snapped to the grid, with the exact integral of core.observers.noise.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hexaquant.core.encoding import Encoding, encoding_from_range
+from hexaquant.core.grid import Grid
+from hexaquant.core.observers.candidates import pairs, snapped
+from hexaquant.core.observers.histogram import Histogram
+from hexaquant.core.observers.noise import expected_noise
+from hexaquant.core.observers.observer import require_per_tensor
+
+COARSE, FINE = 64, 9
+
+
+class MseObserver:
+    """Streams a histogram; ties of the search go to the wider range."""
+
+    def __init__(self, grid: Grid, bins: int = 2048) -> None:
+        require_per_tensor(grid)
+        self.grid = grid
+        self.histogram = Histogram(bins)
+
+    def update(self, x: Tensor) -> None:
+        self.histogram.add(x)
+
+    def encoding(self) -> Encoding:
+        low, high = self.histogram.range.with_zero()
+        if low < high and float(self.histogram.counts.sum()) > 0:
+            low, high = search(self.histogram, self.grid)
+        return encoding_from_range(torch.tensor(low), torch.tensor(high), self.grid)
+
+    def state(self) -> dict[str, Tensor]:
+        return self.histogram.state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.histogram.load_state(state)
+
+
+def search(histogram: Histogram, grid: Grid) -> tuple[float, float]:
+    """Clip range (low <= 0 <= high) with the least expected squared error on ``grid``."""
+    low, high = histogram.range.with_zero()
+    edges, counts = histogram.trimmed()
+    fractions = torch.linspace(1, COARSE, COARSE, dtype=torch.float64).flip(0) / COARSE
+    if grid.symmetric:
+        reach = max(-low, high)
+        lows, highs = -reach * fractions, reach * fractions
+        return _refine_symmetric(edges, counts, grid, lows, highs)
+    lows, highs = pairs(_end(low, fractions), _end(high, fractions))
+    best = int(torch.argmin(_coarse_noise(edges, counts, lows, highs, grid.levels)))
+    step = torch.linspace(-1.5, 1.5, FINE, dtype=torch.float64) / COARSE
+    fine = pairs(_end(low, _around(float(lows[best]), low, step)), _end(high, _around(float(highs[best]), high, step)))
+    fine_low, fine_high = (torch.cat([v, v.new_tensor([w])]) for v, w in zip(fine, (low, high)))
+    noise = expected_noise(edges, counts, *snapped(fine_low, fine_high, grid), grid.levels)
+    best = int(torch.argmin(noise))
+    return float(fine_low[best]), float(fine_high[best])
+
+
+def _end(bound: float, fractions: Tensor) -> Tensor:
+    """Candidates for one end of the range; a single 0 where nothing lies beyond zero."""
+    return bound * fractions if bound else torch.zeros(1, dtype=torch.float64)
+
+
+def _around(best: float, bound: float, step: Tensor) -> Tensor:
+    return (best / bound + step).clamp(1e-3, 1) if bound else step
+
+
+def _refine_symmetric(edges: Tensor, counts: Tensor, grid: Grid, lows: Tensor, highs: Tensor) -> tuple[float, float]:
+    best = int(torch.argmin(expected_noise(edges, counts, *snapped(lows, highs, grid), grid.levels)))
+    reach = float(highs[0])
+    step = torch.linspace(-1, 1, 4 * FINE + 1, dtype=torch.float64) / COARSE
+    fine = reach * (float(highs[best]) / reach + step).clamp(1e-3, 1).flip(0)
+    best = int(torch.argmin(expected_noise(edges, counts, *snapped(-fine, fine, grid), grid.levels)))
+    half = grid.levels // 2
+    high = float(fine[best])
+    return -high * half / (half - 1), high
+
+
+def _coarse_noise(edges: Tensor, counts: Tensor, lows: Tensor, highs: Tensor, levels: int) -> Tensor:
+    """Rounding noise s^2/12 of what lies inside plus clipping noise of what lies outside, by cumulative moments."""
+    centers = (edges[1:] + edges[:-1]) / 2
+    moments = torch.stack([counts, counts * centers, counts * centers**2])
+    below = torch.nn.functional.pad(moments.cumsum(1), (1, 0))
+    at_low = torch.searchsorted(edges, lows).clamp(max=counts.numel())
+    at_high = torch.searchsorted(edges, highs).clamp(max=counts.numel())
+    m0, m1, m2 = below[:, at_low]
+    noise = m2 - 2 * lows * m1 + lows**2 * m0
+    n0, n1, n2 = below[:, -1:] - below[:, at_high]
+    noise = noise + n2 - 2 * highs * n1 + highs**2 * n0
+    step = (highs - lows) / (levels - 1)
+    return noise + step**2 / 12 * (below[0, -1] - m0 - n0)

@@ -1,0 +1,55 @@
+"""Percentile: clips each tail to a quantile of what was seen."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hexaquant.core.encoding import Encoding, encoding_from_range
+from hexaquant.core.errors import InputError
+from hexaquant.core.grid import Grid
+from hexaquant.core.observers.histogram import Histogram
+from hexaquant.core.observers.observer import require_per_tensor
+
+
+class PercentileObserver:
+    """The range runs from the (100 - percentile) to the ``percentile`` quantile; 100 is min-max."""
+
+    def __init__(self, grid: Grid, percentile: float = 99.99, bins: int = 2048) -> None:
+        require_per_tensor(grid)
+        if not 50 < percentile <= 100:
+            raise InputError(f"percentile must lie in (50, 100], not {percentile}")
+        self.grid, self.percentile = grid, percentile
+        self.histogram = Histogram(bins)
+
+    def update(self, x: Tensor) -> None:
+        self.histogram.add(x)
+
+    def encoding(self) -> Encoding:
+        low, high = self.histogram.range.with_zero()
+        tail = 1 - self.percentile / 100
+        if tail > 0 and float(self.histogram.counts.sum()) > 0:
+            bottom, top = quantiles(self.histogram, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+            low, high = max(low, min(bottom, 0.0)), min(high, max(top, 0.0))
+        return encoding_from_range(torch.tensor(low), torch.tensor(high), self.grid)
+
+    def state(self) -> dict[str, Tensor]:
+        return self.histogram.state()
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.histogram.load_state(state)
+
+
+def quantiles(histogram: Histogram, q: Tensor) -> Tensor:
+    """Quantiles ``q`` (fractions, float64), interpolated within bins; exact zeros form one atom at 0."""
+    edges, counts = histogram.trimmed()
+    split = int(torch.searchsorted(edges, torch.tensor(0.0, dtype=torch.float64)))
+    values = torch.cat([edges[:split], edges.new_zeros(2), edges[split:]])
+    mass = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+    before = mass[min(split, mass.numel() - 1)]
+    mass = torch.cat([mass[:split], torch.stack([before, before + histogram.zeros]), mass[split:] + histogram.zeros])
+    wanted = q * mass[-1]
+    right = torch.searchsorted(mass, wanted).clamp(1, mass.numel() - 1)
+    below, above = mass[right - 1], mass[right]
+    part = ((wanted - below) / (above - below).clamp(min=1e-300)).clamp(0, 1)
+    return values[right - 1] + part * (values[right] - values[right - 1])

@@ -1,0 +1,65 @@
+"""Weight encodings that minimise the squared quantization error by clipping, per tensor, channel or block."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hexaquant.core.encoding import (
+    Encoding,
+    encoding_from_range,
+    encoding_of,
+    float_encoding,
+    lpbq_from_block_scales,
+    range_of,
+)
+from hexaquant.core.grid import Grid, Lpbq, PerBlock, PerChannel, PerTensor
+
+COARSE = torch.linspace(1.0, 0.3, 29).tolist()
+FINE = torch.linspace(-0.02, 0.02, 9).tolist()
+
+
+def mse_weight_encoding(w: Tensor, grid: Grid) -> Encoding:
+    """Encoding of the weight ``w`` on ``grid`` whose range is shrunk, for each scale on its own, to the least error.
+
+    Both ends are shrunk by the same factor, 0.3 to 1, in two stages. LPBQ: the best float scale of each block is
+    found first, then expressed as integers. Raises EncodingError as encoding_of does.
+    """
+    if grid.is_float:
+        return float_encoding(grid.bits)
+    if isinstance(grid.granularity, Lpbq):
+        return _lpbq(w, grid)
+    w = w.detach().float()
+    low, high = (v.clamp(max=0) if i == 0 else v.clamp(min=0) for i, v in enumerate(range_of(w, grid.granularity)))
+    best = torch.ones_like(low)
+    least = torch.full_like(low, torch.inf)
+    for stage in (COARSE, FINE):
+        center = best.clone() if stage is FINE else torch.zeros_like(best)
+        for part in stage:
+            factor = (center + part).clamp(0.05, 1)
+            error = squared_error(w, encoding_from_range(low * factor, high * factor, grid))
+            best = torch.where(error < least, factor, best)
+            least = torch.minimum(error, least)
+    return encoding_from_range(low * best, high * best, grid)
+
+
+def _lpbq(w: Tensor, grid: Grid) -> Encoding:
+    lpbq = grid.granularity
+    assert isinstance(lpbq, Lpbq)
+    blocks = PerBlock(lpbq.axis, lpbq.block_size, lpbq.channel_axis)
+    free = mse_weight_encoding(w, Grid(grid.bits, True, True, blocks))
+    plain, clipped = encoding_of(w, grid), lpbq_from_block_scales(free.scale, grid)
+    worse = squared_error(w, clipped).sum() > squared_error(w, plain).sum()
+    return plain if bool(worse) else clipped
+
+
+def squared_error(w: Tensor, encoding: Encoding) -> Tensor:
+    """Summed squared quantization error of ``w`` in the stored shape of the encoding's steps."""
+    error = (encoding.fake_quantize(w) - w).square_()
+    granularity = encoding.grid.granularity
+    if isinstance(granularity, PerTensor):
+        return error.sum()
+    if isinstance(granularity, PerChannel):
+        return error.movedim(granularity.axis, 0).flatten(1).sum(1) if error.dim() > 1 else error
+    moved = error.movedim((granularity.channel_axis, granularity.axis), (0, 1))
+    return moved.reshape(moved.shape[0], moved.shape[1] // granularity.block_size, -1).sum(2)
