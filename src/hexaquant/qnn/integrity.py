@@ -1,0 +1,49 @@
+"""SHA-256 of artifacts. Context binaries carry no checksum: with flipped weight bytes they load and run wrongly."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from hexaquant.core.errors import InputError
+
+MANIFEST = "manifest.json"
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of the file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def recorded_sha256(path: Path) -> str | None:
+    """The digest of ``path`` in the manifest of its folder, or None when it is not listed.
+
+    The manifest's ``files`` maps file names to a digest or to an object with a ``sha256``.
+    Raises InputError for a manifest that is not JSON.
+    """
+    manifest = path.parent / MANIFEST
+    if not manifest.is_file():
+        return None
+    try:
+        files: Any = json.loads(manifest.read_text()).get("files", {})
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise InputError(f"{manifest} is not a JSON object or is truncated: write the artifacts again") from error
+    entry = files.get(path.name) if isinstance(files, dict) else None
+    if isinstance(entry, dict):
+        entry = entry.get("sha256")
+    return entry if isinstance(entry, str) else None
+
+
+def check_integrity(path: Path) -> bool:
+    """True when the digest is recorded and matches, False when none is recorded. Raises InputError on a mismatch."""
+    expected = recorded_sha256(path)
+    if expected is None:
+        return False
+    if sha256_of(path) != expected:
+        raise InputError(
+            f"{path.name} is damaged: its SHA-256 is not the one in {MANIFEST} beside it; compile it again"
+        )
+    return True

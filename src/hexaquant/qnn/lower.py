@@ -1,0 +1,134 @@
+"""QDQ ONNX to DLC for one Hexagon architecture and SoC."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as oir
+
+from hexaquant.core.errors import InputError, TargetError
+from hexaquant.qnn.inspect import inspect_dlc
+from hexaquant.qnn.integrity import sha256_of
+from hexaquant.qnn.libraries import QnnLibraries, find_libraries
+from hexaquant.qnn.log_text import unsupported_nodes, validation_lines
+from hexaquant.qnn.name_map import map_names
+from hexaquant.qnn.native_io import NativeIo, to_native_io
+from hexaquant.qnn.preflight import check_lowerable
+from hexaquant.qnn.process import JobFailed, Limits, run_job
+from hexaquant.qnn.records import GraphRecord
+
+
+@dataclass(frozen=True)
+class LowerReport:
+    """A written DLC. ``graph``: every tensor, encoding and operator in it.
+
+    ``names``: lowered tensor -> tensor of the QDQ ONNX that it stands for (the output of its QuantizeLinear, a
+    graph input, output or initializer). Lowered tensors not in it were added by the lowering.
+    """
+
+    path: Path
+    sha256: str
+    seconds: float
+    io: NativeIo
+    graph: GraphRecord
+    names: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "path": str(self.path)}
+
+
+def lower(
+    qdq_onnx: Path, dlc: Path, soc_model: int, arch: int, *, native_io: bool = True, limits: Limits | None = None
+) -> LowerReport:
+    """Lower ``qdq_onnx`` and write ``dlc`` atomically.
+
+    ``soc_model``: Qualcomm's number (57 = SM8650); ``arch``: 68, 69, 73, 75, 79, 81; ``native_io``: integer
+    inputs and outputs (see native_io.py). Raises TargetError naming the refused operators and the library's
+    reasons, InputError for a model that is not valid or not static, WorkerError for crashes and timeouts.
+    """
+    start, libraries = time.monotonic(), find_libraries()
+    model = _load(qdq_onnx)
+    check_lowerable(model, qdq_onnx.name)
+    io = to_native_io(model) if native_io else NativeIo((), ())
+    with tempfile.TemporaryDirectory(prefix="hexaquant-lower-") as name:
+        folder = Path(name)
+        oir.save(model, folder / "model.onnx", external_data="model.data")
+        spec = _spec(libraries, folder, soc_model, arch)
+        try:
+            outcome = run_job("lower", spec, limits)
+        except JobFailed as failure:
+            raise _explain(failure, spec, qdq_onnx.name, limits) from failure
+        graph = inspect_dlc(Path(outcome.result["dlc"])).graphs[0]
+        _move(Path(outcome.result["dlc"]), dlc)
+    return LowerReport(dlc, sha256_of(dlc), time.monotonic() - start, io, graph, map_names(model, graph))
+
+
+def _load(path: Path) -> oir.Model:
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: export the quantized model first")
+    try:
+        return oir.load(path)
+    except Exception as error:
+        raise InputError(f"{path} is not a readable ONNX file ({error}): export it again") from error
+
+
+def _spec(libraries: QnnLibraries, folder: Path, soc_model: int, arch: int) -> dict[str, Any]:
+    (folder / "dlc").mkdir()
+    return {
+        "onnx": str(folder / "model.onnx"),
+        "folder": str(folder / "dlc"),
+        "soc_model": soc_model,
+        "arch": arch,
+        "provider": str(libraries.provider),
+        "htp": str(libraries.htp),
+        "ir": str(libraries.ir),
+    }
+
+
+def _move(source: Path, target: Path) -> None:
+    """Copy across file systems, then rename: ``target`` is never half-written."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        shutil.copyfile(source, part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _explain(failure: JobFailed, spec: dict[str, Any], source: str, limits: Limits | None) -> Exception:
+    """The error for the user, with the refused nodes and the backend's reasons where it gives any."""
+    if failure.kind != "target":
+        return failure.as_error(f"lowering {source} for SoC model {spec['soc_model']}")
+    nodes = unsupported_nodes(failure.stderr + "\n" + failure.message)
+    reasons = [*_reasons(spec, limits), *validation_lines(failure.stderr)]
+    named = ", ".join(f"'{name}' ({op})" for name, op in nodes[:6])
+    what = f"refuses {named}" if nodes else f"refuses the model: {failure.message.splitlines()[0][:300]}"
+    why = f", because: {'; '.join(dict.fromkeys(reasons[:4]))}" if reasons else ", without giving a reason"
+    return TargetError(f"{source}: the target v{spec['arch']} (SoC model {spec['soc_model']}) {what}{why}")
+
+
+def _reasons(spec: dict[str, Any], limits: Limits | None) -> list[str]:
+    """Ask again without the provider's own check: the backend itself then says what it does not accept."""
+    folder = Path(spec["folder"]).parent / "unchecked"
+    folder.mkdir()
+    try:
+        outcome = run_job("lower", {**spec, "folder": str(folder), "skip_validation": True}, limits)
+        compile_spec = {
+            "dlc": outcome.result["dlc"],
+            "bin": str(folder / "model.bin"),
+            "soc_model": spec["soc_model"],
+            "arch": spec["arch"],
+            "o_level": 1,
+            "vtcm_mb": None,
+            "graph_name": None,
+        }
+        run_job("compile", compile_spec, limits)
+    except JobFailed as failure:
+        return list(failure.details.get("reasons", ()))
+    return []

@@ -1,0 +1,130 @@
+"""Gives a QDQ graph native integer inputs and outputs.
+
+A QDQ ONNX file has float inputs ``x -> Q -> DQ -> ...`` and float outputs ``... -> Q -> DQ -> y``. Lowered as it
+is, the NPU would quantize and dequantize at its border in float. Here the first QuantizeLinear and the last
+DequantizeLinear are dropped: input ``x`` and output ``y`` keep their names and become uint8, int8, uint16 or
+int16, with the encodings that the dropped nodes had. Float inputs and outputs without such nodes stay.
+
+An integer input of 64 bits (token ids) becomes int32, which is what the NPU takes, followed by a Cast for the
+nodes that want int64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as oir
+
+
+@dataclass(frozen=True)
+class NativeTensor:
+    """An input or output: its integer ``dtype`` (ONNX name) and encoding; ``scale`` None for unquantized ones."""
+
+    name: str
+    dtype: str
+    scale: float | None = None
+    zero_point: int = 0
+
+
+@dataclass(frozen=True)
+class NativeIo:
+    """What the inputs and outputs of a graph became."""
+
+    inputs: tuple[NativeTensor, ...]
+    outputs: tuple[NativeTensor, ...]
+
+
+def to_native_io(model: oir.Model) -> NativeIo:
+    """Rewrite ``model`` in place (see the module's docstring)."""
+    outputs = tuple(_native_output(model.graph, index) for index in range(len(model.graph.outputs)))
+    inputs = tuple(_native_input(model.graph, value) for value in list(model.graph.inputs))
+    return NativeIo(inputs, outputs)
+
+
+def _native_input(graph: oir.Graph, value: oir.Value) -> NativeTensor:
+    name = value.name or ""
+    if value.dtype == oir.DataType.INT64:
+        return _narrow_input(graph, value)
+    quantizer = next((node for node, index in value.uses() if _is_per_tensor(node, "QuantizeLinear", index)), None)
+    if quantizer is None or value in graph.outputs:
+        return NativeTensor(name, str(value.dtype))
+    scale, zero_point = quantizer.inputs[1], quantizer.inputs[2]
+    same = [node for node, index in value.uses() if _same_quantizer(node, quantizer, index)]
+    others = [(node, index) for node, index in value.uses() if node not in same]
+    native = _native_type(graph, quantizer)
+    if others:
+        dequantize = oir.node("DequantizeLinear", [value, scale, zero_point], name=f"{name}_as_float")
+        dequantize.outputs[0].name = f"{name}_as_float"
+        dequantize.outputs[0].dtype, dequantize.outputs[0].shape = value.dtype, value.shape
+        graph.insert_before(others[0][0], dequantize)
+        for node, index in others:
+            node.replace_input_with(index, dequantize.outputs[0])
+    for node in same:
+        oir.convenience.replace_all_uses_with(node.outputs[0], value)
+        graph.remove(node, safe=True)
+    value.dtype = native.dtype
+    return NativeTensor(name, str(native.dtype), *_numbers(scale, zero_point))
+
+
+def _narrow_input(graph: oir.Graph, value: oir.Value) -> NativeTensor:
+    uses = list(value.uses())
+    value.dtype = oir.DataType.INT32
+    if uses:
+        cast = oir.node("Cast", [value], {"to": int(oir.DataType.INT64)}, name=f"{value.name}_as_int64")
+        cast.outputs[0].name = f"{value.name}_as_int64"
+        cast.outputs[0].dtype, cast.outputs[0].shape = oir.DataType.INT64, value.shape
+        graph.insert_before(uses[0][0], cast)
+        for node, index in uses:
+            node.replace_input_with(index, cast.outputs[0])
+    return NativeTensor(value.name or "", "INT32")
+
+
+def _native_output(graph: oir.Graph, index: int) -> NativeTensor:
+    value = graph.outputs[index]
+    name, dequantizer = value.name or "", value.producer()
+    if dequantizer is None or not _is_per_tensor(dequantizer, "DequantizeLinear", 0):
+        return NativeTensor(name, str(value.dtype))
+    stored = dequantizer.inputs[0]
+    if stored is None or stored.producer() is None or stored in graph.outputs:
+        return NativeTensor(name, str(value.dtype))
+    scale, zero_point = dequantizer.inputs[1], dequantizer.inputs[2]
+    value.name = f"{name}_as_float"
+    stored.name, stored.shape = name, value.shape
+    if zero_point is not None:
+        stored.dtype = zero_point.dtype
+    graph.outputs[index] = stored
+    if not value.uses():
+        graph.remove(dequantizer, safe=True)
+    return NativeTensor(name, str(stored.dtype), *_numbers(scale, zero_point))
+
+
+def _native_type(graph: oir.Graph, quantizer: oir.Node) -> oir.Value:
+    """The quantizer's output, its dtype filled in from the zero point."""
+    output, zero_point = quantizer.outputs[0], quantizer.inputs[2]
+    output.dtype = zero_point.dtype if zero_point is not None else oir.DataType.UINT8
+    return output
+
+
+def _is_per_tensor(node: oir.Node, op: str, index: int) -> bool:
+    if node.op_type != op or index != 0 or len(node.inputs) < 3 or node.inputs[1] is None or node.inputs[2] is None:
+        return False
+    scale = node.inputs[1].const_value
+    return scale is not None and scale.size == 1
+
+
+def _same_quantizer(node: oir.Node, other: oir.Node, index: int) -> bool:
+    if node is other:
+        return True
+    if not _is_per_tensor(node, "QuantizeLinear", index):
+        return False
+    same_type = node.inputs[2].dtype == other.inputs[2].dtype  # type: ignore[union-attr]
+    return same_type and _numbers(*node.inputs[1:3]) == _numbers(*other.inputs[1:3])
+
+
+def _numbers(scale: oir.Value | None, zero_point: oir.Value | None) -> tuple[float, int]:
+    assert scale is not None and scale.const_value is not None
+    zero = (
+        0 if zero_point is None or zero_point.const_value is None else int(np.ravel(zero_point.const_value.numpy())[0])
+    )
+    return float(np.ravel(scale.const_value.numpy())[0]), zero

@@ -1,0 +1,144 @@
+"""Runs one job of this package in a child process, with limits, and turns its end into a result or an error.
+
+The parent half; :mod:`hexaquant.qnn.child` is the other. Qualcomm's libraries are only ever loaded in
+children: they print on stdout, and bad models make them crash or hang.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hexaquant.core.errors import EnvironmentLacksError, HexaquantError, InputError, TargetError, WorkerError
+from hexaquant.qnn.log_text import last_lines
+
+ERROR_KINDS: dict[str, type[HexaquantError]] = {
+    "input": InputError,
+    "target": TargetError,
+    "environment": EnvironmentLacksError,
+    "worker": WorkerError,
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one child may use. ``memory_mb`` bounds its address space."""
+
+    seconds: float = 600.0
+    memory_mb: int = 16_000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``result``: what the job returned; ``stderr``: everything it and the libraries wrote."""
+
+    result: dict[str, Any]
+    stderr: str
+
+
+class JobFailed(Exception):
+    """A job ended without a result. ``kind`` is a key of ERROR_KINDS."""
+
+    def __init__(self, kind: str, message: str, stderr: str, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.kind, self.message, self.stderr, self.details = kind, message, stderr, details or {}
+
+    def as_error(self, subject: str) -> HexaquantError:
+        """The typed error for the user; ``subject`` names the file or model at hand."""
+        return ERROR_KINDS[self.kind](f"{subject}: {self.message}")
+
+
+def run_job(job: str, spec: dict[str, Any], limits: Limits | None = None) -> Outcome:
+    """Run ``job`` (a name in child.JOBS) with ``spec`` in a new process and wait for it.
+
+    Raises JobFailed when the job reports a failure, dies by a signal or exceeds its limits.
+    """
+    limits = limits or Limits()
+    with tempfile.TemporaryDirectory(prefix="hexaquant-") as folder:
+        result_path, stderr_path = Path(folder) / "result.json", Path(folder) / "stderr"
+        document = {"job": job, "spec": spec, "result": str(result_path), "memory_mb": limits.memory_mb}
+        with stderr_path.open("wb") as stderr_file:
+            child = start_child("hexaquant.qnn.child", stderr_file)
+            try:
+                assert child.stdin is not None
+                _send(child, json.dumps(document).encode() + b"\n")
+                code = child.wait(limits.seconds)
+            except subprocess.TimeoutExpired:
+                code = None
+            finally:
+                kill_group(child)
+        stderr = stderr_path.read_text(errors="replace")
+        return _outcome(job, code, result_path, stderr, limits)
+
+
+def start_child(module: str, stderr_file: Any) -> subprocess.Popen[bytes]:
+    """Start ``python -m module`` in its own process group with pipes on stdin and stdout.
+
+    The child ends when its stdin closes, so none outlives its parent; Ctrl-C reaches only the parent.
+    """
+    environment = dict(os.environ, OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", ORT_DISABLE_TELEMETRY="1")
+    root = str(Path(__file__).resolve().parents[2])
+    environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [environment.get("PYTHONPATH")])])
+    return subprocess.Popen(
+        [sys.executable, "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr_file,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def kill_group(child: subprocess.Popen[bytes]) -> None:
+    """End ``child`` and everything it started, and reap it. Harmless when it has ended."""
+    if child.poll() is None:
+        try:
+            os.killpg(child.pid, signal.SIGKILL)
+        except (AttributeError, ProcessLookupError, PermissionError):
+            child.kill()
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            try:
+                pipe.close()
+            except OSError:
+                continue  # unflushed bytes for a child that is gone
+    child.wait()
+
+
+def describe_exit(code: int) -> str:
+    """ "died of SIGSEGV", "ended with exit code 3"."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"died of {signal.Signals(-code).name}"
+    except ValueError:
+        return f"died of signal {-code}"
+
+
+def _send(child: subprocess.Popen[bytes], data: bytes) -> None:
+    assert child.stdin is not None
+    try:
+        child.stdin.write(data)
+        child.stdin.flush()
+    except BrokenPipeError:
+        pass  # it died at start: its exit code tells
+
+
+def _outcome(job: str, code: int | None, result_path: Path, stderr: str, limits: Limits) -> Outcome:
+    if code is None:
+        raise JobFailed("worker", f"{job} took longer than its limit of {limits.seconds:g} s and was ended", stderr)
+    if code == 0 and result_path.exists():
+        document = json.loads(result_path.read_text())
+        if "error" not in document:
+            return Outcome(document["result"], stderr)
+        error = document["error"]
+        raise JobFailed(error["kind"], error["message"], stderr, error.get("details"))
+    told = last_lines(stderr, 3)
+    raise JobFailed("worker", f"the process for {job} {describe_exit(code)}{f' after: {told}' if told else ''}", stderr)
