@@ -1,0 +1,55 @@
+"""ONNX names as Python attribute paths and identifiers, uniquely and reversibly (the maps keep the originals)."""
+
+from __future__ import annotations
+
+import keyword
+import re
+
+import torch
+from torch import nn
+
+_RESERVED = set(dir(nn.Module())) | set(dir(torch.fx.GraphModule)) | {"taps", "_graph", "_code", "meta"}
+
+
+def identifier(name: str, taken: set[str]) -> str:
+    """A Python identifier for ``name`` that is not in ``taken``; adds it there."""
+    word = re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
+    if word[0].isdigit() or keyword.iskeyword(word):
+        word = "_" + word
+    return _unique(word, taken)
+
+
+def attribute_path(name: str, taken: dict[str, bool]) -> str:
+    """A dotted path for parameter ``name``: the name itself unless torch cannot hold it.
+
+    ``taken`` maps each path in use to True for tensors and False for containers, and is extended.
+    """
+    parts = [_attribute(part) for part in name.split(".")]
+    while not _free(parts, taken):
+        parts[-1] += "_"
+    for i in range(1, len(parts)):
+        taken[".".join(parts[:i])] = False
+    path = ".".join(parts)
+    taken[path] = True
+    return path
+
+
+def _attribute(part: str) -> str:
+    clean = re.sub(r"[\"'\\\s]", "_", part) or "_"
+    return clean + "_" if clean in _RESERVED else clean
+
+
+def _free(parts: list[str], taken: dict[str, bool]) -> bool:
+    """True when the whole path is unused; renames containers that collide with a tensor."""
+    for i in range(1, len(parts)):
+        while taken.get(".".join(parts[:i])):
+            parts[i - 1] += "_"
+    return ".".join(parts) not in taken
+
+
+def _unique(word: str, taken: set[str]) -> str:
+    candidate, count = word, 1
+    while candidate in taken:
+        candidate, count = f"{word}_{count}", count + 1
+    taken.add(candidate)
+    return candidate
