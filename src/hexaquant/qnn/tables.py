@@ -6,76 +6,29 @@ from ctypes import Structure, c_char_p, c_uint32, c_void_p
 
 from hexaquant.qnn.abi import Version
 
-INTERFACE_FUNCTIONS = [
-    "propertyHasCapability",
-    "backendCreate",
-    "backendSetConfig",
-    "backendGetApiVersion",
-    "backendGetBuildId",
-    "backendRegisterOpPackage",
-    "backendGetSupportedOperations",
-    "backendValidateOpConfig",
-    "backendFree",
-    "contextCreate",
-    "contextSetConfig",
-    "contextGetBinarySize",
-    "contextGetBinary",
-    "contextCreateFromBinary",
-    "contextFree",
-    "graphCreate",
-    "graphCreateSubgraph",
-    "graphSetConfig",
-    "graphAddNode",
-    "graphFinalize",
-    "graphRetrieve",
-    "graphExecute",
-    "graphExecuteAsync",
-    "tensorCreateContextTensor",
-    "tensorCreateGraphTensor",
-    "logCreate",
-    "logSetLogLevel",
-    "logFree",
-    "profileCreate",
-    "profileSetConfig",
-    "profileGetEvents",
-    "profileGetSubEvents",
-    "profileGetEventData",
-    "profileGetExtendedEventData",
-    "profileFree",
-    "memRegister",
-    "memDeRegister",
-    "deviceGetPlatformInfo",
-    "deviceFreePlatformInfo",
-    "deviceGetInfrastructure",
-    "deviceCreate",
-    "deviceSetConfig",
-    "deviceGetInfo",
-    "deviceFree",
-    "signalCreate",
-    "signalSetConfig",
-    "signalTrigger",
-    "signalFree",
-    "errorGetMessage",
-    "errorGetVerboseMessage",
-    "errorFreeVerboseMessage",
-]
+# fmt: off
+INTERFACE_FUNCTIONS = (
+    "propertyHasCapability", "backendCreate", "backendSetConfig", "backendGetApiVersion", "backendGetBuildId",
+    "backendRegisterOpPackage", "backendGetSupportedOperations", "backendValidateOpConfig", "backendFree",
+    "contextCreate", "contextSetConfig", "contextGetBinarySize", "contextGetBinary", "contextCreateFromBinary",
+    "contextFree", "graphCreate", "graphCreateSubgraph", "graphSetConfig", "graphAddNode", "graphFinalize",
+    "graphRetrieve", "graphExecute", "graphExecuteAsync", "tensorCreateContextTensor", "tensorCreateGraphTensor",
+    "logCreate", "logSetLogLevel", "logFree", "profileCreate", "profileSetConfig", "profileGetEvents",
+    "profileGetSubEvents", "profileGetEventData", "profileGetExtendedEventData", "profileFree", "memRegister",
+    "memDeRegister", "deviceGetPlatformInfo", "deviceFreePlatformInfo", "deviceGetInfrastructure", "deviceCreate",
+    "deviceSetConfig", "deviceGetInfo", "deviceFree", "signalCreate", "signalSetConfig", "signalTrigger",
+    "signalFree", "errorGetMessage", "errorGetVerboseMessage", "errorFreeVerboseMessage",
+)
+# fmt: on
 """``QnnInterface_t``, the part that every release so far shares and that is used here."""
 
-SYSTEM_FUNCTIONS = [
-    "contextCreate",
-    "contextGetBinaryInfo",
-    "contextGetMetaData",
-    "contextFree",
-    "tensorGetMemoryFootprint",
-    "logCreate",
-    "logSetLogLevel",
-    "logFree",
-    "dlcCreateFromFile",
-    "dlcCreateFromBinary",
-    "dlcComposeGraphs",
-    "dlcGetOpMappings",
-    "dlcFree",
-]
+# fmt: off
+SYSTEM_FUNCTIONS = (
+    "contextCreate", "contextGetBinaryInfo", "contextGetMetaData", "contextFree", "tensorGetMemoryFootprint",
+    "logCreate", "logSetLogLevel", "logFree", "dlcCreateFromFile", "dlcCreateFromBinary", "dlcComposeGraphs",
+    "dlcGetOpMappings", "dlcFree",
+)
+# fmt: on
 """``QnnSystemInterface_t``, its beginning."""
 
 

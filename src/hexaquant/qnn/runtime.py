@@ -1,0 +1,161 @@
+"""Runtime: loads a context binary and runs numpy in, numpy out, on the emulator (x86) or the NPU (on a device)."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hexaquant.core.errors import InputError, WorkerError
+from hexaquant.qnn.channel import ERROR, HELLO, TENSORS, ChannelClosed, ChannelTimeout, receive, send
+from hexaquant.qnn.integrity import check_integrity
+from hexaquant.qnn.libraries import find_libraries
+from hexaquant.qnn.log_text import last_lines
+from hexaquant.qnn.process import ERROR_KINDS, describe_exit, kill_group, start_child
+from hexaquant.qnn.records import BinaryInfo
+from hexaquant.qnn.tensor_io import TensorSpec, batch_factor, bind_inputs, prepare, spec_of, to_float
+
+Inputs = Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike] | npt.ArrayLike
+
+
+class Runtime:
+    """A compiled network ready to run, in a process of its own; use it as a context manager.
+
+    ``float_io``: floats in and out, converted with the encodings in the binary; otherwise the stored integers.
+    ``soc``: refuse a binary that was compiled for another SoC model. ``timeout_s`` bounds each run and the start.
+    Raises InputError for damaged or foreign binaries, WorkerError when the library crashes or takes too long.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        timeout_s: float = 600.0,
+        float_io: bool = True,
+        soc: int | None = None,
+        graph: str | None = None,
+        memory_mb: int = 16_000,
+    ) -> None:
+        self.path = Path(path)
+        self.timeout_s, self.float_io = timeout_s, float_io
+        if not self.path.is_file():
+            raise InputError(f"{path} does not exist: compile the model first")
+        find_libraries()
+        check_integrity(self.path)
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        self._child = start_child("hexaquant.qnn.worker", self._stderr)
+        try:
+            self.info, name = self._start(graph, memory_mb)
+            self._require_soc(soc)
+        except BaseException:
+            self.close()
+            raise
+        record = next(g for g in self.info.graphs if g.name == name)
+        self.inputs = [spec_of(tensor) for tensor in record.inputs]
+        self.outputs = [spec_of(tensor) for tensor in record.outputs]
+
+    def _start(self, graph: str | None, memory_mb: int) -> tuple[BinaryInfo, str]:
+        spec = {"binary": str(self.path.resolve()), "soc_model": None, "graph": graph, "memory_mb": memory_mb}
+        assert self._child.stdin is not None
+        try:
+            self._child.stdin.write(json.dumps(spec).encode() + b"\n")
+            self._child.stdin.flush()
+        except BrokenPipeError:
+            raise self._dead("loading") from None
+        payload = self._answer(HELLO, "loading")
+        hello = json.loads(payload)
+        return BinaryInfo.from_json(hello["info"]), hello["graph"]
+
+    def _require_soc(self, soc: int | None) -> None:
+        if soc is not None and self.info.soc_model != soc:
+            raise InputError(
+                f"{self.path.name} was compiled for SoC model {self.info.soc_model}, not {soc}: compile it for that SoC"
+            )
+
+    def run(self, inputs: Inputs) -> dict[str, np.ndarray]:
+        """Outputs by name. Inputs: a mapping, a list in graph order, or the array of the only input.
+
+        First axes that are a multiple of the compiled batch are run piece by piece and joined again.
+        """
+        arrays = bind_inputs(inputs, self.inputs)
+        pieces = batch_factor(arrays, self.inputs)
+        stored = [prepare(arrays[spec.name], spec, self.float_io) for spec in self.inputs]
+        runs = []
+        for index in range(pieces):
+            runs.append(self._run_once([_piece(a, spec, index, pieces) for a, spec in zip(stored, self.inputs)]))
+        joined = runs[0] if pieces == 1 else [np.concatenate(parts) for parts in zip(*runs)]
+        return {spec.name: self._outward(array, spec) for spec, array in zip(self.outputs, joined)}
+
+    def _outward(self, array: np.ndarray, spec: TensorSpec) -> np.ndarray:
+        return to_float(array, spec) if self.float_io else array
+
+    def _run_once(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if self._child.stdin is None or self._child.stdin.closed:
+            raise WorkerError(f"the runtime of {self.path.name} is closed: make a new one")
+        try:
+            send(self._child.stdin.fileno(), TENSORS, [memoryview(a.reshape(-1).view(np.uint8)) for a in arrays])
+        except ChannelClosed:
+            raise self._dead("running") from None
+        payload = self._answer(TENSORS, "running")
+        outputs, start = [], 0
+        for spec in self.outputs:
+            flat = np.frombuffer(payload, spec.dtype, spec.nbytes // spec.dtype.itemsize, start)
+            outputs.append(flat.reshape(spec.shape))
+            start += spec.nbytes
+        return outputs
+
+    def _answer(self, wanted: int, doing: str) -> bytearray:
+        assert self._child.stdout is not None
+        try:
+            kind, payload = receive(self._child.stdout.fileno(), self.timeout_s)
+        except ChannelTimeout:
+            self.close()
+            message = f"{doing} {self.path.name} took longer than {self.timeout_s:g} s and was ended: raise the limit"
+            raise WorkerError(message) from None
+        except (ChannelClosed, OSError, ValueError):
+            raise self._dead(doing) from None
+        if kind == wanted:
+            return payload
+        error: dict[str, Any] = json.loads(payload) if kind == ERROR else {"kind": "worker", "message": "a lost answer"}
+        raise ERROR_KINDS[error["kind"]](f"{self.path.name}: {error['message']}")
+
+    def _dead(self, doing: str) -> WorkerError:
+        try:
+            code = self._child.wait(5)
+        except Exception:
+            code = 0
+        told = "" if self._stderr.closed else last_lines(self._read_stderr(), 3)
+        self.close()
+        return WorkerError(
+            f"the process {doing} {self.path.name} {describe_exit(code)}{f' after: {told}' if told else ''}"
+        )
+
+    def _read_stderr(self) -> str:
+        self._stderr.seek(0)
+        return self._stderr.read().decode(errors="replace")
+
+    def close(self) -> None:
+        """End the process. Safe to call twice and from another thread (a waiting run then fails)."""
+        kill_group(self._child)
+        self._stderr.close()
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _piece(array: np.ndarray, spec: TensorSpec, index: int, pieces: int) -> np.ndarray:
+    if pieces == 1:
+        return array
+    size = spec.shape[0]
+    return array[index * size : (index + 1) * size]
