@@ -1,0 +1,216 @@
+"""Frontend for PyTorch: ``nn.Module`` and saved ``torch.export`` programs (``.pt2``)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir as oir
+
+from hexaquant.core.errors import InputError
+from hexaquant.frontends.torch_origins import record_origins
+from hexaquant.ir.graph import Graph
+from hexaquant.ir.normalize import normalize
+from hexaquant.ir.opset import OPSET
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+FIXED_BATCH_NOTE = "hexaquant.note"
+"""Key of ``Graph.model.metadata_props`` under which the fallback to a fixed batch is noted."""
+
+
+def from_torch(
+    module: nn.Module,
+    example_inputs: Sequence[Any],
+    example_kwargs: Mapping[str, Any] | None = None,
+    *,
+    dynamic_batch: bool = True,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    shapes: Mapping[str, Sequence[int | str]] | None = None,
+) -> Graph:
+    """The normalized graph of ``module`` in eval mode, parameters under their own names.
+
+    ``example_inputs`` and ``example_kwargs`` are what ``module(*inputs, **kwargs)`` takes. With ``dynamic_batch``
+    dimension 0 of every tensor stays symbolic ("batch") where the module allows it; where it does not, the batch of
+    the examples is fixed and ``graph.model.metadata_props["hexaquant.note"]`` says why. Training flags of the module
+    are restored. Raises InputError with the exporter's root cause.
+    """
+    example_inputs = tuple(example_inputs) if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
+    name = type(module).__name__
+    with _eval_mode(module):
+        model, note = _export(module, example_inputs, dict(example_kwargs or {}), dynamic_batch, name)
+    return _finish(model, name, note, input_names, output_names, shapes)
+
+
+def from_exported(path: str | Path, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Graph:
+    """The normalized graph of a program saved by ``torch.export.save`` (``.pt2``)."""
+    import torch
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; save one with torch.export.save")
+    try:
+        program = torch.export.load(path)
+    except Exception as error:
+        raise InputError(f"{path}: not a program saved by torch.export.save ({_reason(error)})") from error
+    try:
+        with _quiet():
+            exported = torch.onnx.export(program, (), dynamo=True, opset_version=OPSET, optimize=False, verbose=False)
+    except Exception as error:
+        raise InputError(f"{path}: PyTorch cannot export the program to ONNX: {_reason(error)}") from error
+    assert exported is not None
+    return _finish(exported.model, path.stem, "", None, None, shapes)
+
+
+def _export(
+    module: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any], dynamic_batch: bool, name: str
+) -> tuple[oir.Model, str]:
+    note = ""
+    if dynamic_batch:
+        try:
+            return _export_once(module, inputs, kwargs, _batch_dims(module, inputs, kwargs)), ""
+        except Exception as error:
+            note = f"batch is fixed to the example's: {_reason(error)}"
+    try:
+        return _export_once(module, inputs, kwargs, None), note
+    except Exception as error:
+        raise InputError(f"{name}: PyTorch cannot export the module to ONNX: {_reason(error)}") from error
+
+
+def _export_once(
+    module: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any], dims: dict[str, Any] | None
+) -> oir.Model:
+    import torch
+
+    with _quiet(), torch.no_grad():
+        exported = torch.onnx.export(
+            module,
+            inputs,
+            kwargs=kwargs or None,
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=dims,
+            optimize=False,
+            verbose=False,
+        )
+    assert exported is not None
+    return exported.model
+
+
+def _batch_dims(module: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Dynamic-shape specification: dimension 0 of each tensor, which must have the same size in all of them."""
+    import inspect
+
+    import torch
+    from torch.utils import _pytree as pytree
+
+    bound = inspect.signature(module.forward).bind(*inputs, **kwargs)
+    tensors = [t for t in pytree.tree_leaves((inputs, kwargs)) if isinstance(t, torch.Tensor)]
+    batch = next((t.shape[0] for t in tensors if t.dim()), 0)
+
+    def spec(leaf: Any) -> Any:
+        shared = isinstance(leaf, torch.Tensor) and leaf.dim() > 0 and leaf.shape[0] == batch
+        return {0: torch.export.Dim.DYNAMIC} if shared else None
+
+    return {key: pytree.tree_map(spec, value) for key, value in bound.arguments.items()}
+
+
+def _finish(
+    model: oir.Model,
+    name: str,
+    note: str,
+    input_names: Sequence[str] | None,
+    output_names: Sequence[str] | None,
+    shapes: Mapping[str, Sequence[int | str]] | None,
+) -> Graph:
+    record_origins(model)
+    _name_batch(model)
+    _rename(name, model.graph.inputs, input_names, "input")
+    _rename(name, model.graph.outputs, output_names, "output")
+    graph = normalize(Graph(model, name), shapes)
+    if note:
+        graph.model.metadata_props[FIXED_BATCH_NOTE] = note
+    return graph
+
+
+def _rename(source: str, values: Sequence[oir.Value], names: Sequence[str] | None, what: str) -> None:
+    if names is None:
+        return
+    if len(names) != len(values):
+        raise InputError(f"{source} has {len(values)} {what}s but {len(names)} {what} names were given")
+    for value, name in zip(values, names):
+        value.name = name
+
+
+def _name_batch(model: oir.Model) -> None:
+    """Call the exporter's symbol of the first dimension ("s17") "batch", in every shape that holds it."""
+    import re
+
+    first = [v.shape[0] for v in model.graph.inputs if v.shape is not None and len(v.shape)]
+    symbols = {d.value for d in first if not isinstance(d, int) and d.value and d.value.isidentifier()}
+    if len(symbols) != 1:
+        return
+    pattern = re.compile(rf"\b{re.escape(symbols.pop())}\b")
+    values = [*model.graph.inputs, *(v for node in model.graph for v in node.outputs)]
+    for value in values:
+        if value.shape is not None:
+            dims = [d if isinstance(d, int) else d.value and pattern.sub("batch", d.value) for d in value.shape]
+            value.shape = oir.Shape(dims)
+
+
+@contextlib.contextmanager
+def _eval_mode(module: nn.Module) -> Iterator[None]:
+    training = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for submodule, flag in training:
+            submodule.training = flag
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's prints, log lines and warnings away from the user."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)
+
+
+def _reason(error: BaseException) -> str:
+    """The deepest cause's first meaningful line, with the user's source line when the exporter knows it."""
+    from hexaquant.frontends.torch_origins import source_line
+
+    root: BaseException = error
+    while root.__cause__ is not None or root.__context__ is not None:
+        root = root.__cause__ or root.__context__  # type: ignore[assignment]
+    lines = [line.strip() for line in str(root).splitlines() if line.strip()]
+    where = source_line(str(root)) or source_line(str(error)) or _raised_at(root)
+    text = lines[0] if lines else type(root).__name__
+    return f"{text} (at {where})" if where else text
+
+
+def _raised_at(error: BaseException) -> str:
+    """The user's innermost line in the traceback of ``error``."""
+    import traceback
+
+    from hexaquant.frontends.torch_origins import source_line
+
+    return source_line("".join(traceback.format_tb(error.__traceback__)))

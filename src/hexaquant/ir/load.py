@@ -1,0 +1,131 @@
+"""Read an ONNX file into onnx_ir and refuse, in one sentence, what cannot be a usable model.
+
+Checked here: the file exists and is an ONNX model, its opset is one we convert, external data lie beside
+it and are complete, sizes of constants match their shapes, no dimension is zero, no weight is NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as oir
+from google.protobuf.message import DecodeError
+
+from hexaquant.core.errors import InputError
+
+MIN_OPSET, MAX_OPSET = 7, 23
+"""Opsets of the default domain that ``ir.opset`` converts to 21."""
+
+WEIGHTED = frozenset(
+    "Conv ConvTranspose Gemm MatMul BatchNormalization LayerNormalization InstanceNormalization "
+    "GroupNormalization LSTM GRU RNN PRelu".split()
+)
+"""Operators whose constants are weights: infinity in them is an error (elsewhere it may be a mask or a limit)."""
+
+
+def read_model(path: Path) -> oir.Model:
+    """The model in the ONNX file ``path``, constants memory-mapped where they are external. Raises InputError."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; give the path of an .onnx file")
+    try:
+        model = oir.load(path)
+    except (DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: this is not an ONNX file (or it is truncated); export the model again") from error
+    except (ValueError, KeyError, TypeError, OSError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: the ONNX file cannot be read ({reason}); export the model again") from error
+    check_model(model, str(path))
+    return model
+
+
+def check_model(model: oir.Model, source: str) -> None:
+    """Raise InputError when ``model`` (called ``source`` in messages) cannot be used."""
+    if not list(model.graph) or not model.graph.outputs:
+        raise InputError(f"{source}: this is not an ONNX model with operators and outputs; export the model again")
+    opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx"))
+    if opset is None:
+        raise InputError(
+            f"{source}: the ONNX file names no opset; export it again with opset {MIN_OPSET} to {MAX_OPSET}"
+        )
+    if not MIN_OPSET <= opset <= MAX_OPSET:
+        raise InputError(f"{source}: opset {opset} is not supported; export with opset {MIN_OPSET} to {MAX_OPSET}")
+    for name, tensor in _constants(model):
+        _check_storage(name, tensor, source)
+    for value in model.graph.inputs:
+        _check_input(value, source)
+    check_weights(model, source)
+
+
+def check_weights(model: oir.Model, source: str) -> None:
+    """Raise InputError when a float constant is NaN, or infinite where it is a weight."""
+    for value in model.graph.initializers.values():
+        if value.const_value is None or not value.const_value.dtype.is_floating_point():
+            continue
+        data = value.const_value.numpy()
+        if data.dtype.itemsize < 2 or bool(np.isfinite(data).all()):
+            continue
+        if bool(np.isnan(data).any()):
+            raise InputError(f"{source}: weight '{value.name}' holds NaN; repair or retrain the model")
+        if any(use.node.op_type in WEIGHTED for use in value.uses()):
+            raise InputError(f"{source}: weight '{value.name}' holds infinity; repair or retrain the model")
+
+
+def _constants(model: oir.Model) -> Iterator[tuple[str, oir.TensorProtocol]]:
+    for value in model.graph.initializers.values():
+        if value.const_value is not None:
+            yield value.name or "", value.const_value
+    for node in oir.traversal.RecursiveGraphIterator(model.graph):
+        for attribute in node.attributes.values():
+            if isinstance(attribute, oir.Attr) and attribute.type == oir.AttributeType.TENSOR:
+                yield node.outputs[0].name or node.name or "", attribute.as_tensor()
+
+
+def _check_storage(name: str, tensor: oir.TensorProtocol, source: str) -> None:
+    if isinstance(tensor, oir.ExternalTensor):
+        _check_external(name, tensor, source)
+        return
+    if tensor.dtype == oir.DataType.STRING:
+        return
+    try:
+        array = tensor.numpy()
+    except (ValueError, TypeError, IndexError) as error:
+        raise InputError(
+            f"{source}: the data of constant '{name}' do not fit its shape {list(tensor.shape.numpy())}; "
+            "export the model again"
+        ) from error
+    if tuple(array.shape) != tuple(tensor.shape.numpy()):
+        raise InputError(f"{source}: constant '{name}' is truncated; export the model again")
+
+
+def _check_external(name: str, tensor: oir.ExternalTensor, source: str) -> None:
+    base = Path(tensor.base_dir).resolve()
+    location = Path(tensor.location)
+    file = (base / location).resolve()
+    if location.is_absolute() or not file.is_relative_to(base):
+        raise InputError(f"{source}: weight '{name}' points to '{location}' outside the model's folder; refused")
+    if not file.is_file():
+        raise InputError(f"{source}: the data file '{location}' of weight '{name}' is missing; put it beside the model")
+    need = math.ceil(tensor.size * tensor.dtype.itemsize)
+    if tensor.length is not None and tensor.length != need:
+        raise InputError(
+            f"{source}: weight '{name}' has {tensor.length} bytes of external data but its shape needs {need}; "
+            "export the model again"
+        )
+    if file.stat().st_size < (tensor.offset or 0) + need:
+        raise InputError(
+            f"{source}: the data file '{location}' is truncated (weight '{name}' ends past its end); copy it again"
+        )
+
+
+def _check_input(value: oir.Value, source: str) -> None:
+    if value.type is not None and not isinstance(value.type, oir.TensorType):
+        raise InputError(f"{source}: input '{value.name}' is not a tensor (a sequence or map); export it with tensors")
+    if value.shape is not None and any(d == 0 for d in value.shape if isinstance(d, int)):
+        raise InputError(
+            f"{source}: input '{value.name}' has a dimension of size 0 in {list(value.shape)}; "
+            f"set its shape with --shape {value.name}=..."
+        )

@@ -1,0 +1,105 @@
+"""Normalization: from whatever a frontend read to the canonical graph (invariants in ir/graph.py).
+
+Order: functions and constant Ifs inlined, initializers taken off the inputs, user's shapes applied, opset 21,
+Constants lifted, origins recorded, then to a fixed point: constants folded with shape inference, identities, Pads and
+BatchNorms folded, patterns fused, dead code removed; finally names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from onnx_ir.passes.common import ShapeInferencePass
+
+from hexaquant.core.errors import InputError
+from hexaquant.ir.graph import Graph
+from hexaquant.ir.load import check_model
+from hexaquant.ir.opset import OPSET, convert_opset
+from hexaquant.ir.passes.decompose_batchnorm import decompose_batchnorm
+from hexaquant.ir.passes.drop_zero_states import drop_zero_states
+from hexaquant.ir.passes.eliminate_identity import eliminate_identity
+from hexaquant.ir.passes.fold_batchnorm import fold_batchnorm
+from hexaquant.ir.passes.fold_constants import fold_constants
+from hexaquant.ir.passes.lift_constants import lift_constants
+from hexaquant.ir.passes.name_everything import name_everything
+from hexaquant.ir.passes.remove_unused import remove_unused
+from hexaquant.ir.passes.resolve_casts import resolve_casts
+from hexaquant.ir.passes.scale_resizes import scale_resizes
+from hexaquant.ir.shapes import apply_shapes
+
+Pass = Callable[[Graph], int]
+
+CLEANUP: tuple[Pass, ...] = (
+    fold_constants,
+    resolve_casts,
+    drop_zero_states,
+    scale_resizes,
+    eliminate_identity,
+    fold_batchnorm,
+    remove_unused,
+)
+"""Repeated until nothing changes."""
+
+FINISH: tuple[Pass, ...] = (decompose_batchnorm,)
+"""Run once, when CLEANUP has nothing left to do."""
+
+MAX_ROUNDS = 12
+
+
+def normalize(graph: Graph, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Graph:
+    """The canonical form of ``graph`` (a new Graph; the given one is left as it was).
+
+    ``shapes`` overrides input shapes: dimensions are ints or symbol names. Raises InputError for an input that does
+    not exist, a rank that differs, or a construct that the package does not support.
+    """
+    result = graph.clone()
+    check_model(result.model, result.source)
+    name_everything(result)
+    apply_shapes(result, shapes or {})
+    if result.model.opset_imports.get("", OPSET) < 13:
+        ShapeInferencePass(strict_mode=False, check_type=False)(result.model)
+    convert_opset(result.model, result.source)
+    lift_constants(result)
+    _simplify(result)
+    name_everything(result)
+    return result
+
+
+def _simplify(graph: Graph) -> None:
+    _until_stable(graph)
+    if sum(step(graph) for step in FINISH):
+        _until_stable(graph)
+
+
+def _until_stable(graph: Graph) -> None:
+    for _ in range(MAX_ROUNDS):
+        if not sum(step(graph) for step in CLEANUP):
+            return
+
+
+def freeze_batch(graph: Graph, batch: int = 1, symbols: Mapping[str, int] | None = None) -> Graph:
+    """A copy of ``graph`` in which no input dimension is symbolic.
+
+    ``symbols`` gives values to symbols by name; every other symbol at position 0 of an input becomes ``batch``.
+    Raises InputError naming the input when a symbol at another position has no value.
+    """
+    symbols = dict(symbols or {})
+    first = {str(v.shape[0]) for v in graph.inputs if v.shape and not isinstance(v.shape[0], int)}
+    shapes: dict[str, list[int | str]] = {}
+    for value in graph.inputs:
+        if value.shape is None:
+            raise InputError(f"{graph.source}: input '{value.name}' has no shape; give one with --shape")
+        dims: list[int | str] = []
+        for axis, dim in enumerate(value.shape):
+            name = None if isinstance(dim, int) else dim.value
+            known = dim if isinstance(dim, int) else symbols.get(name or "")
+            if known is None and (axis == 0 or name in first):
+                known = batch
+            if known is None:
+                raise InputError(
+                    f"{graph.source}: dimension {axis} ('{name}') of input '{value.name}' is dynamic; "
+                    f"fix it with --shape {value.name}=..."
+                )
+            dims.append(int(known))
+        shapes[value.name or ""] = dims
+    return normalize(graph, shapes)

@@ -1,0 +1,78 @@
+"""Remove nodes that pass their first input on unchanged.
+
+1. Identity, Dropout in inference mode (mask output unread), Cast to the type the tensor has.
+2. Pad by constant zeros, Transpose by the identity permutation, Expand, Reshape and Flatten to the same shape,
+   Concat or Sum of one tensor, Slice that provably takes everything is left to constant folding.
+3. Add or Sub of a constant scalar 0, Mul or Div by a constant scalar 1 (float, and the shape does not grow).
+4. A node between a graph input (or a parameter) and a graph output stays.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as oir
+
+from hexaquant.ir.edit import bypass, int_attribute, ints_attribute
+from hexaquant.ir.graph import Graph, constant
+from hexaquant.ir.symbolic import dims_of
+
+
+def eliminate_identity(graph: Graph) -> int:
+    """Returns the number of nodes removed."""
+    changed = 0
+    for node in graph.nodes:
+        if node.domain != "" or any(list(v.uses()) or v.is_graph_output() for v in node.outputs[1:]):
+            continue
+        source = _passed_on(node)
+        if source is not None and bypass(graph, node, source):
+            changed += 1
+    return changed
+
+
+def _passed_on(node: oir.Node) -> oir.Value | None:
+    first = node.inputs[0] if node.inputs else None
+    if first is None:
+        return None
+    op = node.op_type
+    if op in ("Identity", "Dropout"):
+        return first if op == "Identity" or _is_inference(node) else None
+    if op == "Cast":
+        return first if first.dtype is not None and int(first.dtype) == int_attribute(node, "to", 0) else None
+    if op in ("Concat", "Sum", "Max", "Min", "Mean"):
+        return first if len(node.inputs) == 1 else None
+    if op == "Transpose":
+        perm = ints_attribute(node, "perm")
+        return first if perm and perm == sorted(perm) else None
+    if op == "Pad":
+        pads = constant(node.inputs[1])
+        return first if pads is not None and not pads.any() else None
+    if op in ("Reshape", "Flatten", "Expand"):
+        return first if _same_shape(first, node.outputs[0]) else None
+    return _neutral(node)
+
+
+def _is_inference(node: oir.Node) -> bool:
+    mode = node.inputs[2] if len(node.inputs) > 2 else None
+    flag = constant(mode)
+    return mode is None or (flag is not None and not bool(flag))
+
+
+def _same_shape(left: oir.Value, right: oir.Value) -> bool:
+    a, b = dims_of(left), dims_of(right)
+    return a is not None and a == b and "unknown__" not in str(b)
+
+
+NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
+
+
+def _neutral(node: oir.Node) -> oir.Value | None:
+    """The other operand of ``x + 0``, ``x - 0``, ``x * 1`` and ``x / 1``."""
+    if node.op_type not in NEUTRAL or len(node.inputs) != 2:
+        return None
+    for index in (1, 0) if node.op_type in ("Add", "Mul") else (1,):
+        number, other = constant(node.inputs[index]), node.inputs[1 - index]
+        if number is None or number.size != 1 or other is None or other.shape is None or constant(other) is not None:
+            continue
+        if number.ndim <= len(other.shape) and bool(np.all(number == NEUTRAL[node.op_type])):
+            return other
+    return None

@@ -1,0 +1,164 @@
+"""Fold constants and shape arithmetic.
+
+1. A deterministic node whose inputs are all constants becomes initializers, except QuantizeLinear and
+   DequantizeLinear (they carry encodings), Identity (see eliminate_identity) and results that would grow past
+   ``GROWTH_LIMIT`` bytes.
+2. An integer tensor of rank 0 or 1 whose elements all follow from static dimensions becomes an initializer, even
+   where the tensor it was read from has a symbolic batch.
+3. A Reshape whose target contains symbols becomes a Reshape with a constant target when at most one symbol is not
+   simply the input's own dimension at that place: those become 0, the one left becomes -1.
+4. An Expand whose target's symbols only repeat the input's own dimensions gets 1 in their places.
+5. The result of folding a single parameter used nowhere else keeps the parameter's name.
+
+Shapes and dtypes of all values are inferred on the way, so one sweep folds chains of dynamic Pads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as oir
+import sympy
+from onnx.reference import ReferenceEvaluator
+
+from hexaquant.ir.edit import add_constant, int_attribute, sole_consumer, taken_names, unique_name
+from hexaquant.ir.graph import Graph
+from hexaquant.ir.infer_shapes import infer_node
+from hexaquant.ir.opset import OPSET
+from hexaquant.ir.symbolic import Contents, dims_of
+
+GROWTH_LIMIT = 4 << 20
+KEPT = frozenset(
+    "QuantizeLinear DequantizeLinear Identity RandomNormal RandomNormalLike RandomUniform RandomUniformLike "
+    "Multinomial Bernoulli Dropout If Loop Scan".split()
+)
+DERIVED_FROM = "hexaquant.derived_from"
+"""Metadata key of an initializer that is not the user's parameter itself but computed from it (how: the operators)."""
+
+
+def fold_constants(graph: Graph) -> int:
+    """Fold ``graph`` in place and infer its shapes; returns the number of nodes folded or rewritten."""
+    contents = Contents()
+    changed = 0
+    for node in graph.nodes:
+        if _fold(graph, node):
+            changed += 1
+            continue
+        changed += _constant_target(graph, node, contents)
+        infer_node(node, contents)
+        elements = contents.evaluate(node)
+        if elements is not None and all(e.is_Integer for e in elements.reshape(-1)):
+            changed += _become_constant(graph, node, [_numbers(node, elements)])
+    return changed
+
+
+def _numbers(node: oir.Node, elements: np.ndarray) -> np.ndarray:
+    dtype = node.outputs[0].dtype or oir.DataType.INT64
+    return np.array([int(e) for e in elements.reshape(-1)], dtype.numpy()).reshape(elements.shape)
+
+
+def _fold(graph: Graph, node: oir.Node) -> bool:
+    if node.domain != "" or node.op_type in KEPT or not node.inputs:
+        return False
+    inputs = [v for v in node.inputs if v is not None]
+    if not inputs or any(v.const_value is None for v in inputs):
+        return False
+    results = _evaluate(node)
+    if results is None or sum(r.nbytes for r in results) > max(
+        GROWTH_LIMIT, 2 * sum(v.const_value.nbytes for v in inputs if v.const_value is not None)
+    ):
+        return False
+    return _become_constant(graph, node, results)
+
+
+def _evaluate(node: oir.Node) -> list[np.ndarray] | None:
+    """Outputs of ``node`` on its constant inputs by ONNX's reference implementation; None where it has none."""
+    feeds = {v.name: v.const_value.numpy() for v in node.inputs if v is not None and v.const_value is not None}
+    try:
+        evaluator = ReferenceEvaluator(oir.to_proto(node), opsets={"": OPSET})
+        results = evaluator.run(None, feeds)
+    except Exception:
+        return None
+    arrays = [np.asarray(r) for r in results]
+    return arrays if all(a.dtype != object and a.dtype.kind in "fiubV" for a in arrays) else None
+
+
+def _become_constant(graph: Graph, node: oir.Node, results: list[np.ndarray]) -> bool:
+    if any(v.is_graph_output() for v in node.outputs):
+        return False
+    parameter = _only_parameter(node)
+    for value, array in zip(node.outputs, results):
+        if not value.name or not list(value.uses()):
+            continue
+        dtype = value.dtype.numpy() if value.dtype is not None and array.dtype.kind != "V" else array.dtype
+        value_name, value.name = value.name, None
+        constant = add_constant(graph.model.graph, value_name, array.astype(dtype, copy=False))
+        if parameter is not None and parameter.name and len(node.outputs) == 1:
+            _take_name(graph, constant, parameter, node)
+        value.replace_all_uses_with(constant)
+    graph.model.graph.remove(node, safe=True)
+    return True
+
+
+def _only_parameter(node: oir.Node) -> oir.Value | None:
+    """The one float initializer that ``node`` reads, when nothing else reads it."""
+    floats = [v for v in node.inputs if v is not None and v.dtype is not None and v.dtype.is_floating_point()]
+    if len(floats) != 1 or sole_consumer(floats[0]) is not node or not floats[0].is_initializer():
+        return None
+    return floats[0]
+
+
+def _take_name(graph: Graph, constant: oir.Value, parameter: oir.Value, node: oir.Node) -> None:
+    name = parameter.name or ""
+    how = node.op_type
+    if node.op_type == "Transpose":
+        how = f"Transpose{tuple(node.attributes['perm'].as_ints()) if 'perm' in node.attributes else ''}"
+    history = parameter.metadata_props.get(DERIVED_FROM, name)
+    taken = taken_names(graph.model.graph) - {name}
+    parameter.name = unique_name(f"{name}.original", taken)
+    constant.name = name
+    if constant.const_value is not None:
+        constant.const_value.name = name
+    constant.metadata_props[DERIVED_FROM] = f"{history} {how}"
+
+
+def _constant_target(graph: Graph, node: oir.Node, contents: Contents) -> bool:
+    """Conditions 3 and 4: give Reshape and Expand a constant target."""
+    if node.domain != "" or node.op_type not in ("Reshape", "Expand") or node.inputs[1] is None:
+        return False
+    if node.inputs[1].const_value is not None:
+        return False
+    target, source = contents.get(node.inputs[1]), dims_of(node.inputs[0])
+    if target is None or source is None:
+        return False
+    make = _reshape_target if node.op_type == "Reshape" else _expand_target
+    numbers = make(source, list(target), bool(int_attribute(node, "allowzero", 0)))
+    if numbers is None:
+        return False
+    base = f"{node.outputs[0].name}_shape"
+    node.replace_input_with(1, add_constant(graph.model.graph, base, np.array(numbers, np.int64)))
+    node.attributes.pop("allowzero", None)
+    return True
+
+
+def _reshape_target(source: list[sympy.Expr], target: list[sympy.Expr], allowzero: bool) -> list[int] | None:
+    if any(d == 0 for d in target) and allowzero:
+        return None
+    numbers = [int(d) if d.is_Integer else None for d in target]
+    for index, dim in enumerate(target):
+        if numbers[index] is None and index < len(source) and source[index] == dim:
+            numbers[index] = 0
+    unknown = [i for i, n in enumerate(numbers) if n is None]
+    if len(unknown) > 1 or (unknown and -1 in numbers):
+        return None
+    return [-1 if n is None else n for n in numbers]
+
+
+def _expand_target(source: list[sympy.Expr], target: list[sympy.Expr], allowzero: bool) -> list[int] | None:
+    padded = [sympy.Integer(1)] * (len(target) - len(source)) + source
+    aligned = padded[len(padded) - len(target) :]
+    numbers = []
+    for dim, own in zip(target, aligned):
+        if not dim.is_Integer and dim != own:
+            return None
+        numbers.append(int(dim) if dim.is_Integer else 1)
+    return numbers
