@@ -1,0 +1,54 @@
+# Two commands are all a fresh machine needs: `make demo` and `make test`.
+# Needs python3 (>= 3.11) with venv and pip. Another interpreter: make demo PYTHON=python3.12
+# Extra options for pip, for example an index of your own: make demo PIP_FLAGS="--index-url URL"
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt $(PIP_FLAGS)
+
+# Two OpenMP threads that spin while they wait for each other are slower than one on a busy machine.
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: demo test lint types unit bench install dev clean
+
+demo: .venv/.installed
+	$(BIN)/python -m hexaquant.demo $(DEMO_FLAGS)
+
+test: lint types unit
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: .venv/.installed-dev
+	$(BIN)/mypy
+
+unit: export OMP_NUM_THREADS := 1
+unit: .venv/.installed-dev
+	$(BIN)/pytest -n 2 $(PYTEST_FLAGS)
+
+bench: export OMP_NUM_THREADS := 1
+bench: .venv/.installed-dev
+	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+install: .venv/.installed
+dev: .venv/.installed-dev
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hexaquant needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+
+# The stamps make a second call install nothing unless the dependencies changed.
+.venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e .
+	touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(PIP) -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv out build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
