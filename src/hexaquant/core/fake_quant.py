@@ -78,15 +78,17 @@ def has_quint8_kernel() -> bool:
 
 def _chain(x: Tensor, encoding: Encoding) -> Tensor:
     """Four passes over one temporary, any granularity. k = q + offset is clipped, which needs no addition."""
-    scale, offset = encoding.expanded(x.shape)
-    scale, offset = scale.to(x.device), offset.to(x.device)
     top = encoding.grid.levels - 1
+    if encoding.scale.dim() == 0:  # the same without the overhead, which small activations feel
+        scale, low = encoding.scale.to(x.device), float(encoding.offset)
+        return g.round_half_even_(x / scale).clamp_(low, low + top).mul_(scale)
+    scale, offset = encoding.expanded(x.shape)
+    scale, offset = scale.to(x.device), offset.to(x.device, x.dtype)
     steps = g.round_half_even_(x / scale)
-    if encoding.offset.dim() == 0:
-        low = float(encoding.offset)
+    if bool((offset == offset.flatten()[:1]).all()):  # one bound for all (symmetric weights): clips twice as fast
+        low = float(offset.flatten()[0])
         return steps.clamp_(low, low + top).mul_(scale)
-    low_steps = offset.to(x.dtype)
-    return steps.clamp_(low_steps, low_steps + top).mul_(scale)
+    return steps.clamp_(offset, offset + top).mul_(scale)
 
 
 def _clip_bounds(encoding: Encoding) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,9 @@
 
 Migacz, "8-bit Inference with TensorRT", GTC 2017. For a threshold t the kept bins form P, with what lies outside
 added to the end bins; Q is P without the outside, merged into one cell a grid level and spread again over the
-bins that hold anything. Asymmetric grids keep [max(low, -t), min(high, t)]. Where the grid has at least as many
-levels as the histogram bins (12 bits and more) nothing is lost and the answer is min-max.
+bins that hold anything. Asymmetric grids keep [max(low, -t), min(high, t)]. As in TensorRT at least as many bins
+as levels are kept, hence the finer histogram. Where the grid has more levels than a quarter of the bins (12 bits
+and more) there is nothing to choose and the answer is min-max.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from hexaquant.core.grid import Grid
 from hexaquant.core.observers.histogram import Histogram
 from hexaquant.core.observers.observer import require_per_tensor
 
-THRESHOLDS = 100
+THRESHOLDS = 128
 
 
 class EntropyObserver:
-    """Searches THRESHOLDS clips between a hundredth of the reach and all of it; ties go to the wider."""
+    """Searches THRESHOLDS evenly spaced clips; ties go to the wider."""
 
-    def __init__(self, grid: Grid, bins: int = 2048) -> None:
+    def __init__(self, grid: Grid, bins: int = 8192) -> None:
         require_per_tensor(grid)
         self.grid = grid
         self.histogram = Histogram(bins)
@@ -32,7 +33,7 @@ class EntropyObserver:
 
     def encoding(self) -> Encoding:
         low, high = self.histogram.range.with_zero()
-        if low < high and self.grid.levels < self.histogram.bins and float(self.histogram.counts.sum()) > 0:
+        if low < high and 4 * self.grid.levels <= self.histogram.bins and float(self.histogram.counts.sum()) > 0:
             low, high = search(self.histogram, self.grid)
         return encoding_from_range(torch.tensor(low), torch.tensor(high), self.grid)
 
@@ -47,37 +48,32 @@ def search(histogram: Histogram, grid: Grid) -> tuple[float, float]:
     """Clip range with the least KL(P || Q)."""
     low, high = histogram.range.with_zero()
     edges, counts = histogram.trimmed()
-    reach = max(-low, high)
-    t = reach * torch.arange(THRESHOLDS, 0, -1, dtype=torch.float64) / THRESHOLDS
-    if grid.symmetric:
-        lows, highs = -t, t
-    else:
-        lows, highs = (-t).clamp(min=low), t.clamp(max=high)
-    best = int(torch.argmin(_divergence(edges, counts, lows, highs, grid.levels)))
+    t = max(-low, high) * torch.arange(THRESHOLDS, 0, -1, dtype=torch.float64) / THRESHOLDS
+    lows, highs = (-t, t) if grid.symmetric else (t.neg().clamp(min=low), t.clamp(max=high))
+    best = int(torch.argmin(divergence(edges, counts, lows, highs, grid.levels)))
     return float(lows[best]), float(highs[best])
 
 
-def _divergence(edges: Tensor, counts: Tensor, lows: Tensor, highs: Tensor, levels: int) -> Tensor:
-    """KL(P || Q) in nats for each candidate range, (K,). Memory: a few tensors of K x bins float64."""
-    centers = (edges[1:] + edges[:-1]) / 2
-    cell = ((centers - lows[:, None]) / (highs - lows)[:, None] * levels).floor()
-    inside = (cell >= 0) & (cell < levels)
-    cell = cell.clamp_(0, levels - 1).long()
-    kept = torch.where(inside & (counts > 0), counts.expand_as(cell), counts.new_zeros(()))
-    p = kept + _outside(counts, inside)
-    merged = kept.new_zeros(lows.numel(), levels).scatter_add_(1, cell, kept)
-    holding = kept.new_zeros(lows.numel(), levels).scatter_add_(1, cell, (kept > 0).double())
-    q = torch.where(kept > 0, (merged / holding.clamp(min=1)).gather(1, cell), kept.new_zeros(()))
-    p, q = p / p.sum(1, keepdim=True), q / q.sum(1, keepdim=True).clamp(min=1e-300)
-    terms = torch.where(p > 0, p * (p / q.clamp(min=1e-12)).log(), p.new_zeros(()))
-    return terms.sum(1)
+def divergence(edges: Tensor, counts: Tensor, lows: Tensor, highs: Tensor, levels: int) -> Tensor:
+    """KL(P || Q) in nats for each candidate range, (K,); infinite where fewer than ``levels`` bins are kept.
 
-
-def _outside(counts: Tensor, inside: Tensor) -> Tensor:
-    """What lies beyond the clips, placed on the first and the last kept bin; (K, bins)."""
-    first = inside.double().argmax(1, keepdim=True)
-    last = inside.shape[1] - 1 - inside.flip(1).double().argmax(1, keepdim=True)
-    total = counts.cumsum(0)
-    below = (total - counts)[first]
-    above = total[-1] - total[last]
-    return torch.zeros(inside.shape, dtype=counts.dtype).scatter_add_(1, first, below).scatter_add_(1, last, above)
+    Cells are runs of bins, so that all sums are differences of cumulative sums: O(K x levels) time and memory.
+    """
+    n = counts.numel()
+    parts = torch.linspace(0, 1, levels + 1, dtype=torch.float64)
+    bounds = lows[:, None] + (highs - lows)[:, None] * parts
+    cut = ((bounds - edges[0]) / (edges[1] - edges[0]) - 0.5).ceil().clamp_(0, n).long()
+    first, last = cut[:, 0].clamp(max=n - 1), (cut[:, -1] - 1).clamp(min=0)
+    mass = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+    holding = torch.nn.functional.pad((counts > 0).double().cumsum(0), (1, 0))
+    p_log_p = torch.nn.functional.pad(torch.xlogy(counts, counts).cumsum(0), (1, 0))
+    kept, below, above = mass[cut].diff(dim=1), mass[first], mass[-1] - mass[last + 1]
+    q = (kept / holding[cut].diff(dim=1).clamp(min=1)).clamp(min=1e-12)
+    own = p_log_p[last + 1] - p_log_p[first]
+    for end, extra in ((first, below), (last, above)):
+        own = own + torch.xlogy(counts[end] + extra, counts[end] + extra) - torch.xlogy(counts[end], counts[end])
+    kept[:, 0] += below
+    kept[:, -1] += above
+    total, inside = mass[-1], mass[last + 1] - mass[first]
+    kl = (own - (kept * q.log()).sum(1)) / total - total.log() + inside.clamp(min=1e-12).log()
+    return torch.where(last - first + 1 >= min(levels, n), kl, torch.inf)

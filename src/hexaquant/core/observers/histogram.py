@@ -3,7 +3,8 @@
 Bin widths are powers of two and bin edges are multiples of the width. When new data does not fit, the width
 doubles and neighbouring bins merge, exactly. So the final histogram depends only on the data, not on how it was
 cut into batches. Exact zeros (ReLU makes many) are counted apart: zero is on every grid and makes no noise.
-The range is exact over all elements; counts may come from a sample (core.observers.sampling).
+The range is exact over all elements; counts may come from a sample (core.observers.sampling). Samples wait in a
+buffer of BUFFER floats and are counted together, because a count costs 30 us however small the tensor.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from hexaquant.core.observers.sampling import sample
 MIN_EXPONENT, MAX_EXPONENT = -110, 118
 """Bin widths are 2^e within these, so that width and inverse are normal float32 numbers."""
 
+BUFFER = 1 << 15
+
 
 class Histogram:
     """``counts``: float64 (bins,), bin i covering [(start + i) * width, (start + i + 1) * width) without zeros."""
@@ -28,44 +31,82 @@ class Histogram:
         if bins < 64:
             raise InputError(f"a histogram needs at least 64 bins, not {bins}")
         self.bins = bins
-        self.counts = torch.zeros(bins, dtype=torch.float64)
-        self.zeros = 0.0
         self.range = Range()
         self.exponent, self.start = MIN_EXPONENT, 0
         self.updates = 0
+        self._counts = torch.zeros(bins, dtype=torch.float64)
+        self._zeros = 0.0
+        self._buffer = torch.empty(0)
+        self._waiting, self._weight = 0, 1.0
+        self._extremes: list[float] = []
 
     @property
     def width(self) -> float:
         return 2.0**self.exponent
 
     @property
-    def edges(self) -> Tensor:
-        """Bin edges, float64 (bins + 1,)."""
-        return (torch.arange(self.bins + 1, dtype=torch.float64) + self.start) * self.width
+    def counts(self) -> Tensor:
+        self._flush()
+        return self._counts
 
     @property
-    def total(self) -> float:
-        """Number of elements seen (estimated where they were sampled)."""
-        return float(self.counts.sum()) + self.zeros
+    def zeros(self) -> float:
+        """Number of exact zeros seen (estimated where sampled)."""
+        self._flush()
+        return self._zeros
+
+    @property
+    def edges(self) -> Tensor:
+        """Bin edges, float64 (bins + 1,)."""
+        self._flush()
+        return (torch.arange(self.bins + 1, dtype=torch.float64) + self.start) * self.width
 
     def add(self, x: Tensor) -> None:
-        """Count a batch. Raises InputError on NaN, infinity or an empty tensor."""
+        """Take a batch. Raises InputError on NaN, infinity or an empty tensor."""
+        x = x.detach()
+        if x.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+            x = x.float()
         low, high = finite_range(x)
         self.range.add(low, high)
-        self._fit(*self.range.with_zero())
         taken, weight = sample(x, self.updates)
         self.updates += 1
-        self._count(taken, weight)
-        if weight > 1 and low < high:  # the extremes are known exactly: never let the sample miss them
-            self._count(torch.tensor([low, high]), 1.0)
+        if weight > 1:  # the extremes are known exactly: never let the sample miss them
+            self._extremes += [low, high]
+        self._wait(taken, weight)
+
+    def _wait(self, taken: Tensor, weight: float) -> None:
+        n = taken.numel()
+        if weight != self._weight or self._waiting + n > BUFFER:
+            self._flush()
+        self._weight = weight
+        if n > BUFFER:
+            self._fit(*self.range.with_zero())
+            self._count(taken.to(torch.float32).contiguous(), weight)
+            return
+        if not self._buffer.numel():
+            self._buffer = torch.empty(BUFFER, device=taken.device)
+        self._buffer[self._waiting : self._waiting + n] = taken
+        self._waiting += n
+
+    def _flush(self) -> None:
+        """Count what waits."""
+        waiting, extremes = self._buffer[: self._waiting], self._extremes
+        if not (waiting.numel() or extremes):
+            return
+        self._waiting, self._extremes = 0, []
+        self._fit(*self.range.with_zero())
+        self._count(waiting, self._weight)
+        if extremes:
+            self._count(torch.tensor(extremes), 1.0)
 
     def _count(self, x: Tensor, weight: float) -> None:
-        codes = (x * 2.0**-self.exponent).floor_().sub_(self.start).clamp_(0, self.bins - 1).to(torch.int32)
+        """Every element must lie in the range that was fitted. Scaling by powers of two makes the codes exact."""
+        codes = (x * 2.0**-self.exponent).floor_().sub_(self.start).to(torch.int32)
+        self._counts.add_(torch.bincount(codes, minlength=self.bins).cpu(), alpha=weight)
         zeros = x.numel() - int(torch.count_nonzero(x))
-        self.counts += torch.bincount(codes, minlength=self.bins).cpu().double() * weight
-        if zeros and 0 <= -self.start < self.bins:
-            self.counts[-self.start] -= zeros * weight
-        self.zeros += zeros * weight
+        if zeros:
+            self._counts[-self.start] -= zeros * weight
+            self._zeros += zeros * weight
 
     def _fit(self, low: float, high: float) -> None:
         """Widen the bins until [low, high] fits, merging what was counted."""
@@ -80,27 +121,28 @@ class Histogram:
         self._move(wanted, start)
 
     def _move(self, exponent: int, start: int) -> None:
-        held = torch.nonzero(self.counts).flatten()
+        held = torch.nonzero(self._counts).flatten()
         places = ((held + self.start) >> min(exponent - self.exponent, 62)) - start
-        moved = torch.zeros_like(self.counts).index_add_(0, places, self.counts[held])
-        self.counts, self.exponent, self.start = moved, exponent, start
+        moved = torch.zeros_like(self._counts).index_add_(0, places, self._counts[held])
+        self._counts, self.exponent, self.start = moved, exponent, start
 
     def trimmed(self) -> tuple[Tensor, Tensor]:
         """``edges`` and ``counts`` of the bins between the first and the last that hold anything or touch zero."""
-        held = torch.nonzero(self.counts).flatten().tolist()
+        counts = self.counts
+        held = torch.nonzero(counts).flatten().tolist()
         zero = min(max(-self.start, 0), self.bins - 1)
         first, last = min([*held[:1], zero]), max([*held[-1:], zero])
-        return self.edges[first : last + 2], self.counts[first : last + 1]
+        return self.edges[first : last + 2], counts[first : last + 1]
 
     def state(self) -> dict[str, Tensor]:
-        numbers = [self.zeros, self.exponent, self.start, self.updates]
-        return {"counts": self.counts.clone(), "numbers": torch.tensor(numbers, dtype=torch.float64)} | (
-            self.range.state()
-        )
+        counts = self.counts.clone()
+        numbers = torch.tensor([self._zeros, self.exponent, self.start, self.updates], dtype=torch.float64)
+        return {"counts": counts, "numbers": numbers} | self.range.state()
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        self.counts = state["counts"].clone()
-        self.bins = self.counts.numel()
+        self._waiting, self._extremes = 0, []
+        self._counts = state["counts"].clone()
+        self.bins = self._counts.numel()
         zeros, exponent, start, updates = state["numbers"].tolist()
-        self.zeros, self.exponent, self.start, self.updates = zeros, int(exponent), int(start), int(updates)
+        self._zeros, self.exponent, self.start, self.updates = zeros, int(exponent), int(start), int(updates)
         self.range.load_state(state)

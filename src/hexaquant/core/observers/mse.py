@@ -17,7 +17,7 @@ from hexaquant.core.observers.histogram import Histogram
 from hexaquant.core.observers.noise import expected_noise
 from hexaquant.core.observers.observer import require_per_tensor
 
-COARSE, FINE = 64, 9
+COARSE, FINE = 64, 7
 
 
 class MseObserver:
@@ -47,40 +47,31 @@ class MseObserver:
 def search(histogram: Histogram, grid: Grid) -> tuple[float, float]:
     """Clip range (low <= 0 <= high) with the least expected squared error on ``grid``."""
     low, high = histogram.range.with_zero()
+    if grid.symmetric:  # the range that one scale spans: half a level more below zero than above
+        half = grid.levels // 2
+        high = max(high, -low * (half - 1) / half)
+        low = -high * half / (half - 1)
     edges, counts = histogram.trimmed()
-    fractions = torch.linspace(1, COARSE, COARSE, dtype=torch.float64).flip(0) / COARSE
+    fractions = torch.arange(COARSE, 0, -1, dtype=torch.float64) / COARSE
+    part_low, part_high = _combined(low, high, fractions, fractions, grid)
+    best = int(torch.argmin(_coarse_noise(edges, counts, low * part_low, high * part_high, grid.levels)))
+    around = torch.linspace(1.5, -1.5, FINE, dtype=torch.float64) / COARSE
     if grid.symmetric:
-        reach = max(-low, high)
-        lows, highs = -reach * fractions, reach * fractions
-        return _refine_symmetric(edges, counts, grid, lows, highs)
-    lows, highs = pairs(_end(low, fractions), _end(high, fractions))
-    best = int(torch.argmin(_coarse_noise(edges, counts, lows, highs, grid.levels)))
-    step = torch.linspace(-1.5, 1.5, FINE, dtype=torch.float64) / COARSE
-    fine = pairs(_end(low, _around(float(lows[best]), low, step)), _end(high, _around(float(highs[best]), high, step)))
-    fine_low, fine_high = (torch.cat([v, v.new_tensor([w])]) for v, w in zip(fine, (low, high)))
-    noise = expected_noise(edges, counts, *snapped(fine_low, fine_high, grid), grid.levels)
+        around = torch.linspace(1.5, -1.5, 5 * FINE, dtype=torch.float64) / COARSE
+    near = [(part[best] + around).clamp(1e-3, 1) for part in (part_low, part_high)]
+    part_low, part_high = (
+        torch.cat([torch.ones(1, dtype=v.dtype), v]) for v in _combined(low, high, near[0], near[1], grid)
+    )
+    noise = expected_noise(edges, counts, *snapped(low * part_low, high * part_high, grid), grid.levels)
     best = int(torch.argmin(noise))
-    return float(fine_low[best]), float(fine_high[best])
+    return float(low * part_low[best]), float(high * part_high[best])
 
 
-def _end(bound: float, fractions: Tensor) -> Tensor:
-    """Candidates for one end of the range; a single 0 where nothing lies beyond zero."""
-    return bound * fractions if bound else torch.zeros(1, dtype=torch.float64)
-
-
-def _around(best: float, bound: float, step: Tensor) -> Tensor:
-    return (best / bound + step).clamp(1e-3, 1) if bound else step
-
-
-def _refine_symmetric(edges: Tensor, counts: Tensor, grid: Grid, lows: Tensor, highs: Tensor) -> tuple[float, float]:
-    best = int(torch.argmin(expected_noise(edges, counts, *snapped(lows, highs, grid), grid.levels)))
-    reach = float(highs[0])
-    step = torch.linspace(-1, 1, 4 * FINE + 1, dtype=torch.float64) / COARSE
-    fine = reach * (float(highs[best]) / reach + step).clamp(1e-3, 1).flip(0)
-    best = int(torch.argmin(expected_noise(edges, counts, *snapped(-fine, fine, grid), grid.levels)))
-    half = grid.levels // 2
-    high = float(fine[best])
-    return -high * half / (half - 1), high
+def _combined(low: float, high: float, lows: Tensor, highs: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Fractions of both ends to try: all pairs, or only one end's where the other cannot move on its own."""
+    if grid.symmetric or low == 0:
+        return highs, highs
+    return (lows, lows) if high == 0 else pairs(lows, highs)
 
 
 def _coarse_noise(edges: Tensor, counts: Tensor, lows: Tensor, highs: Tensor, levels: int) -> Tensor:

@@ -38,13 +38,8 @@ def stride_for(n: int) -> int:
 
 
 def sample(x: Tensor, phase: int) -> tuple[Tensor, float]:
-    """Contiguous float32 sample of ``x`` and the number of elements that each sampled one stands for."""
-    every = flat(x.detach())
+    """One-dimensional sample of ``x`` (a view where possible) and how many elements each sampled one stands for."""
+    every = flat(x)
     k = stride_for(every.numel())
-    taken = every[phase % k :: k]
-    return taken.float().contiguous(), every.numel() / taken.numel()
-
-
-def is_sampled(n: int) -> bool:
-    """Whether a tensor of ``n`` elements is not taken whole."""
-    return stride_for(n) > 1
+    taken = every[phase % k :: k] if k > 1 else every
+    return taken, every.numel() / taken.numel()

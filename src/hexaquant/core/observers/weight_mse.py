@@ -13,6 +13,7 @@ from hexaquant.core.encoding import (
     lpbq_from_block_scales,
     range_of,
 )
+from hexaquant.core.fake_quant import fake_quantize
 from hexaquant.core.grid import Grid, Lpbq, PerBlock, PerChannel, PerTensor
 
 COARSE = torch.linspace(1.0, 0.3, 29).tolist()
@@ -55,7 +56,7 @@ def _lpbq(w: Tensor, grid: Grid) -> Encoding:
 
 def squared_error(w: Tensor, encoding: Encoding) -> Tensor:
     """Summed squared quantization error of ``w`` in the stored shape of the encoding's steps."""
-    error = (encoding.fake_quantize(w) - w).square_()
+    error = fake_quantize(w, encoding).sub_(w).square_()
     granularity = encoding.grid.granularity
     if isinstance(granularity, PerTensor):
         return error.sum()
