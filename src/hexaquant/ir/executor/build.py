@@ -193,7 +193,7 @@ class _Builder:
     def add_tensor(self, name: str, tensor: Tensor) -> str:
         path = attribute_path(name, self.paths)
         *parents, leaf = path.split(".")
-        holder = self.root
+        holder: Any = self.root
         for part in parents:
             if part not in holder._modules:
                 holder.add_module(part, nn.Module())

@@ -12,7 +12,24 @@ import torch
 import torch.nn.functional as F
 
 from hexaquant.ir.executor.ops import activation as act
-from hexaquant.ir.executor.ops import cast, conv, index, matmul, normalization, pad, pool, quantize, reduce, shape
+from hexaquant.ir.executor.ops import (
+    attention,
+    cast,
+    conv,
+    grid_sample,
+    index,
+    matmul,
+    normalization,
+    pad,
+    pool,
+    quantize,
+    random,
+    recurrent,
+    reduce,
+    resize,
+    shape,
+    spectral,
+)
 from hexaquant.ir.executor.ops import elementwise as ew
 
 
@@ -137,6 +154,25 @@ _CONVOLUTION = {
     "MatMul": OpSpec(torch.matmul),
     "Gemm": OpSpec(matmul.gemm),
     "Einsum": OpSpec(matmul.einsum),
+    "Det": OpSpec(torch.linalg.det),
+}
+
+_SAMPLING = {
+    "Resize": OpSpec(resize.resize, static=(1, 2, 3)),
+    "GridSample": OpSpec(grid_sample.grid_sample),
+    "AffineGrid": OpSpec(grid_sample.affine_grid, static=(1,)),
+    "RoiAlign": OpSpec(grid_sample.roi_align),
+    "Col2Im": OpSpec(grid_sample.col2im, static=(1, 2)),
+}
+
+_SEQUENCE = {
+    "LSTM": OpSpec(recurrent.lstm, static=(4,), multi=True),
+    "GRU": OpSpec(recurrent.gru, static=(4,), multi=True),
+    "RNN": OpSpec(recurrent.rnn, static=(4,), multi=True),
+    "Attention": OpSpec(attention.attention, multi=True),
+    "RotaryEmbedding": OpSpec(attention.rotary_embedding),
+    "STFT": OpSpec(spectral.stft, static=(1, 3)),
+    "DFT": OpSpec(spectral.dft, static=(1, 2)),
 }
 
 _NORMALIZATION = {
@@ -204,6 +240,8 @@ _INDEXING = {
     "ConstantOfShape": OpSpec(index.constant_of_shape, static=(0,)),
     "EyeLike": OpSpec(index.eye_like),
     "ReverseSequence": OpSpec(index.reverse_sequence),
+    "RandomUniformLike": OpSpec(random.uniform_like),
+    "RandomNormalLike": OpSpec(random.normal_like),
 }
 
 _QUANTIZATION = {
@@ -216,6 +254,8 @@ _MICROSOFT = {
     "BiasGelu": OpSpec(act.biased_gelu),
     "FastGelu": OpSpec(act.fast_gelu),
     "QuickGelu": OpSpec(act.quick_gelu),
+    "Inverse": OpSpec(torch.linalg.inv),
+    "MatMulNBits": OpSpec(matmul.matmul_n_bits),
     "FusedMatMul": OpSpec(matmul.fused_matmul),
     "SkipLayerNormalization": OpSpec(normalization.skip_layer_normalization, multi=True),
     "QuantizeLinear": OpSpec(quantize.quantize_linear, frozen=(1,), extra=quantized_type),
@@ -227,6 +267,8 @@ _ONNX = {
     **_LOGIC,
     **_ACTIVATIONS,
     **_CONVOLUTION,
+    **_SAMPLING,
+    **_SEQUENCE,
     **_NORMALIZATION,
     **_REDUCTION,
     **_MOVEMENT,

@@ -69,7 +69,7 @@ def _max_pool_with_indices(x: Tensor, win: Window, ceil_mode: int, storage_order
     size, rank = x.shape[2:], len(win.kernel)
     wide = _padded(x, win, ceil_mode, -math.inf)
     y, index = _MAX[rank](wide, win.kernel, win.stride, 0, win.dilation, return_indices=True)
-    place = []
+    place: list[Tensor] = []
     for axis in reversed(range(rank)):
         place.insert(0, index % wide.shape[2 + axis] - win.before[axis])
         index = index // wide.shape[2 + axis]
@@ -97,17 +97,18 @@ def average_pool(
     if _fits_torch(win) and set(win.dilation) == {1}:
         pool = _AVERAGE[len(win.kernel)]
         return pool(x, win.kernel, win.stride, win.before, bool(ceil_mode), bool(count_include_pad))
-    inside = torch.ones_like(x[:1, :1])
-    if count_include_pad:
-        inside = F.pad(inside, win.flat_pads(), value=1.0)
-        win_count = Window(win.kernel, win.stride, win.dilation, (0,) * len(win.kernel), (0,) * len(win.kernel))
-    else:
-        win_count = win
-    goal = _padded(x, win, ceil_mode, 0.0)
-    counted = _padded(inside, win_count, ceil_mode, 0.0)
-    room = [g - c for g, c in zip(reversed(goal.shape[2:]), reversed(counted.shape[2:]))]
-    counted = F.pad(counted, [p for r in room for p in (0, r)]) if any(room) else counted
-    return _window_sum(goal, win) / _window_sum(counted, win)
+    wide = _padded(x, win, ceil_mode, 0.0)
+    return _window_sum(wide, win) / _window_sum(_counted(x, wide, win, bool(count_include_pad)), win)
+
+
+def _counted(x: Tensor, wide: Tensor, win: Window, with_pads: bool) -> Tensor:
+    """Ones where an element of ``wide`` (a padded x) counts in the mean, zeros elsewhere; shape (1, 1, *size)."""
+    counted = wide.new_zeros(1, 1, *wide.shape[2:])
+    index: list[slice | int] = [0, 0]
+    for n, before, after in zip(x.shape[2:], win.before, win.after):
+        index.append(slice(0, before + n + after) if with_pads else slice(before, before + n))
+    counted[tuple(index)] = 1.0
+    return counted
 
 
 def _window_sum(x: Tensor, win: Window) -> Tensor:
