@@ -98,7 +98,7 @@ class _Draft:
         """A Q or DQ node on ``inputs[0]``; its single output is called ``output`` and typed."""
         node = oir.node(op_type, [*inputs, params.scale, params.zero_point], params.attributes)
         node.name = f"{output}/{op_type}"
-        value, dtype = node.outputs[0], params.zero_point.dtype
+        value, dtype = node.outputs[0], params.zero_point.dtype or oir.DataType.UINT8
         value.name = output
         value.dtype = dtype if op_type == "QuantizeLinear" else oir.DataType.FLOAT
         value.shape = inputs[0].shape
@@ -134,6 +134,11 @@ def _check_fits(name: str, encoding: Encoding, value: oir.Value) -> None:
         encoding.expanded(tuple(int(str(d)) for d in shape))
     except (EncodingError, IndexError, RuntimeError) as error:
         raise EncodingError(f"the encoding of '{name}' does not fit its shape {shape}: {error}") from None
+
+
+def _dims(value: oir.Value) -> tuple[int, ...]:
+    """Shape with -1 for dims that are not static; empty when the rank is unknown."""
+    return tuple(d if isinstance(d, int) else -1 for d in shape_of(value) or ())
 
 
 def _params(draft: _Draft, name: str, encoding: Encoding, shape: tuple[int, ...]) -> _Params:
@@ -210,7 +215,7 @@ def _quantize_activation(draft: _Draft, value: oir.Value, encoding: Encoding, na
     name = value.name or ""
     if encoding.grid.bits > 16:
         raise EncodingError(f"activation '{name}' has {encoding.grid.bits} bits; activations have at most 16")
-    params = _params(draft, name, encoding, tuple(value.shape.dims) if value.shape is not None else ())
+    params = _params(draft, name, encoding, _dims(value))
     producer = value.producer()
     if producer is None and native_io:
         _native_input(draft, value, params)
