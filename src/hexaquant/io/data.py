@@ -1,0 +1,166 @@
+"""Calibration and evaluation data from whatever the user has.
+
+=========================  =======================================================================
+given                      meaning
+=========================  =======================================================================
+iterable, DataLoader       arrays, tuples (inputs, then perhaps labels) or dicts by input name
+``file.npz``               arrays by input name; optional "labels" or "y"; dimension 0 is samples
+``file.npy``               the only input; dimension 0 is samples
+``input_list.txt``         raw files, Qualcomm's format (io.input_list)
+folder                     images with a preprocessing spec (io.image_folder)
+``package.module:name``    a function that returns any of the iterables, or such an iterable
+=========================  =======================================================================
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hexaquant.core.errors import InputError
+from hexaquant.io.batches import LABEL_KEYS, Array, wrong_names
+from hexaquant.io.dataset import Dataset
+from hexaquant.io.image_folder import ImageSpec, image_folder
+from hexaquant.io.input_list import input_list
+from hexaquant.io.input_spec import InputSpec, input_specs
+from hexaquant.ir.graph import Graph
+
+CHUNK = 32
+"""Samples that array files are cut into when the graph's batch is symbolic and no batch size is asked for."""
+
+
+def open_data(data: Any, graph: Graph, images: ImageSpec | None = None) -> Dataset:
+    """A Dataset of ``data`` (see the table above) for the inputs of ``graph``.
+
+    ``images`` is the preprocessing of an image folder. Raises InputError when the file is missing, truncated or of
+    an unknown kind; items are checked when they are read.
+    """
+    specs = input_specs(graph)
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, str | os.PathLike):
+        return _open_path(str(data), specs, images)
+    if isinstance(data, np.ndarray) or hasattr(data, "detach"):
+        return _arrays({_only(specs, "the array").name: np.asarray(data)}, None, specs, "the array")
+    if isinstance(data, Mapping):
+        arrays = {name: np.asarray(value) for name, value in data.items()}
+        return _named_arrays(arrays, specs, "the data")
+    if not isinstance(data, Iterable):
+        raise InputError(f"data of type {type(data).__name__} cannot be iterated; give arrays, a DataLoader or a path")
+    return from_iterable(data, specs, "the data")
+
+
+def from_iterable(data: Iterable[Any], specs: Sequence[InputSpec], source: str) -> Dataset:
+    """A Dataset over ``data``. A one-pass iterator (a generator) is kept in memory, so that it can be read again."""
+    items = list(data) if isinstance(data, Iterator) else data
+    return Dataset(tuple(specs), lambda: items, source, _loader_length(items))
+
+
+def _loader_length(loader: Any) -> int | None:
+    """Samples in a pass of a torch DataLoader that visits every sample once; None for anything else."""
+    sampler, dataset = getattr(loader, "sampler", None), getattr(loader, "dataset", None)
+    if not isinstance(sampler, Sized) or not isinstance(dataset, Sized) or getattr(loader, "drop_last", False):
+        return None
+    return len(dataset) if len(sampler) == len(dataset) else None
+
+
+def _open_path(text: str, specs: tuple[InputSpec, ...], images: ImageSpec | None) -> Dataset:
+    path = Path(text)
+    if path.is_dir():
+        return image_folder(path, specs, images or ImageSpec())
+    if not path.exists() and ":" in text and not text.lower().endswith((".npz", ".npy", ".txt")):
+        return _from_function(text, specs)
+    if not path.is_file():
+        raise InputError(f"there is no data file or folder {text}; check the path")
+    readers = {".npz": _npz, ".npy": _npy, ".txt": input_list}
+    if path.suffix.lower() not in readers:
+        raise InputError(f"{text} is no .npz, .npy, input_list .txt, image folder or module:function; convert it")
+    return readers[path.suffix.lower()](path, specs)
+
+
+def _npz(path: Path, specs: tuple[InputSpec, ...]) -> Dataset:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise InputError(f"{path} is not a readable .npz file ({error}); write it again with numpy.savez") from None
+    return _named_arrays(arrays, specs, path.name)
+
+
+def _npy(path: Path, specs: tuple[InputSpec, ...]) -> Dataset:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is not a readable .npy file ({error}); write it again with numpy.save") from None
+    return _arrays({_only(specs, path.name).name: array}, None, specs, path.name)
+
+
+def _only(specs: Sequence[InputSpec], source: str) -> InputSpec:
+    if len(specs) != 1:
+        names = ", ".join(s.name for s in specs)
+        raise InputError(f"{source} holds one array but the model has {len(specs)} inputs ({names}); use an .npz file")
+    return specs[0]
+
+
+def _named_arrays(arrays: dict[str, Array], specs: tuple[InputSpec, ...], source: str) -> Dataset:
+    """A Dataset of whole arrays by input name; numpy's ``arr_0`` names go by position."""
+    if all(f"arr_{i}" in arrays for i in range(len(specs))) and not any(s.name in arrays for s in specs):
+        renamed = {s.name: arrays[f"arr_{i}"] for i, s in enumerate(specs)}
+        arrays = renamed | {k: v for k, v in arrays.items() if k in LABEL_KEYS}
+    names = [s.name for s in specs]
+    labels = next((arrays[k] for k in LABEL_KEYS if k in arrays and k not in names), None)
+    unknown = [k for k in arrays if k not in names and k not in LABEL_KEYS]
+    missing = [n for n in names if n not in arrays]
+    if missing:
+        raise InputError(wrong_names(missing, unknown, names, source))
+    return _arrays({n: arrays[n] for n in names}, labels, specs, source)
+
+
+def _arrays(arrays: dict[str, Array], labels: Array | None, specs: tuple[InputSpec, ...], source: str) -> Dataset:
+    """A Dataset of arrays whose dimension 0 is samples; an array of one sample's shape is one sample."""
+    for spec in specs:
+        array = arrays[spec.name]
+        if spec.batched and array.ndim == len(spec.sample_shape) and spec.fits((1, *array.shape)):
+            arrays = arrays | {spec.name: array[None]}
+    sizes = {s.name: len(arrays[s.name]) for s in specs if s.batched and arrays[s.name].ndim}
+    count = next(iter(sizes.values()), 1)
+    for name, size in sizes.items():
+        if size != count:
+            raise InputError(f"{source}: '{name}' has {size} samples but others have {count}; make them equal")
+    if labels is not None and len(np.atleast_1d(labels)) != count:
+        raise InputError(f"{source} has {len(np.atleast_1d(labels))} labels for {count} samples; make them equal")
+
+    def items() -> Iterator[dict[str, Array]]:
+        for start in range(0, count, CHUNK):
+            part = {s.name: arrays[s.name][start : start + CHUNK] if s.name in sizes else arrays[s.name] for s in specs}
+            key = next((k for k in LABEL_KEYS if k not in part), "labels")
+            yield part if labels is None else part | {key: np.atleast_1d(labels)[start : start + CHUNK]}
+
+    return Dataset(specs, items, source, count)
+
+
+def _from_function(text: str, specs: tuple[InputSpec, ...]) -> Dataset:
+    """Data from ``module:name``; the current folder is searched first, as ``python -m`` does."""
+    module_name, _, name = text.partition(":")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(f"cannot import '{module_name}' of '{text}' ({error}); check the path or the name") from None
+    finally:
+        sys.path.remove(here)
+    found = getattr(module, name, None)
+    if found is None:
+        raise InputError(f"module '{module_name}' has no '{name}'; check the name after the colon")
+    made = found() if callable(found) else found
+    if not isinstance(made, Iterable):
+        raise InputError(f"'{text}' gave a {type(made).__name__}, not an iterable; return a DataLoader or a list")
+    return from_iterable(made, specs, text)
