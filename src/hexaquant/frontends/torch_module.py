@@ -19,7 +19,6 @@ from hexaquant.ir.normalize import normalize
 from hexaquant.ir.opset import OPSET
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 FIXED_BATCH_NOTE = "hexaquant.note"

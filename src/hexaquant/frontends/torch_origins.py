@@ -30,7 +30,7 @@ def record_origins(model: oir.Model) -> None:
 
 
 def module_path(scopes: str) -> str:
-    """``"['', 'blocks.3', 'blocks.3.conv2', 'conv2d_5']"`` -> ``"blocks.3.conv2"``; the last scope is the call itself."""
+    """``"['', 'blocks.3', 'blocks.3.conv2', 'conv2d_5']"`` -> ``"blocks.3.conv2"``; the last one is the call."""
     try:
         names = ast.literal_eval(scopes) if scopes else []
     except (ValueError, SyntaxError):

@@ -20,8 +20,20 @@ MIN_OPSET, MAX_OPSET = 7, 23
 """Opsets of the default domain that ``ir.opset`` converts to 21."""
 
 WEIGHTED = frozenset(
-    "Conv ConvTranspose Gemm MatMul BatchNormalization LayerNormalization InstanceNormalization "
-    "GroupNormalization LSTM GRU RNN PRelu".split()
+    [
+        "Conv",
+        "ConvTranspose",
+        "Gemm",
+        "MatMul",
+        "BatchNormalization",
+        "LayerNormalization",
+        "InstanceNormalization",
+        "GroupNormalization",
+        "LSTM",
+        "GRU",
+        "RNN",
+        "PRelu",
+    ]
 )
 """Operators whose constants are weights: infinity in them is an error (elsewhere it may be a mask or a limit)."""
 

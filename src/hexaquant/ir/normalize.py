@@ -1,8 +1,7 @@
 """Normalization: from whatever a frontend read to the canonical graph (invariants in ir/graph.py).
 
-Order: functions and constant Ifs inlined, initializers taken off the inputs, user's shapes applied, opset 21,
-Constants lifted, origins recorded, then to a fixed point: constants folded with shape inference, identities, Pads and
-BatchNorms folded, patterns fused, dead code removed; finally names.
+Order: functions inlined, parameters marked, user's shapes applied, opset 21, Constants lifted; CLEANUP to a fixed
+point; FUSE, and CLEANUP again; unsupported constructs refused; names.
 """
 
 from __future__ import annotations
@@ -20,8 +19,18 @@ from hexaquant.ir.passes.drop_zero_states import drop_zero_states
 from hexaquant.ir.passes.eliminate_identity import eliminate_identity
 from hexaquant.ir.passes.fold_batchnorm import fold_batchnorm
 from hexaquant.ir.passes.fold_constants import fold_constants
+from hexaquant.ir.passes.fold_pad import fold_pad
+from hexaquant.ir.passes.form_gemm import form_gemm
+from hexaquant.ir.passes.form_global_pool import form_global_pool
+from hexaquant.ir.passes.fuse_gelu import fuse_gelu
+from hexaquant.ir.passes.fuse_hardswish import fuse_hardswish
+from hexaquant.ir.passes.fuse_layernorm import fuse_layernorm
+from hexaquant.ir.passes.inline_functions import inline_functions
+from hexaquant.ir.passes.inline_if import inline_if
 from hexaquant.ir.passes.lift_constants import lift_constants
 from hexaquant.ir.passes.name_everything import name_everything
+from hexaquant.ir.passes.name_parameters import mark_parameters, name_parameters
+from hexaquant.ir.passes.refuse_unsupported import refuse_unsupported
 from hexaquant.ir.passes.remove_unused import remove_unused
 from hexaquant.ir.passes.resolve_casts import resolve_casts
 from hexaquant.ir.passes.scale_resizes import scale_resizes
@@ -31,17 +40,27 @@ Pass = Callable[[Graph], int]
 
 CLEANUP: tuple[Pass, ...] = (
     fold_constants,
+    inline_if,
+    lift_constants,
     resolve_casts,
     drop_zero_states,
     scale_resizes,
     eliminate_identity,
     fold_batchnorm,
+    fold_pad,
     remove_unused,
 )
 """Repeated until nothing changes."""
 
-FINISH: tuple[Pass, ...] = (decompose_batchnorm,)
-"""Run once, when CLEANUP has nothing left to do."""
+FUSE: tuple[Pass, ...] = (
+    decompose_batchnorm,
+    fuse_gelu,
+    fuse_hardswish,
+    fuse_layernorm,
+    form_gemm,
+    form_global_pool,
+)
+"""Run when CLEANUP has nothing left to do; CLEANUP follows again."""
 
 MAX_ROUNDS = 12
 
@@ -54,20 +73,24 @@ def normalize(graph: Graph, shapes: Mapping[str, Sequence[int | str]] | None = N
     """
     result = graph.clone()
     check_model(result.model, result.source)
+    inline_functions(result)
     name_everything(result)
+    mark_parameters(result)
     apply_shapes(result, shapes or {})
     if result.model.opset_imports.get("", OPSET) < 13:
         ShapeInferencePass(strict_mode=False, check_type=False)(result.model)
     convert_opset(result.model, result.source)
     lift_constants(result)
     _simplify(result)
+    refuse_unsupported(result)
+    name_parameters(result)
     name_everything(result)
     return result
 
 
 def _simplify(graph: Graph) -> None:
     _until_stable(graph)
-    if sum(step(graph) for step in FINISH):
+    if sum(step(graph) for step in FUSE):
         _until_stable(graph)
 
 

@@ -23,14 +23,14 @@ def convert_opset(model: oir.Model, source: str) -> bool:
     if version > OPSET:
         _check_downgrade(model, source)
     for step in range(version + 1, OPSET + 1):
-        for node in list(model.graph):
+        for node in list(oir.traversal.RecursiveGraphIterator(model.graph)):
             adapter = ADAPTERS.get((node.op_type, step))
             if adapter is not None and node.domain in ("", "ai.onnx"):
                 adapter(node)
     changed = version != OPSET
     model.opset_imports[""] = OPSET
     model.ir_version = IR_VERSION
-    for node in model.graph:
+    for node in oir.traversal.RecursiveGraphIterator(model.graph):
         if node.domain in ("", "ai.onnx"):
             node.version = None
             changed |= node.domain != ""
@@ -39,7 +39,7 @@ def convert_opset(model: oir.Model, source: str) -> bool:
 
 
 def _check_downgrade(model: oir.Model, source: str) -> None:
-    for node in model.graph:
+    for node in oir.traversal.RecursiveGraphIterator(model.graph):
         if node.domain not in ("", "ai.onnx"):
             continue
         if not onnx.defs.has(node.op_type, max_inclusive_version=OPSET):

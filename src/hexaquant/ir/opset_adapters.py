@@ -22,9 +22,17 @@ from hexaquant.ir.edit import (
 
 Adapter = Callable[[oir.Node], None]
 
-REDUCTIONS = (
-    "ReduceMax ReduceMin ReduceMean ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare".split()
-)
+REDUCTIONS = [
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceMean",
+    "ReduceProd",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceSumSquare",
+]
 
 
 def _constant_input(node: oir.Node, index: int, array: np.ndarray, label: str) -> None:

@@ -13,7 +13,20 @@ import onnx_ir as oir
 from hexaquant.ir.graph import Graph, constant
 
 STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
-MOVES = frozenset("Expand Slice Unsqueeze Squeeze Reshape Transpose Identity Cast Gather Tile".split())
+MOVES = frozenset(
+    [
+        "Expand",
+        "Slice",
+        "Unsqueeze",
+        "Squeeze",
+        "Reshape",
+        "Transpose",
+        "Identity",
+        "Cast",
+        "Gather",
+        "Tile",
+    ]
+)
 
 
 def drop_zero_states(graph: Graph) -> int:

@@ -8,7 +8,7 @@
 3. A Reshape whose target contains symbols becomes a Reshape with a constant target when at most one symbol is not
    simply the input's own dimension at that place: those become 0, the one left becomes -1.
 4. An Expand whose target's symbols only repeat the input's own dimensions gets 1 in their places.
-5. The result of folding a single parameter used nowhere else keeps the parameter's name.
+5. A folded constant remembers the parameters it came from (see name_parameters).
 
 Shapes and dtypes of all values are inferred on the way, so one sweep folds chains of dynamic Pads.
 """
@@ -20,19 +20,33 @@ import onnx_ir as oir
 import sympy
 from onnx.reference import ReferenceEvaluator
 
-from hexaquant.ir.edit import add_constant, int_attribute, sole_consumer, taken_names, unique_name
+from hexaquant.ir.edit import add_constant, int_attribute
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.infer_shapes import infer_node
 from hexaquant.ir.opset import OPSET
+from hexaquant.ir.passes.name_parameters import SOURCES
 from hexaquant.ir.symbolic import Contents, dims_of
 
 GROWTH_LIMIT = 4 << 20
 KEPT = frozenset(
-    "QuantizeLinear DequantizeLinear Identity RandomNormal RandomNormalLike RandomUniform RandomUniformLike "
-    "Multinomial Bernoulli Dropout If Loop Scan".split()
+    [
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "Identity",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+        "Multinomial",
+        "Bernoulli",
+        "Dropout",
+        "If",
+        "Loop",
+        "Scan",
+    ]
 )
 DERIVED_FROM = "hexaquant.derived_from"
-"""Metadata key of an initializer that is not the user's parameter itself but computed from it (how: the operators)."""
+"""Metadata key of an initializer computed from the user's parameters: their names and the operators applied."""
 
 
 def fold_constants(graph: Graph) -> int:
@@ -85,40 +99,32 @@ def _evaluate(node: oir.Node) -> list[np.ndarray] | None:
 def _become_constant(graph: Graph, node: oir.Node, results: list[np.ndarray]) -> bool:
     if any(v.is_graph_output() for v in node.outputs):
         return False
-    parameter = _only_parameter(node)
     for value, array in zip(node.outputs, results):
         if not value.name or not list(value.uses()):
             continue
         dtype = value.dtype.numpy() if value.dtype is not None and array.dtype.kind != "V" else array.dtype
         value_name, value.name = value.name, None
         constant = add_constant(graph.model.graph, value_name, array.astype(dtype, copy=False))
-        if parameter is not None and parameter.name and len(node.outputs) == 1:
-            _take_name(graph, constant, parameter, node)
+        _record_sources(constant, node)
         value.replace_all_uses_with(constant)
     graph.model.graph.remove(node, safe=True)
     return True
 
 
-def _only_parameter(node: oir.Node) -> oir.Value | None:
-    """The one float initializer that ``node`` reads, when nothing else reads it."""
-    floats = [v for v in node.inputs if v is not None and v.dtype is not None and v.dtype.is_floating_point()]
-    if len(floats) != 1 or sole_consumer(floats[0]) is not node or not floats[0].is_initializer():
-        return None
-    return floats[0]
-
-
-def _take_name(graph: Graph, constant: oir.Value, parameter: oir.Value, node: oir.Node) -> None:
-    name = parameter.name or ""
+def _record_sources(constant: oir.Value, node: oir.Node) -> None:
+    """Remember which parameters ``constant`` came from and by which operators."""
+    if node.op_type in ("Shape", "Size"):
+        return
+    floats = [v for v in node.inputs if v is not None and v.const_value is not None]
+    sources = dict.fromkeys(name for v in floats for name in v.meta.get(SOURCES, ()))
+    if not sources:
+        return
+    constant.meta[SOURCES] = tuple(sources)
     how = node.op_type
-    if node.op_type == "Transpose":
-        how = f"Transpose{tuple(node.attributes['perm'].as_ints()) if 'perm' in node.attributes else ''}"
-    history = parameter.metadata_props.get(DERIVED_FROM, name)
-    taken = taken_names(graph.model.graph) - {name}
-    parameter.name = unique_name(f"{name}.original", taken)
-    constant.name = name
-    if constant.const_value is not None:
-        constant.const_value.name = name
-    constant.metadata_props[DERIVED_FROM] = f"{history} {how}"
+    if node.op_type == "Transpose" and "perm" in node.attributes:
+        how = f"Transpose{tuple(node.attributes['perm'].as_ints())}"
+    history = [v.metadata_props.get(DERIVED_FROM) or f"{v.name}" for v in floats if v.meta.get(SOURCES)]
+    constant.metadata_props[DERIVED_FROM] = f"{', '.join(dict.fromkeys(history))} {how}"
 
 
 def _constant_target(graph: Graph, node: oir.Node, contents: Contents) -> bool:
