@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
-from ctypes import CFUNCTYPE, c_char_p, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
 
 from hexaquant.qnn.backend import Backend, GraphOptions, QnnError
+from hexaquant.qnn.hooks import HookedInterface, short_reasons
 from hexaquant.qnn.inspect_job import record_dlc
 from hexaquant.qnn.libraries import find_libraries
 from hexaquant.qnn.refusal import Refusal
 from hexaquant.qnn.system import System
-from hexaquant.qnn.tables import INTERFACE_FUNCTIONS
-
-_CreateGraph = CFUNCTYPE(c_uint64, c_void_p, c_char_p, c_void_p, c_void_p)
 
 
 def compile(spec: dict[str, Any]) -> dict[str, Any]:
@@ -31,33 +27,15 @@ def compile(spec: dict[str, Any]) -> dict[str, Any]:
         raise Refusal("target", f"the backend knows no SoC model {spec['soc_model']}: {error}") from error
     context = backend.new_context(device)
     options = GraphOptions(spec["o_level"], spec["vtcm_mb"])
+    hooked = HookedInterface(backend, spec["graph_name"])
     try:
-        interface, keep = _renaming(backend, spec["graph_name"])
         configs = {graph.name: backend.graph_configs(options) for graph in graphs}
-        system.compose(system.open_dlc(path), interface, backend.handle, context, configs)
+        system.compose(system.open_dlc(path), hooked.interface, backend.handle, context, configs)
         for graph in graphs:
             backend.finalize(backend.graph(context, spec["graph_name"] or graph.name))
-        del keep
         binary = backend.binary(context)
     except QnnError as error:
-        reasons = backend.log.errors()
-        raise Refusal("target", "; ".join(reasons) or str(error), function=error.function, reasons=reasons) from error
+        refused = [str(op) for op in hooked.refused[:1]] or short_reasons(backend.log.errors()) or [str(error)]
+        raise Refusal("target", "; ".join(refused), reasons=refused) from error
     Path(spec["bin"]).write_bytes(binary)
     return {"graphs": [spec["graph_name"] or graph.name for graph in graphs]}
-
-
-def _renaming(backend: Backend, name: str | None) -> tuple[ctypes.Structure, object]:
-    """A copy of the backend's interface whose ``graphCreate`` gives the graph ``name`` (None: its own name)."""
-    interface = backend.interface_type()
-    ctypes.memmove(ctypes.byref(interface), ctypes.byref(backend.interface), ctypes.sizeof(interface))
-    if name is None:
-        return interface, None
-    index = INTERFACE_FUNCTIONS.index("graphCreate")
-    original = _CreateGraph(interface.functions[index])
-
-    def create(context: int, _name: bytes, configs: int, out: int) -> int:
-        return original(context, name.encode(), configs, out)
-
-    callback = _CreateGraph(create)
-    interface.functions[index] = ctypes.cast(callback, c_void_p)
-    return interface, callback

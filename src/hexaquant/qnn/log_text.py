@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _STAMP = re.compile(r"^\s*\d{4}-\d\d-\d\d [\d:.]+ \[[A-Z]:[^\]]*\]\s*")
-_UNSUPPORTED_LIST = re.compile(r"Unsupported nodes in QNN EP:(.*)")
-_NODE = re.compile(r"\{\s*name:\s*([^,]*),\s*type:\s*([^}\s]*)\s*\}")
-_NHWC = re.compile(r"Node '([^']+)' OpType:\s*(\S+) with domain:com\.ms\.internal\.nhwc")
-_VALIDATION = re.compile(r"for node [`'\"]?([^`'\" ]+)[`'\"]? of type [`'\"]?(\w+)")
+_FAILED_UNIT = re.compile(r"Validation FAILED for \d+ nodes in OrtNodeUnit \((\w+)\)")
+_UNIT_NODE = re.compile(r"Operator type: (\w+) Node name: (.*) Node index:")
+_REASON = re.compile(r"REASON : (.*)")
 _TOKEN = re.compile(r"_token_\d+$")
 _NOISE = ("HTP power config", "File mapped weights", "EPContext encryption", "LIBNATIVE", "Traceback")
 
@@ -30,22 +30,29 @@ def without_token(name: str) -> str:
     return _TOKEN.sub("", name)
 
 
-def unsupported_nodes(text: str) -> list[tuple[str, str]]:
-    """(node name, operator) of every node that the execution provider refused, in order, once each."""
-    found: dict[tuple[str, str], None] = {}
+@dataclass(frozen=True)
+class FailedUnit:
+    """A group of nodes (an operator with its quantize nodes) that the provider did not take, and why."""
+
+    op: str
+    node: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"'{self.node}' ({self.op}): {self.reason}"
+
+
+def failed_units(text: str) -> list[FailedUnit]:
+    """Units that failed validation in a log of severity 0, once each."""
+    found: dict[FailedUnit, None] = {}
+    op = node = ""
     for line in plain_lines(text):
-        listed = _UNSUPPORTED_LIST.search(line)
-        if listed:
-            for name, op in _NODE.findall(listed.group(1)):
-                found[(without_token(name.strip()), op)] = None
-        for name, op in _NHWC.findall(line):
-            found[(without_token(name), op)] = None
+        if "OrtNodeUnit" in line:
+            failed = _FAILED_UNIT.search(line)
+            op, node = (failed.group(1), "") if failed else ("", "")
+        elif op and (member := _UNIT_NODE.search(line)) and member.group(1) == op and not node:
+            node = without_token(member.group(2).strip())
+        elif op and (reason := _REASON.search(line)):
+            found[FailedUnit(op, node, reason.group(1).strip()[:300])] = None
+            op = ""
     return list(found)
-
-
-def validation_lines(text: str) -> list[str]:
-    """Lines in which the backend says why it refused an operator."""
-    wanted = ("backendValidateOpConfig", "not support", "unsupported", "incorrect Value", "Failed to", "expected")
-    lines = [line for line in plain_lines(text) if any(word.lower() in line.lower() for word in wanted)]
-    lines = [line for line in lines if "Unsupported nodes in QNN EP" not in line]
-    return list(dict.fromkeys(lines))

@@ -12,11 +12,11 @@ from typing import Any
 
 import onnx_ir as oir
 
-from hexaquant.core.errors import InputError, TargetError
+from hexaquant.core.errors import InputError
+from hexaquant.qnn.explain import explain
 from hexaquant.qnn.inspect import inspect_dlc
 from hexaquant.qnn.integrity import sha256_of
 from hexaquant.qnn.libraries import QnnLibraries, find_libraries
-from hexaquant.qnn.log_text import unsupported_nodes, validation_lines
 from hexaquant.qnn.name_map import map_names
 from hexaquant.qnn.native_io import NativeIo, to_native_io
 from hexaquant.qnn.preflight import check_lowerable
@@ -38,6 +38,12 @@ class LowerReport:
     io: NativeIo
     graph: GraphRecord
     names: dict[str, str]
+
+    @property
+    def float_tensors(self) -> list[str]:
+        """Computed tensors that stayed float: in a quantized network they mean that an operator did not fuse with
+        its quantize nodes and runs in float16."""
+        return [t.name for t in self.graph.tensors if t.kind == "native" and t.dtype.startswith("float")]
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "path": str(self.path)}
@@ -63,7 +69,7 @@ def lower(
         try:
             outcome = run_job("lower", spec, limits)
         except JobFailed as failure:
-            raise _explain(failure, spec, qdq_onnx.name, limits) from failure
+            raise explain(failure, spec, model, qdq_onnx.name, limits) from failure
         graph = inspect_dlc(Path(outcome.result["dlc"])).graphs[0]
         _move(Path(outcome.result["dlc"]), dlc)
     return LowerReport(dlc, sha256_of(dlc), time.monotonic() - start, io, graph, map_names(model, graph))
@@ -99,36 +105,3 @@ def _move(source: Path, target: Path) -> None:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _explain(failure: JobFailed, spec: dict[str, Any], source: str, limits: Limits | None) -> Exception:
-    """The error for the user, with the refused nodes and the backend's reasons where it gives any."""
-    if failure.kind != "target":
-        return failure.as_error(f"lowering {source} for SoC model {spec['soc_model']}")
-    nodes = unsupported_nodes(failure.stderr + "\n" + failure.message)
-    reasons = [*_reasons(spec, limits), *validation_lines(failure.stderr)]
-    named = ", ".join(f"'{name}' ({op})" for name, op in nodes[:6])
-    what = f"refuses {named}" if nodes else f"refuses the model: {failure.message.splitlines()[0][:300]}"
-    why = f", because: {'; '.join(dict.fromkeys(reasons[:4]))}" if reasons else ", without giving a reason"
-    return TargetError(f"{source}: the target v{spec['arch']} (SoC model {spec['soc_model']}) {what}{why}")
-
-
-def _reasons(spec: dict[str, Any], limits: Limits | None) -> list[str]:
-    """Ask again without the provider's own check: the backend itself then says what it does not accept."""
-    folder = Path(spec["folder"]).parent / "unchecked"
-    folder.mkdir()
-    try:
-        outcome = run_job("lower", {**spec, "folder": str(folder), "skip_validation": True}, limits)
-        compile_spec = {
-            "dlc": outcome.result["dlc"],
-            "bin": str(folder / "model.bin"),
-            "soc_model": spec["soc_model"],
-            "arch": spec["arch"],
-            "o_level": 1,
-            "vtcm_mb": None,
-            "graph_name": None,
-        }
-        run_job("compile", compile_spec, limits)
-    except JobFailed as failure:
-        return list(failure.details.get("reasons", ()))
-    return []

@@ -19,7 +19,7 @@ def lower(spec: dict[str, Any]) -> dict[str, Any]:
     ort.register_execution_provider_library("QNNExecutionProvider", spec["provider"])
     devices = [d for d in ort.get_ep_devices() if d.ep_name == "QNNExecutionProvider"][:1]
     options = ort.SessionOptions()
-    options.log_severity_level = 2
+    options.log_severity_level = spec.get("log_severity", 2)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")

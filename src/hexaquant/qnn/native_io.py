@@ -52,19 +52,19 @@ def _native_input(graph: oir.Graph, value: oir.Value) -> NativeTensor:
     scale, zero_point = quantizer.inputs[1], quantizer.inputs[2]
     same = [node for node, index in value.uses() if _same_quantizer(node, quantizer, index)]
     others = [(node, index) for node, index in value.uses() if node not in same]
-    native = _native_type(graph, quantizer)
+    native = _stored_type(quantizer)
     if others:
         dequantize = oir.node("DequantizeLinear", [value, scale, zero_point], name=f"{name}_as_float")
         dequantize.outputs[0].name = f"{name}_as_float"
-        dequantize.outputs[0].dtype, dequantize.outputs[0].shape = value.dtype, value.shape
+        dequantize.outputs[0].type, dequantize.outputs[0].shape = value.type, value.shape
         graph.insert_before(others[0][0], dequantize)
         for node, index in others:
             node.replace_input_with(index, dequantize.outputs[0])
     for node in same:
         oir.convenience.replace_all_uses_with(node.outputs[0], value)
         graph.remove(node, safe=True)
-    value.dtype = native.dtype
-    return NativeTensor(name, str(native.dtype), *_numbers(scale, zero_point))
+    value.dtype = native
+    return NativeTensor(name, str(native), *_numbers(scale, zero_point))
 
 
 def _narrow_input(graph: oir.Graph, value: oir.Value) -> NativeTensor:
@@ -73,7 +73,7 @@ def _narrow_input(graph: oir.Graph, value: oir.Value) -> NativeTensor:
     if uses:
         cast = oir.node("Cast", [value], {"to": int(oir.DataType.INT64)}, name=f"{value.name}_as_int64")
         cast.outputs[0].name = f"{value.name}_as_int64"
-        cast.outputs[0].dtype, cast.outputs[0].shape = oir.DataType.INT64, value.shape
+        cast.outputs[0].type, cast.outputs[0].shape = oir.TensorType(oir.DataType.INT64), value.shape
         graph.insert_before(uses[0][0], cast)
         for node, index in uses:
             node.replace_input_with(index, cast.outputs[0])
@@ -91,7 +91,7 @@ def _native_output(graph: oir.Graph, index: int) -> NativeTensor:
     scale, zero_point = dequantizer.inputs[1], dequantizer.inputs[2]
     value.name = f"{name}_as_float"
     stored.name, stored.shape = name, value.shape
-    if zero_point is not None:
+    if zero_point is not None and zero_point.dtype is not None:
         stored.dtype = zero_point.dtype
     graph.outputs[index] = stored
     if not value.uses():
@@ -99,11 +99,11 @@ def _native_output(graph: oir.Graph, index: int) -> NativeTensor:
     return NativeTensor(name, str(stored.dtype), *_numbers(scale, zero_point))
 
 
-def _native_type(graph: oir.Graph, quantizer: oir.Node) -> oir.Value:
-    """The quantizer's output, its dtype filled in from the zero point."""
-    output, zero_point = quantizer.outputs[0], quantizer.inputs[2]
-    output.dtype = zero_point.dtype if zero_point is not None else oir.DataType.UINT8
-    return output
+def _stored_type(quantizer: oir.Node) -> oir.DataType:
+    """The integer type that ``quantizer`` writes (a per-tensor one, so its zero point is there)."""
+    zero_point = quantizer.inputs[2]
+    assert zero_point is not None and zero_point.dtype is not None
+    return zero_point.dtype
 
 
 def _is_per_tensor(node: oir.Node, op: str, index: int) -> bool:

@@ -36,8 +36,8 @@ class TensorInfo:
     def from_json(data: dict[str, Any]) -> TensorInfo:
         quant = data.get("quant")
         if quant is not None:
-            lists = {k: tuple(v) if isinstance(v, list) else v for k, v in quant.items()}
-            quant = QuantInfo(**lists)
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in quant.items()}
+            quant = QuantInfo(**values)
         return TensorInfo(data["name"], data["dtype"], tuple(data["shape"]), data["kind"], quant)
 
 

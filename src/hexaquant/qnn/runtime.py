@@ -99,7 +99,7 @@ class Runtime:
         if self._child.stdin is None or self._child.stdin.closed:
             raise WorkerError(f"the runtime of {self.path.name} is closed: make a new one")
         try:
-            send(self._child.stdin.fileno(), TENSORS, [memoryview(a.reshape(-1).view(np.uint8)) for a in arrays])
+            send(self._child.stdin.fileno(), TENSORS, [a.reshape(-1).view(np.uint8).data for a in arrays])
         except ChannelClosed:
             raise self._dead("running") from None
         payload = self._answer(TENSORS, "running")

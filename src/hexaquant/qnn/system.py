@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_int, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class System:
         interface: ctypes.Structure,
         backend: Handle | None,
         context: Handle | None,
-        configs: dict[str, Sequence[ConfigEntry]] | None = None,
+        configs: Mapping[str, Sequence[ConfigEntry]] | None = None,
     ) -> list[GraphInfo]:
         """Build the graphs of ``dlc`` by calling the functions of ``interface``; configs by graph name."""
         graphs, count = POINTER(GraphInfo)(), c_uint32()
@@ -82,7 +82,7 @@ class System:
             raise QnnError("dlcComposeGraphs", code & 0xFFFF, self.log.errors())
         return [graphs[i] for i in range(count.value)]
 
-    def _config_infos(self, configs: dict[str, Sequence[ConfigEntry]]) -> ctypes.Array:
+    def _config_infos(self, configs: Mapping[str, Sequence[ConfigEntry]]) -> ctypes.Array:
         infos = []
         for name, entries in configs.items():
             pointers = (POINTER(ConfigEntry) * (len(entries) + 1))(*[ctypes.pointer(entry) for entry in entries])

@@ -51,7 +51,7 @@ class Session:
             port.array.view(np.uint8).reshape(-1)[:] = np.frombuffer(payload, np.uint8, port.array.nbytes, start)
             start += port.array.nbytes
         self.backend.execute(self.graph, [p.tensor for p in self.inputs], [p.tensor for p in self.outputs])
-        return [memoryview(port.array.reshape(-1).view(np.uint8)) for port in self.outputs]
+        return [port.array.reshape(-1).view(np.uint8).data for port in self.outputs]
 
     @property
     def input_bytes(self) -> int:

@@ -1,0 +1,71 @@
+"""Why a target refuses a model: the provider and the backend are asked again for their reasons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as oir
+
+from hexaquant.core.errors import HexaquantError, TargetError
+from hexaquant.qnn.log_text import FailedUnit, failed_units
+from hexaquant.qnn.process import JobFailed, Limits, run_job
+
+
+def explain(
+    failure: JobFailed, spec: dict[str, Any], model: oir.Model, source: str, limits: Limits | None
+) -> HexaquantError:
+    """The error for the user, with the refused nodes and the reasons of the provider and the backend."""
+    target = f"v{spec['arch']} (SoC model {spec['soc_model']})"
+    if failure.kind != "target":
+        return failure.as_error(f"lowering {source} for {target}")
+    if "INVALID_CONFIG" in failure.stderr:
+        return TargetError(f"{source}: the backend knows no SoC model {spec['soc_model']}: name one of targets/")
+    units = _failed_units(spec, limits)
+    reasons = _backend_reasons(spec, limits)
+    if not units and not reasons:
+        return TargetError(f"{source}: the target {target} refuses the model: {failure.message.splitlines()[0][:400]}")
+    more = f" and {len(units) - 4} more" if len(units) > 4 else ""
+    named = "; ".join(_describe(unit, model) for unit in units[:4]) + more
+    told = f" [the backend says: {'; '.join(reasons[:2])}]" if reasons else ""
+    return TargetError(f"{source}: the target {target} refuses {named}{told}")
+
+
+def _describe(unit: FailedUnit, model: oir.Model) -> str:
+    """The unit; a stray DequantizeLinear is told by the operator that it feeds."""
+    node = next((n for n in model.graph if n.name == unit.node), None)
+    if node is None or node.op_type != "DequantizeLinear" or not node.outputs[0].uses():
+        return str(unit)
+    user = node.outputs[0].uses()[0][0]
+    return (
+        f"'{user.name}' ({user.op_type}): it forms no quantized unit with the nodes around it; quantize its output, "
+        f"and where Relu or Clip follows, keep that encoding inside the activation's range ({unit.reason})"
+    )
+
+
+def _failed_units(spec: dict[str, Any], limits: Limits | None) -> list[FailedUnit]:
+    """Ask again with a verbose log: the provider then says which group of nodes it does not take, and why."""
+    try:
+        run_job("lower", {**spec, "folder": _subfolder(spec, "verbose"), "log_severity": 0}, limits)
+    except JobFailed as failure:
+        return failed_units(failure.stderr)
+    return []
+
+
+def _backend_reasons(spec: dict[str, Any], limits: Limits | None) -> list[str]:
+    """Ask again without the provider's check: the backend itself then says what it does not accept."""
+    folder = _subfolder(spec, "unchecked")
+    try:
+        outcome = run_job("lower", {**spec, "folder": folder, "skip_validation": True}, limits)
+        dlc = outcome.result["dlc"]
+        rest = {"bin": f"{dlc}.bin", "o_level": 1, "vtcm_mb": None, "graph_name": None}
+        run_job("compile", {"dlc": dlc, "soc_model": spec["soc_model"], "arch": spec["arch"], **rest}, limits)
+    except JobFailed as failure:
+        return list(failure.details.get("reasons", ()))
+    return []
+
+
+def _subfolder(spec: dict[str, Any], name: str) -> str:
+    folder = Path(spec["folder"]).parent / name
+    folder.mkdir()
+    return str(folder)
