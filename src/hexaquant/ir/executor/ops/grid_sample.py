@@ -36,7 +36,9 @@ def col2im(
 ) -> Tensor:
     """Columns (N, C * block, L) summed into an image (N, C, H, W); two spatial axes."""
     (h, w), (top, left, bottom, right) = ints(image_shape), pads
-    wide = F.fold(x, (h + top + bottom, w + left + right), tuple(ints(block_shape)), tuple(dilations), 0, tuple(strides))
+    wide = F.fold(
+        x, (h + top + bottom, w + left + right), tuple(ints(block_shape)), tuple(dilations), 0, tuple(strides)
+    )
     return wide[:, :, top : top + h, left : left + w]
 
 

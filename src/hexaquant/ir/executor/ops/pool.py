@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hexaquant.ir.executor.ops import window
+from hexaquant.ir.executor.ops.host import IntList, ints
 from hexaquant.ir.executor.ops.window import Window
 
 _MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
@@ -154,20 +155,16 @@ def global_lp_pool(x: Tensor, *, p: int = 2) -> Tensor:
 def max_unpool(
     x: Tensor,
     index: Tensor,
-    output_shape: Sequence[int] | Tensor | None = None,
+    output_shape: IntList | None = None,
     *,
     kernel_shape: Sequence[int],
     pads: Sequence[int] | None = None,
     strides: Sequence[int] | None = None,
 ) -> Tensor:
-    """Inverse of max_pool: each value put back at ``index`` of a zero tensor."""
+    """Inverse of max_pool: each value put back at ``index``, a position in the flattened output, among zeros."""
     win = window.resolve(x.shape[2:], kernel_shape, strides, None, pads, "NOTSET")
     spatial = [
         (n - 1) * s + k - b - a for n, s, k, b, a in zip(x.shape[2:], win.stride, win.kernel, win.before, win.after)
     ]
-    shape = [*x.shape[:2], *spatial]
-    y = x.new_zeros(math.prod(shape)).scatter(0, index.reshape(-1), x.reshape(-1)).reshape(shape)
-    if output_shape is None:
-        return y
-    goal = output_shape.tolist() if isinstance(output_shape, Tensor) else list(output_shape)
-    return F.pad(y, [p for g, n in zip(reversed(goal), reversed(shape)) for p in (0, g - n)])
+    shape = [*x.shape[:2], *spatial] if output_shape is None else ints(output_shape)
+    return x.new_zeros(math.prod(shape)).scatter(0, index.reshape(-1), x.reshape(-1)).reshape(shape)

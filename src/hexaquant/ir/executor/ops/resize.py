@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,7 +48,9 @@ def resize(
     plan = _plan(x, roi, scales, sizes, axes, transform, keep_aspect_ratio_policy)
     if not plan:
         return x
-    fused = _fused_mode(x, plan, mode, transform, nearest_mode, cubic_coeff_a, exclude_outside, antialias)
+    fused = None
+    if keep_aspect_ratio_policy == "stretch" and not antialias:
+        fused = _fused_mode(x, plan, mode, transform, nearest_mode, cubic_coeff_a, exclude_outside)
     if fused is not None:
         return _interpolate(x, plan, fused, transform == "align_corners", by_scale=sizes is None or not ints(sizes))
     outside = None
@@ -57,7 +60,7 @@ def resize(
             beyond = ((place < 0) | (place > p.size - 1)).reshape([-1] + [1] * (x.dim() - 1 - p.axis))
             outside = beyond if outside is None else outside | beyond
         if antialias and mode != "nearest" and p.scale < 1:
-            x = _apply_matrix(x, p.axis, _antialias_matrix(p, place, mode, cubic_coeff_a))
+            x = _apply_matrix(x, p.axis, _antialias_matrix(p, place, mode, cubic_coeff_a, exclude_outside))
         else:
             x = _apply(x, p, *_neighbours(p, place, mode, nearest_mode, cubic_coeff_a, exclude_outside))
     return x if outside is None else x.masked_fill(outside, extrapolation_value)
@@ -102,10 +105,9 @@ def _fused_mode(
     nearest_mode: str,
     cubic_coeff_a: float,
     exclude_outside: int,
-    antialias: int,
 ) -> str | None:
     """The mode of ``F.interpolate`` that computes the same numbers, if there is one."""
-    if antialias or x.dim() not in _LINEAR or min(p.axis for p in plan) < 2:
+    if x.dim() not in _LINEAR or min(p.axis for p in plan) < 2:
         return None
     centred = transform == "half_pixel" or (transform == "pytorch_half_pixel" and all(p.out > 1 for p in plan))
     if mode == "nearest":
@@ -198,11 +200,16 @@ def _apply(x: Tensor, p: AxisResize, index: Tensor, weight: Tensor | None) -> Te
     return torch.stack(parts).sum(0) if len(parts) > 2 else parts[0] + parts[1]
 
 
-def _antialias_matrix(p: AxisResize, place: Tensor, mode: str, a: float) -> Tensor:
-    """Weights (out, size) of a kernel widened by 1/scale, normalized over the elements inside the input."""
-    distance = (torch.arange(p.size, device=place.device)[None] - place[:, None]) * p.scale
+def _antialias_matrix(p: AxisResize, place: Tensor, mode: str, a: float, exclude_outside: int) -> Tensor:
+    """Weights (out, size) of a kernel widened by 1/scale; what falls outside counts for the edge or is excluded."""
+    reach = math.ceil((2 if mode == "cubic" else 1) / p.scale)
+    index = place.floor()[:, None] + torch.arange(-reach, reach + 2, device=place.device)
+    distance = (index - place[:, None]) * p.scale
     weight = _cubic(distance, a) if mode == "cubic" else (1 - distance.abs()).clamp(min=0)
-    return weight / weight.sum(1, keepdim=True)
+    if exclude_outside:
+        weight = weight * ((index >= 0) & (index < p.size))
+    weight = weight / weight.sum(1, keepdim=True)
+    return weight.new_zeros(p.out, p.size).scatter_add(1, index.clamp(0, p.size - 1).long(), weight)
 
 
 def _apply_matrix(x: Tensor, axis: int, matrix: Tensor) -> Tensor:
