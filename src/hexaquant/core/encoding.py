@@ -143,14 +143,6 @@ def lpbq_from_weight(w: Tensor, grid: Grid) -> Encoding:
         raise EncodingError("lpbq_from_weight needs an Lpbq grid")
     blocks = PerBlock(lpbq.axis, lpbq.block_size, lpbq.channel_axis)
     per_block = encoding_from_range(*range_of(w, blocks), Grid(grid.bits, True, True, blocks)).scale
-    return lpbq_from_block_scales(per_block, grid)
-
-
-def lpbq_from_block_scales(per_block: Tensor, grid: Grid) -> Encoding:
-    """LPBQ encoding nearest to the wanted float scales ``per_block`` of shape (C, n_blocks)."""
-    lpbq = grid.granularity
-    if not isinstance(lpbq, Lpbq):
-        raise EncodingError("lpbq_from_block_scales needs an Lpbq grid")
     top = 2 ** (lpbq.decompressed_bits - grid.bits)
     channel = (per_block.amax(1) / top).clamp(min=MIN_SCALE)
     ints = g.round_half_even(per_block / channel[:, None]).clamp(1, top)

@@ -47,7 +47,7 @@ class EntropyObserver:
 def search(histogram: Histogram, grid: Grid) -> tuple[float, float]:
     """Clip range with the least KL(P || Q)."""
     low, high = histogram.range.with_zero()
-    edges, counts = histogram.trimmed()
+    edges, counts = histogram.trimmed(tight=False)
     t = max(-low, high) * torch.arange(THRESHOLDS, 0, -1, dtype=torch.float64) / THRESHOLDS
     lows, highs = (-t, t) if grid.symmetric else (t.neg().clamp(min=low), t.clamp(max=high))
     best = int(torch.argmin(divergence(edges, counts, lows, highs, grid.levels)))
@@ -57,7 +57,8 @@ def search(histogram: Histogram, grid: Grid) -> tuple[float, float]:
 def divergence(edges: Tensor, counts: Tensor, lows: Tensor, highs: Tensor, levels: int) -> Tensor:
     """KL(P || Q) in nats for each candidate range, (K,); infinite where fewer than ``levels`` bins are kept.
 
-    Cells are runs of bins, so that all sums are differences of cumulative sums: O(K x levels) time and memory.
+    ``edges`` are evenly spaced. Cells are runs of bins, so that all sums are differences of cumulative sums:
+    O(K x levels) time and memory.
     """
     n = counts.numel()
     parts = torch.linspace(0, 1, levels + 1, dtype=torch.float64)
@@ -68,12 +69,12 @@ def divergence(edges: Tensor, counts: Tensor, lows: Tensor, highs: Tensor, level
     holding = torch.nn.functional.pad((counts > 0).double().cumsum(0), (1, 0))
     p_log_p = torch.nn.functional.pad(torch.xlogy(counts, counts).cumsum(0), (1, 0))
     kept, below, above = mass[cut].diff(dim=1), mass[first], mass[-1] - mass[last + 1]
-    q = (kept / holding[cut].diff(dim=1).clamp(min=1)).clamp(min=1e-12)
+    inside = mass[last + 1] - mass[first]
+    q = kept / holding[cut].diff(dim=1).clamp(min=1) / inside.clamp(min=1e-300)[:, None]
     own = p_log_p[last + 1] - p_log_p[first]
     for end, extra in ((first, below), (last, above)):
         own = own + torch.xlogy(counts[end] + extra, counts[end] + extra) - torch.xlogy(counts[end], counts[end])
     kept[:, 0] += below
     kept[:, -1] += above
-    total, inside = mass[-1], mass[last + 1] - mass[first]
-    kl = (own - (kept * q.log()).sum(1)) / total - total.log() + inside.clamp(min=1e-12).log()
+    kl = (own - (kept * q.clamp(min=1e-12).log()).sum(1)) / mass[-1] - mass[-1].log()
     return torch.where(last - first + 1 >= min(levels, n), kl, torch.inf)

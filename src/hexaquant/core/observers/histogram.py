@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hexaquant.core.errors import InputError
-from hexaquant.core.observers.observer import Range, finite_range
+from hexaquant.core.observers.observer import Range, require_elements, require_finite
 from hexaquant.core.observers.sampling import sample
 
 MIN_EXPONENT, MAX_EXPONENT = -110, 118
@@ -38,7 +38,7 @@ class Histogram:
         self._zeros = 0.0
         self._buffer = torch.empty(0)
         self._waiting, self._weight = 0, 1.0
-        self._extremes: list[float] = []
+        self._tails: list[tuple[Tensor, Tensor]] = []
 
     @property
     def width(self) -> float:
@@ -61,18 +61,24 @@ class Histogram:
         self._flush()
         return (torch.arange(self.bins + 1, dtype=torch.float64) + self.start) * self.width
 
+    @property
+    def total(self) -> float:
+        """Number of elements seen (estimated where sampled)."""
+        return float(self.counts.sum()) + self._zeros
+
     def add(self, x: Tensor) -> None:
         """Take a batch. Raises InputError on NaN, infinity or an empty tensor."""
+        require_elements(x)
         x = x.detach()
         if x.dtype not in (torch.float32, torch.float16, torch.bfloat16):
             x = x.float()
-        low, high = finite_range(x)
-        self.range.add(low, high)
-        taken, weight = sample(x, self.updates)
+        drawn = sample(x, self.updates)
+        require_finite(drawn.low, drawn.high)
+        self.range.add(drawn.low, drawn.high)
         self.updates += 1
-        if weight > 1:  # the extremes are known exactly: never let the sample miss them
-            self._extremes += [low, high]
-        self._wait(taken, weight)
+        if drawn.tails is not None and drawn.tail_weights is not None:
+            self._tails.append((drawn.tails.float(), drawn.tail_weights))
+        self._wait(drawn.taken, drawn.weight)
 
     def _wait(self, taken: Tensor, weight: float) -> None:
         n = taken.numel()
@@ -90,19 +96,23 @@ class Histogram:
 
     def _flush(self) -> None:
         """Count what waits."""
-        waiting, extremes = self._buffer[: self._waiting], self._extremes
-        if not (waiting.numel() or extremes):
+        waiting, tails = self._buffer[: self._waiting], self._tails
+        if not (waiting.numel() or tails):
             return
-        self._waiting, self._extremes = 0, []
+        self._waiting, self._tails = 0, []
         self._fit(*self.range.with_zero())
-        self._count(waiting, self._weight)
-        if extremes:
-            self._count(torch.tensor(extremes), 1.0)
+        if waiting.numel():
+            self._count(waiting, self._weight)
+        if tails:
+            values, weights = (torch.cat(part) for part in zip(*tails))
+            self._counts += torch.bincount(self._codes(values), weights.double(), self.bins).cpu()
+
+    def _codes(self, x: Tensor) -> Tensor:
+        """Bins of elements within the fitted range; exact, because scaling by powers of two is."""
+        return (x * 2.0**-self.exponent).floor_().sub_(self.start).to(torch.int32)
 
     def _count(self, x: Tensor, weight: float) -> None:
-        """Every element must lie in the range that was fitted. Scaling by powers of two makes the codes exact."""
-        codes = (x * 2.0**-self.exponent).floor_().sub_(self.start).to(torch.int32)
-        self._counts.add_(torch.bincount(codes, minlength=self.bins).cpu(), alpha=weight)
+        self._counts.add_(torch.bincount(self._codes(x), minlength=self.bins).cpu(), alpha=weight)
         zeros = x.numel() - int(torch.count_nonzero(x))
         if zeros:
             self._counts[-self.start] -= zeros * weight
@@ -126,13 +136,22 @@ class Histogram:
         moved = torch.zeros_like(self._counts).index_add_(0, places, self._counts[held])
         self._counts, self.exponent, self.start = moved, exponent, start
 
-    def trimmed(self) -> tuple[Tensor, Tensor]:
-        """``edges`` and ``counts`` of the bins between the first and the last that hold anything or touch zero."""
-        counts = self.counts
+    def trimmed(self, tight: bool = True) -> tuple[Tensor, Tensor]:
+        """``edges`` and ``counts`` of the bins between the first and the last that hold anything or touch zero.
+
+        ``tight`` draws the outermost edges in to the exact range, where clamped activations (ReLU6) pile up.
+        """
+        counts = self.counts.clamp(min=0)
         held = torch.nonzero(counts).flatten().tolist()
         zero = min(max(-self.start, 0), self.bins - 1)
         first, last = min([*held[:1], zero]), max([*held[-1:], zero])
-        return self.edges[first : last + 2], counts[first : last + 1]
+        edges = self.edges[first : last + 2]
+        if tight and last > first:
+            low, high = self.range.with_zero()
+            least = 1e-3 * self.width
+            edges[0] = min(max(float(edges[0]), low), float(edges[1]) - least)
+            edges[-1] = max(min(float(edges[-1]), high), float(edges[-2]) + least)
+        return edges, counts[first : last + 1]
 
     def state(self) -> dict[str, Tensor]:
         counts = self.counts.clone()
@@ -140,7 +159,7 @@ class Histogram:
         return {"counts": counts, "numbers": numbers} | self.range.state()
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        self._waiting, self._extremes = 0, []
+        self._waiting, self._tails = 0, []
         self._counts = state["counts"].clone()
         self.bins = self._counts.numel()
         zeros, exponent, start, updates = state["numbers"].tolist()

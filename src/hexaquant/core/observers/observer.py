@@ -39,13 +39,23 @@ def require_per_tensor(grid: Grid) -> None:
 
 
 def finite_range(x: Tensor) -> tuple[float, float]:
-    """Smallest and largest element. Raises InputError on an empty tensor, NaN or infinity (aminmax passes NaN on)."""
+    """Smallest and largest element. Raises InputError on an empty tensor, NaN or infinity."""
+    require_elements(x)
+    low, high = (float(v) for v in torch.aminmax(x))
+    require_finite(low, high)
+    return low, high
+
+
+def require_elements(x: Tensor) -> None:
+    """Guard against zero-size tensors."""
     if x.numel() == 0:
         raise InputError("an empty tensor was observed; check the shapes of the calibration data")
-    low, high = (float(v) for v in torch.aminmax(x))
+
+
+def require_finite(low: float, high: float) -> None:
+    """Guard against NaN and infinity, which extremes let through."""
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InputError("NaN or infinite values were observed; check the model and the calibration data")
-    return low, high
 
 
 class Range:

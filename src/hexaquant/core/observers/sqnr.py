@@ -75,6 +75,5 @@ def _coarsened(edges: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     if merge == 1:
         return edges, counts
     missing = -counts.numel() % merge
-    width = edges[1] - edges[0]
     merged = torch.nn.functional.pad(counts, (0, missing)).reshape(-1, merge).sum(1)
-    return edges[0] + width * merge * torch.arange(merged.numel() + 1, dtype=torch.float64), merged
+    return torch.cat([edges[:-1:merge], edges[-1:]]), merged

@@ -5,14 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hexaquant.core.encoding import (
-    Encoding,
-    encoding_from_range,
-    encoding_of,
-    float_encoding,
-    lpbq_from_block_scales,
-    range_of,
-)
+from hexaquant.core.encoding import MIN_SCALE, Encoding, encoding_from_range, float_encoding, range_of
 from hexaquant.core.fake_quant import fake_quantize
 from hexaquant.core.grid import Grid, Lpbq, PerBlock, PerChannel, PerTensor
 
@@ -24,7 +17,7 @@ def mse_weight_encoding(w: Tensor, grid: Grid) -> Encoding:
     """Encoding of the weight ``w`` on ``grid`` whose range is shrunk, for each scale on its own, to the least error.
 
     Both ends are shrunk by the same factor, 0.3 to 1, in two stages. LPBQ: the best float scale of each block is
-    found first, then expressed as integers. Raises EncodingError as encoding_of does.
+    found first, then the best integer. Raises EncodingError as encoding_of does.
     """
     if grid.is_float:
         return float_encoding(grid.bits)
@@ -45,13 +38,17 @@ def mse_weight_encoding(w: Tensor, grid: Grid) -> Encoding:
 
 
 def _lpbq(w: Tensor, grid: Grid) -> Encoding:
+    """The channel scale follows the largest clipped block; each block then takes its best integer."""
     lpbq = grid.granularity
     assert isinstance(lpbq, Lpbq)
     blocks = PerBlock(lpbq.axis, lpbq.block_size, lpbq.channel_axis)
-    free = mse_weight_encoding(w, Grid(grid.bits, True, True, blocks))
-    plain, clipped = encoding_of(w, grid), lpbq_from_block_scales(free.scale, grid)
-    worse = squared_error(w, clipped).sum() > squared_error(w, plain).sum()
-    return plain if bool(worse) else clipped
+    free = mse_weight_encoding(w, Grid(grid.bits, True, True, blocks)).scale
+    top = 2 ** (lpbq.decompressed_bits - grid.bits)
+    scale = (free.amax(1) / top).clamp(min=MIN_SCALE)
+    offset = torch.full_like(scale, float(grid.symmetric_offset))
+    candidates = [Encoding(grid, scale, offset, torch.full_like(free, float(n))) for n in range(1, top + 1)]
+    errors = torch.stack([squared_error(w.detach().float(), e) for e in candidates])
+    return Encoding(grid, scale, offset, errors.argmin(0).float() + 1)
 
 
 def squared_error(w: Tensor, encoding: Encoding) -> Tensor:
