@@ -33,7 +33,7 @@ def infer_node(node: oir.Node, contents: Contents) -> None:
 def _infer_with_onnx(node: oir.Node) -> None:
     types = {v.name: _type_proto(v) for v in node.inputs if v is not None and v.name and v.type is not None}
     data = {
-        v.name: oir.to_proto(v.const_value)
+        v.name: oir.serde.serialize_tensor(v.const_value)
         for v in node.inputs
         if v is not None and v.name and v.const_value is not None and v.const_value.size <= SMALL
     }
@@ -41,13 +41,13 @@ def _infer_with_onnx(node: oir.Node) -> None:
         schema = onnx.defs.get_schema(node.op_type, max_inclusive_version=OPSET)
         inferred = onnx.shape_inference.infer_node_outputs(
             schema,
-            oir.to_proto(node),
+            oir.serde.serialize_node(node),
             types,
             input_data=data,
             opset_imports=[onnx.helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
         )
-    except (onnx.shape_inference.InferenceError, onnx.defs.SchemaError, RuntimeError, ValueError):
+    except (onnx.shape_inference.InferenceError, onnx.defs.SchemaError, RuntimeError, ValueError, KeyError):
         return
     for value in node.outputs:
         if value.name in inferred:

@@ -1,7 +1,7 @@
 """Read an ONNX file into onnx_ir and refuse, in one sentence, what cannot be a usable model.
 
 Checked here: the file exists and is an ONNX model, its opset is one we convert, external data lie beside
-it and are complete, sizes of constants match their shapes, no dimension is zero, no weight is NaN.
+it and are complete, sizes of constants match their shapes, no input dimension is zero; ``check_weights``: no NaN.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from hexaquant.core.errors import InputError
 
 MIN_OPSET, MAX_OPSET = 7, 23
 """Opsets of the default domain that ``ir.opset`` converts to 21."""
+
+IN_MEMORY_LIMIT = 1_500_000_000
+"""Bytes of constants up to which external data are read into memory; above they stay memory-mapped."""
 
 WEIGHTED = frozenset(
     [
@@ -51,6 +54,8 @@ def read_model(path: Path) -> oir.Model:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: the ONNX file cannot be read ({reason}); export the model again") from error
     check_model(model, str(path))
+    if sum(tensor.nbytes for _, tensor in _constants(model)) <= IN_MEMORY_LIMIT:
+        model = oir.external_data.load_to_model(model)
     return model
 
 
@@ -69,7 +74,6 @@ def check_model(model: oir.Model, source: str) -> None:
         _check_storage(name, tensor, source)
     for value in model.graph.inputs:
         _check_input(value, source)
-    check_weights(model, source)
 
 
 def check_weights(model: oir.Model, source: str) -> None:

@@ -12,7 +12,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from hexaquant.core.errors import InputError
 from hexaquant.ir.graph import Graph
-from hexaquant.ir.load import check_model
+from hexaquant.ir.load import check_model, check_weights
 from hexaquant.ir.opset import OPSET, convert_opset
 from hexaquant.ir.passes.decompose_batchnorm import decompose_batchnorm
 from hexaquant.ir.passes.drop_zero_states import drop_zero_states
@@ -81,6 +81,7 @@ def normalize(graph: Graph, shapes: Mapping[str, Sequence[int | str]] | None = N
         ShapeInferencePass(strict_mode=False, check_type=False)(result.model)
     convert_opset(result.model, result.source)
     lift_constants(result)
+    check_weights(result.model, result.source)
     _simplify(result)
     refuse_unsupported(result)
     name_parameters(result)

@@ -62,7 +62,7 @@ def _batchnorm_9(node: oir.Node) -> None:
 
 
 def _batchnorm_14(node: oir.Node) -> None:
-    if any(list(v.uses()) for v in node.outputs[1:]):
+    if any(list(v.uses()) or v.is_graph_output() for v in node.outputs[1:]):
         raise InputError(f"BatchNormalization '{node.name}' is in training mode; export the model in eval mode")
     node.resize_outputs(1)
 

@@ -3,8 +3,9 @@
 1. A constant computed from one parameter that no longer exists takes its name ("fc.weight", transposed); if several
    constants came from it they become ``name.0``, ``name.1``, ... in graph order.
 2. A constant computed from several parameters that no longer exist is called after the first, with ``.merged``.
-3. An unnamed bias of a layer whose weight is called ``X.weight`` becomes ``X.bias`` when that is free.
-4. Initializers that were in the user's model keep their names.
+3. A constant computed from parameters that also live on (tied weights) is called after the first, with ``.folded``.
+4. An unnamed bias of a layer whose weight is called ``X.weight`` becomes ``X.bias`` when that is free.
+5. Initializers that were in the user's model keep their names.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ def name_parameters(graph: Graph) -> int:
     claims: dict[tuple[str, ...], list[oir.Value]] = {}
     for value in _in_order(graph):
         sources = value.meta.get(SOURCES, ())
-        if sources and sources != (value.name,) and not any(s in inner.initializers for s in sources):
+        if sources and sources != (value.name,):
             claims.setdefault(tuple(sources), []).append(value)
     changed = 0
     for sources, values in claims.items():
         base = sources[0] if len(sources) == 1 else f"{sources[0]}.merged"
+        base = f"{sources[0]}.folded" if any(s in inner.initializers for s in sources) else base
         for index, value in enumerate(values):
             changed += _rename(graph, value, base if len(values) == 1 else f"{base}.{index}")
     return changed + _name_biases(graph)
