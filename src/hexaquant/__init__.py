@@ -1,3 +1,68 @@
-"""hexaquant: neural networks onto Qualcomm's Hexagon NPU without losing accuracy."""
+"""hexaquant: neural networks onto Qualcomm's Hexagon NPU without losing accuracy.
+
+    import hexaquant as hq
+    graph = hq.load("model.onnx")
+    model = hq.quantize(graph, data, target="sm8650", scheme="w8a8")
+    model.export("out")
+    hq.compile("out")
+    report = hq.verify("out", data=validation)
+    outputs = hq.Runtime("out/model.sm8650.bin").run({"x": x})
+
+Names are imported when first used, so that ``import hexaquant`` is quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_NAMES = {
+    "load": ("hexaquant.frontends", "load"),
+    "quantize": ("hexaquant.api.quantize", "quantize"),
+    "random_data": ("hexaquant.api.quantize", "random_data"),
+    "export": ("hexaquant.api.artifacts", "export_model"),
+    "load_quantized": ("hexaquant.api.artifacts", "load_quantized"),
+    "compile": ("hexaquant.api.compile", "compile_folder"),
+    "verify": ("hexaquant.api.verify", "verify_folder"),
+    "deploy": ("hexaquant.api.deploy", "deploy"),
+    "Runtime": ("hexaquant.qnn.runtime", "Runtime"),
+    "Graph": ("hexaquant.ir.graph", "Graph"),
+    "Grid": ("hexaquant.core.grid", "Grid"),
+    "Encoding": ("hexaquant.core.encoding", "Encoding"),
+    "Events": ("hexaquant.core.events", "Events"),
+    "make_plan": ("hexaquant.sim.planner", "make_plan"),
+    "QuantizedModel": ("hexaquant.sim.model", "QuantizedModel"),
+}
+
+__all__ = ["__version__", *_NAMES]
+
+if TYPE_CHECKING:
+    from hexaquant.api.artifacts import export_model as export
+    from hexaquant.api.artifacts import load_quantized
+    from hexaquant.api.compile import compile_folder as compile
+    from hexaquant.api.deploy import deploy
+    from hexaquant.api.quantize import quantize, random_data
+    from hexaquant.api.verify import verify_folder as verify
+    from hexaquant.core.encoding import Encoding
+    from hexaquant.core.events import Events
+    from hexaquant.core.grid import Grid
+    from hexaquant.frontends import load
+    from hexaquant.ir.graph import Graph
+    from hexaquant.qnn.runtime import Runtime
+    from hexaquant.sim.model import QuantizedModel
+    from hexaquant.sim.planner import make_plan
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'hexaquant' has no attribute '{name}'")
+    module, attribute = _NAMES[name]
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""Measuring: FP32 against simulation against target."""

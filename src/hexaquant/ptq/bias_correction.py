@@ -49,8 +49,8 @@ def correct_biases(
     nodes = list((events or Events()).track(model.network.graph.nodes, "bias correction"))
     order = [value.name for value in model.source_graph.inputs]
     for node in walk.run(nodes, [inputs[name or ""] for name in order]):
-        bias_name = biases.get(node.meta.get("value", ""))
-        if bias_name is None:
+        bias_name = biases.get(node.meta.get("untapped", node.meta.get("value", "")))
+        if bias_name is None or node.op != "call_function":
             continue
         reports.append(_correct(model, bias_name, node, walk))
     return reports

@@ -45,11 +45,10 @@ def calibrate(
 def fit_weights(model: QuantizedModel, observer: str = "min_max") -> None:
     """Encodings of weights and constants from their own values."""
     parameters = model.parameters_by_name()
-    constants = dict(model.network.named_buffers())
     for name, quantizer in model.quantizers.items():
         if not isinstance(quantizer, ConstantQuantizer):
             continue
-        data = parameters.get(name, constants.get(name))
+        data = parameters.get(name)
         if data is None:
             raise InputError(f"constant '{name}' of the plan is not a parameter of the network")
         if not bool(torch.isfinite(data).all()):

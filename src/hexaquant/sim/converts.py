@@ -54,6 +54,6 @@ def _convert(graph: Graph, value: oir.Value, grid: Grid, before: oir.Node) -> oi
     name = f"{value.name}_as_uint{grid.bits}"
     node = oir.Node("", "Identity", [value], name=f"{name}_convert", metadata_props={CONVERT: f"{kind}:{grid.bits}"})
     output = node.outputs[0]
-    output.name, output.dtype, output.shape = name, value.dtype, value.shape
+    output.name, output.type, output.shape = name, value.type, value.shape
     graph.model.graph.insert_before(before, node)
     return output

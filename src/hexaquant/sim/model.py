@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hexaquant.core.encoding import Encoding, encoding_from_range
-from hexaquant.core.errors import EncodingError, InputError
+from hexaquant.core.errors import EncodingError
 from hexaquant.ir.executor.build import build_module
 from hexaquant.ir.graph import Graph
 from hexaquant.sim.plan import QuantPlan, TensorPlan
@@ -35,27 +35,27 @@ class QuantizedModel(nn.Module):
         self.quantizers = _make_quantizers(plan)
         taps: dict[str, nn.Module] = dict(self.quantizers)
         self.network = build_module(graph, taps, plan.bypass)
+        self._arguments = {name: argument for argument, name in self.network.meta["input_names"].items()}
+        self._paths = {name: path for path, name in self.network.meta["parameter_names"].items()}
         self.register_state_dict_post_hook(_strip_prefix)
         self.register_load_state_dict_pre_hook(_add_prefix)
         self.eval()
 
     def forward(self, *args: Tensor, **kwargs: Tensor) -> Any:
-        return self.network(*args, **kwargs)
+        """Outputs for inputs in the graph's order, or by their ONNX names."""
+        if not kwargs:
+            return self.network(*args)
+        arguments = self._arguments
+        return self.network(*args, **{arguments.get(name, name): value for name, value in kwargs.items()})
 
     def weight_parameters(self) -> list[nn.Parameter]:
         """The network's own parameters (weights and biases), for an optimizer group."""
         return [p for name, p in self.named_parameters() if not name.startswith("network.taps")]
 
-    def parameter(self, name: str) -> nn.Parameter:
-        """The parameter with ONNX name ``name``."""
-        for path, onnx_name in self.network.parameter_names.items():
-            if onnx_name == name:
-                return self.network.get_parameter(path)
-        raise InputError(f"the model has no parameter '{name}'")
-
     def parameters_by_name(self) -> dict[str, nn.Parameter]:
         """ONNX name -> parameter."""
-        return {onnx: self.network.get_parameter(path) for path, onnx in self.network.parameter_names.items()}
+        parameters = dict(self.network.named_parameters())
+        return {name: parameters[path] for name, path in self._paths.items() if path in parameters}
 
     def set_state(self, state: str) -> None:
         """Put all quantizers into ``state`` ("off" or "on")."""

@@ -53,6 +53,13 @@ class Quantizer(nn.Module):
             self._cached = self._build()
         return self._cached
 
+    @encoding.setter
+    def encoding(self, value: Encoding) -> None:
+        device = self.scale.device
+        self.scale, self.offset = value.scale.detach().to(device), value.offset.detach().to(device)
+        self.block_scale = torch.empty(0) if value.block_scale is None else value.block_scale.detach().to(device)
+        self._cached = None
+
     def _build(self) -> Encoding:
         if self.grid.is_float:
             return float_encoding(self.grid.bits)
@@ -62,13 +69,6 @@ class Quantizer(nn.Module):
             )
         blocks = self.block_scale if self.block_scale.numel() else None
         return Encoding(self.grid, self.scale, self.offset, blocks)
-
-    @encoding.setter
-    def encoding(self, value: Encoding) -> None:
-        device = self.scale.device
-        self.scale, self.offset = value.scale.detach().to(device), value.offset.detach().to(device)
-        self.block_scale = torch.empty(0) if value.block_scale is None else value.block_scale.detach().to(device)
-        self._cached = None
 
     def _apply(self, fn: Any, recurse: bool = True) -> Quantizer:
         self._cached = None

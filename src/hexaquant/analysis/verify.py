@@ -1,0 +1,157 @@
+"""verify: the same samples through FP32 (onnxruntime), the simulation, and the target's emulator (or NPU)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hexaquant.analysis.compare import Comparison
+from hexaquant.analysis.metrics import Metric
+from hexaquant.core.errors import InputError
+from hexaquant.core.events import Events
+from hexaquant.io.atomic import atomic_path
+from hexaquant.io.dataset import Dataset, sample_hash
+from hexaquant.qnn.pool import Pool, PoolOptions, available_cores
+from hexaquant.sim.model import QuantizedModel
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample with a batch axis of 1 on every input, its label and its content hash."""
+
+    inputs: Arrays
+    label: Any
+    digest: str
+
+
+class FloatReference:
+    """The FP32 network in onnxruntime on the CPU."""
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = available_cores()
+        options.log_severity_level = 3
+        self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.names = [output.name for output in self.session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        return dict(zip(self.names, self.session.run(None, dict(inputs)), strict=True))
+
+
+class TargetCache:
+    """Outputs of the target by content hash of binary and sample, so that an interrupted run resumes."""
+
+    def __init__(self, folder: Path, binary: Path) -> None:
+        with binary.open("rb") as file:
+            self.folder = folder / hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, digest: str) -> Arrays | None:
+        path = self.folder / f"{digest[:32]}.npz"
+        if not path.is_file():
+            return None
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+
+    def put(self, digest: str, outputs: Arrays) -> None:
+        with atomic_path(self.folder / f"{digest[:32]}.npz") as temporary, temporary.open("wb") as file:
+            np.savez(file, **outputs)  # type: ignore[arg-type]
+
+
+def verify(
+    model: QuantizedModel,
+    reference: Path,
+    binary: Path,
+    data: Dataset,
+    *,
+    metric: Metric | None = None,
+    limit: int | None = None,
+    workers: int | None = None,
+    cache: Path | None = None,
+    events: Events | None = None,
+) -> Comparison:
+    """Compare FP32, simulation and target on the first ``limit`` samples of ``data``.
+
+    ``reference``: the FP32 ONNX file; ``binary``: the context binary; ``cache``: folder for the target's outputs.
+    Progress goes to ``events`` as task "verify".
+    """
+    float_reference = FloatReference(reference)
+    encodings = model.encodings()
+    steps = {name: _step(encodings.get(name)) for name in float_reference.names}
+    comparison = Comparison(steps, metric)
+    store = TargetCache(cache, binary) if cache is not None else None
+    total = data.samples if limit is None else min(limit, data.samples or limit)
+    options = PoolOptions(workers=workers)
+    with Pool(binary, options) as pool:
+        pairs = _run_target(pool, _samples(data, limit), store, 4 * options.size)
+        for sample, on_target in (events or Events()).track(pairs, "verify", total):
+            outputs = {
+                "fp32": float_reference.run(sample.inputs),
+                "sim": simulate(model, sample.inputs, float_reference.names),
+                "target": on_target,
+            }
+            comparison.add({b: {n: a[0] for n, a in o.items()} for b, o in outputs.items()}, sample.label)
+    if not comparison.samples:
+        raise InputError(f"{data.source} is empty: give at least one sample to verify with")
+    return comparison
+
+
+def _step(encoding: Any) -> float | None:
+    return None if encoding is None or encoding.grid.is_float else float(encoding.scale)
+
+
+def simulate(model: QuantizedModel, inputs: Mapping[str, np.ndarray], names: list[str]) -> Arrays:
+    """Outputs of the simulation by name."""
+    with torch.inference_mode():
+        result = model(**{name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.items()})
+    tensors = [result] if isinstance(result, torch.Tensor) else list(result)
+    return {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
+
+
+def _samples(data: Dataset, limit: int | None) -> Iterator[Sample]:
+    for batch, labels in islice(data.labelled(1), limit):
+        label = None if labels is None else np.asarray(labels).ravel()[0]
+        yield Sample(dict(batch), label, sample_hash(batch).hexdigest())
+
+
+def _run_target(
+    pool: Pool, samples: Iterator[Sample], store: TargetCache | None, chunk: int
+) -> Iterator[tuple[Sample, Arrays]]:
+    """Samples with their outputs on the target, in order; cached ones are not run again."""
+    waiting: list[Sample] = []
+    for sample in samples:
+        waiting.append(sample)
+        if len(waiting) == chunk:
+            yield from _run_chunk(pool, waiting, store)
+            waiting = []
+    yield from _run_chunk(pool, waiting, store)
+
+
+def _run_chunk(pool: Pool, chunk: list[Sample], store: TargetCache | None) -> Iterator[tuple[Sample, Arrays]]:
+    known = {sample.digest: store.get(sample.digest) if store else None for sample in chunk}
+    fresh = iter(pool.map([sample.inputs for sample in chunk if known[sample.digest] is None]))
+    for sample in chunk:
+        outputs = known[sample.digest]
+        if outputs is None:
+            outputs = next(fresh)
+            if store:
+                store.put(sample.digest, outputs)
+        yield sample, outputs
+
+
+def write_report(path: Path, report: Mapping[str, Any]) -> None:
+    """Write ``verify.json`` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,145 @@
+"""The artifact folder: written by export, read back by everything that comes after.
+
+``OUT/`` holds model.onnx (float weights on the grid), model.encodings, model.qdq.onnx, later model.dlc and
+model.<soc>.bin, and manifest.json; ``OUT/.state/fp32.onnx`` is the network before quantization, the reference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as oir
+import torch
+
+from hexaquant.core.encoding import Encoding
+from hexaquant.core.errors import EncodingError, InputError
+from hexaquant.io.encodings_file import read_encodings, write_encodings
+from hexaquant.io.manifest import Manifest, amend_manifest, read_manifest, verify_files
+from hexaquant.io.qdq_reader import from_qdq
+from hexaquant.io.qdq_writer import to_qdq
+from hexaquant.ir.graph import Graph
+from hexaquant.sim.model import QuantizedModel
+from hexaquant.sim.overrides import parse_overrides
+from hexaquant.sim.plan import QuantPlan
+from hexaquant.sim.planner import make_plan
+
+MODEL, ENCODINGS, QDQ, DLC = "model.onnx", "model.encodings", "model.qdq.onnx", "model.dlc"
+REFERENCE = ".state/fp32.onnx"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What export wrote. ``lost``: sentences on what the encodings version could not hold."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    lost: tuple[str, ...]
+
+
+def export_model(
+    model: QuantizedModel,
+    folder: str | Path,
+    *,
+    encodings_version: str = "1.0.0",
+    reference: Graph | None = None,
+    overrides: Any = None,
+    steps: list[dict[str, Any]] | None = None,
+) -> Exported:
+    """Write ``model`` into ``folder``, read everything back and compare. Files appear whole or not at all.
+
+    ``reference``: the FP32 graph, kept for verification. Raises EncodingError when a tensor was never
+    calibrated or when what was written does not read back identically.
+    """
+    out = Path(folder)
+    encodings = model.encodings()
+    graph = model.exported_graph()
+    put_constants_on_grid(graph, encodings)
+    _make_folder(out)
+    graph.save(out / MODEL)
+    if reference is not None:
+        reference.save(out / REFERENCE)
+    lost = _write_encodings(out / ENCODINGS, encodings, model.plan, graph, encodings_version)
+    qdq = to_qdq(graph, encodings, bypass=model.bypassed())
+    qdq.save(out / QDQ)
+    check_reread(out, encodings, encodings_version)
+    names = [MODEL, ENCODINGS, QDQ] + ([REFERENCE] if reference is not None else [])
+    _record(out, model.plan, names, overrides, steps or [], encodings_version)
+    return Exported(out, tuple(out / name for name in names), tuple(lost))
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        (out / ".state").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot create the artifact folder {out}: {error.strerror}; choose another with -o") from None
+
+
+def put_constants_on_grid(graph: Graph, encodings: dict[str, Encoding]) -> None:
+    """Replace constants of ``graph`` by their nearest representable values."""
+    for name, value in graph.model.graph.initializers.items():
+        encoding = encodings.get(name)
+        if encoding is None or value.const_value is None or encoding.grid.is_float or encoding.grid.bits > 16:
+            continue
+        data = torch.from_numpy(value.const_value.numpy().copy())
+        value.const_value = oir.tensor(encoding.fake_quantize(data.float()).to(data.dtype).numpy(), name=name)
+
+
+def _write_encodings(
+    path: Path, encodings: dict[str, Encoding], plan: QuantPlan, graph: Graph, version: str
+) -> list[str]:
+    params = [p.name for p in plan if p.name in encodings and p.role in ("weight", "bias", "constant")]
+    activations = [name for name in encodings if name not in set(params)]
+    return write_encodings(path, encodings, activations=activations, params=params, version=version, graph=graph)
+
+
+def check_reread(out: Path, encodings: dict[str, Encoding], version: str) -> None:
+    """Raise EncodingError when the files in ``out`` do not give back exactly ``encodings``."""
+    graph = Graph(oir.load(out / MODEL), str(out / MODEL))
+    stored = read_encodings(out / ENCODINGS).resolve(graph).all
+    _, from_model = from_qdq(Graph(oir.load(out / QDQ), str(out / QDQ)))
+    for name, encoding in encodings.items():
+        if name in stored and not same_numbers(encoding, stored[name]):
+            raise EncodingError(f"'{name}' reads back differently from {out / ENCODINGS}: please report this")
+        if name in from_model and not same_numbers(encoding, from_model[name]):
+            raise EncodingError(f"'{name}' reads back differently from {out / QDQ}: please report this")
+
+
+def same_numbers(a: Encoding, b: Encoding) -> bool:
+    """True when both quantize every value alike (storage sign and spelling of the grid aside)."""
+    if a.grid.is_float or b.grid.is_float:
+        return a.grid.is_float and b.grid.is_float
+    same_step = a.step.shape == b.step.shape and torch.equal(a.step, b.step)
+    return a.grid.bits == b.grid.bits and same_step and torch.equal(a.offset, b.offset)
+
+
+def _record(
+    out: Path, plan: QuantPlan, names: list[str], overrides: Any, steps: list[dict[str, Any]], version: str
+) -> None:
+    quantization = {"overrides": dict(overrides or {}), "encodings_version": version, "steps": steps}
+    sections = {"quantization": quantization, "plan": plan.to_json()}
+    amend_manifest(out, files=names, sections=sections, target=plan.target.name, scheme=plan.scheme.name)
+
+
+def open_folder(folder: str | Path) -> tuple[Path, Manifest]:
+    """(path, manifest) of an artifact folder whose files are unchanged. Raises InputError otherwise."""
+    out = Path(folder)
+    if not (out / "manifest.json").is_file():
+        raise InputError(f"{out} is not an artifact folder (no manifest.json): run hexaquant quantize or deploy first")
+    return out, read_manifest(out)
+
+
+def load_quantized(folder: str | Path) -> QuantizedModel:
+    """The simulation as it was exported to ``folder``: same graph, plan and encodings, quantizers on."""
+    out, manifest = open_folder(folder)
+    verify_files(out, [MODEL, QDQ])
+    info = manifest.sections["quantization"]
+    graph = Graph(oir.load(out / MODEL), str(out / MODEL))
+    plan = make_plan(graph, manifest.target, manifest.scheme, parse_overrides(info.get("overrides") or None))
+    _, encodings = from_qdq(Graph(oir.load(out / QDQ), str(out / QDQ)))
+    model = QuantizedModel(graph, plan)
+    missing = model.set_encodings(encodings)
+    if missing:
+        raise EncodingError(f"{out / QDQ} has no encoding for '{missing[0]}': export the model again")
+    return model

@@ -1,0 +1,105 @@
+"""hq.quantize: from an imported graph and data to a calibrated QuantizedModel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hexaquant.api.artifacts import Exported, export_model
+from hexaquant.core.errors import InputError
+from hexaquant.core.events import Events
+from hexaquant.frontends import load
+from hexaquant.io.data import open_data
+from hexaquant.io.dataset import Dataset
+from hexaquant.ir.graph import Graph, shape_of
+from hexaquant.ptq.recipe import Recipe, apply_recipe
+from hexaquant.sim.model import QuantizedModel
+from hexaquant.sim.overrides import parse_overrides
+from hexaquant.sim.planner import make_plan
+from hexaquant.targets.scheme import Scheme
+from hexaquant.targets.soc import Target
+
+
+class Model(QuantizedModel):
+    """A QuantizedModel that knows the FP32 graph it came from and can export itself."""
+
+    reference: Graph | None = None
+    overrides: Mapping[str, Any] | None = None
+    steps: tuple[dict[str, Any], ...] = ()
+
+    def export(self, folder: str | Path, *, encodings_version: str = "1.0.0") -> Exported:
+        """Write model.onnx, model.encodings and model.qdq.onnx into ``folder`` (see api/artifacts.py)."""
+        return export_model(
+            self,
+            folder,
+            encodings_version=encodings_version,
+            reference=self.reference,
+            overrides=self.overrides,
+            steps=list(self.steps),
+        )
+
+
+def quantize(
+    model: Any,
+    data: Any,
+    *,
+    target: str | Target = "sm8650",
+    scheme: str | Scheme = "w8a8",
+    recipe: str | Recipe = "fast",
+    overrides: Mapping[str, Any] | str | Path | None = None,
+    batch_size: int = 16,
+    example_inputs: tuple[Any, ...] | None = None,
+    events: Events | None = None,
+) -> Model:
+    """Quantize ``model`` after training.
+
+    ``model``: a Graph, a path or an nn.Module (then with ``example_inputs``); ``data``: calibration samples, any
+    iterable of arrays, tuples or dicts, or what the command line's --data takes; ``overrides``: see
+    sim/overrides.py. Raises InputError, TargetError in one sentence for what cannot work.
+    """
+    reference = load(model, example_inputs=example_inputs)
+    settings = _override_mapping(overrides)
+    graph = reference.clone()
+    plan = make_plan(graph, target, scheme, settings)
+    result = Model(graph, plan)
+    result.reference, result.overrides = reference, settings
+    dataset = open_data(data, reference)
+    reports = apply_recipe(result, lambda: dataset.batches(batch_size), recipe, events)
+    result.steps = tuple(asdict(report) for report in reports)
+    return result
+
+
+def _override_mapping(overrides: Mapping[str, Any] | str | Path | None) -> dict[str, Any] | None:
+    if overrides is None or isinstance(overrides, Mapping):
+        return None if overrides is None else dict(overrides)
+    import yaml
+
+    parse_overrides(overrides)
+    return dict(yaml.safe_load(Path(overrides).read_text()))
+
+
+def random_data(graph: Graph, samples: int = 8, seed: int = 0) -> Dataset:
+    """Standard normal noise for every float input: good for trying out a conversion, useless for accuracy."""
+    rng = np.random.default_rng(seed)
+    items: list[dict[str, np.ndarray]] = []
+    for _ in range(samples):
+        item = {}
+        for value in graph.inputs:
+            shape = shape_of(value)
+            if shape is None or any(not isinstance(d, int) for d in shape[1:]):
+                raise InputError(f"input '{value.name}' has free dimensions {shape}: give them with --shape")
+            dtype = value.dtype.numpy() if value.dtype is not None else np.dtype(np.float32)
+            dims = [1 if not isinstance(d, int) else d for d in shape]
+            item[value.name or ""] = (
+                rng.standard_normal(dims).astype(dtype) if dtype.kind == "f" else np.zeros(dims, dtype)
+            )
+        items.append(item)
+    return open_data(_as_iterable(items), graph)
+
+
+def _as_iterable(items: Iterable[dict[str, np.ndarray]]) -> Iterable[dict[str, np.ndarray]]:
+    return list(items)
