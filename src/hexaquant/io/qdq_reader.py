@@ -3,7 +3,8 @@
 1. A DequantizeLinear on an integer initializer becomes a float initializer of the dequantized values.
 2. A Q + DQ pair is removed and its encoding given to the tensor before it.
 3. A DQ on an integer graph input or a Q into a graph output makes that input or output float.
-4. A second pair with another encoding (a conversion 8 to 16 bits) becomes an Identity, whose output carries it.
+4. A pair whose input has another encoding (a conversion 8 to 16 bits) or other readers becomes an Identity, marked as
+   the plan's convert nodes are, whose output carries the encoding.
 5. A DQ that computes another one's scale is LPBQ.
 
 Names come from our metadata, else from ``v_q`` / ``v_quantized``, else from the tensor before the pair.
@@ -23,6 +24,7 @@ from hexaquant.core.grid import Granularity, Grid, Lpbq, PerBlock
 from hexaquant.io import onnx_storage as storage
 from hexaquant.io.qdq_writer import CHANNEL_AXIS, DECOMPRESSED_BITS, SYMMETRIC, TENSOR
 from hexaquant.ir.graph import Graph, constant, shape_of
+from hexaquant.sim.converts import CONVERT
 
 Q, DQ = "QuantizeLinear", "DequantizeLinear"
 SUFFIXES = ("_q", "_quantized")
@@ -67,6 +69,7 @@ class _Reader:
     graph: Graph
     taken: set[str]
     found: dict[oir.Value, Encoding] = field(default_factory=dict)
+    pairs: dict[oir.Value, oir.Value] = field(default_factory=dict)
 
     @property
     def _onnx(self) -> oir.Graph:
@@ -84,7 +87,7 @@ class _Reader:
             tensor = self._source_of_pair(node, quantize, quantize.inputs[0])
         elif integers.is_graph_input():
             tensor = integers
-            tensor.dtype = oir.DataType.FLOAT
+            tensor.type = oir.TensorType(oir.DataType.FLOAT)
             self.found[tensor] = read_encoding(node, integers, self.graph.source)
         else:
             raise InputError(
@@ -113,20 +116,30 @@ class _Reader:
         return value
 
     def _source_of_pair(self, node: oir.Node, quantize: oir.Node, source: oir.Value) -> oir.Value:
-        """The float tensor before the pair; an Identity of it where it already has another encoding."""
-        encoding = read_encoding(node, node.inputs[0], self.graph.source)
+        """The float tensor before the pair, or an Identity of it where it has another encoding or float readers."""
+        integers = quantize.outputs[0]
+        if integers in self.pairs:
+            return self.pairs[integers]
+        encoding = read_encoding(node, integers, self.graph.source)
         known = self.found.get(source)
-        if known is None:
+        shared = known is None and (source.is_graph_output() or any(u.node.op_type != Q for u in source.uses()))
+        if not shared and (known is None or known.same_as(encoding)):
+            self.pairs[integers] = source
             self.found[source] = encoding
             return source
-        if known.same_as(encoding):
-            return source
-        identity = oir.node("Identity", [source], name=f"{node.name}_convert")
-        identity.outputs[0].name = self._free(_name_of(node, quantize.outputs[0], source))
-        identity.outputs[0].shape, identity.outputs[0].dtype = source.shape, oir.DataType.FLOAT
-        self._onnx.insert_before(node, identity)
-        self.found[identity.outputs[0]] = encoding
-        return identity.outputs[0]
+        self.pairs[integers] = self._convert(quantize, source, encoding, _name_of(node, integers, source))
+        return self.pairs[integers]
+
+    def _convert(self, quantize: oir.Node, source: oir.Value, encoding: Encoding, name: str) -> oir.Value:
+        """An Identity of ``source``, marked as a convert, that carries ``encoding``."""
+        kind = "symmetric" if encoding.grid.symmetric else "asymmetric"
+        identity = oir.node("Identity", [source], name=f"{name}_convert")
+        identity.metadata_props[CONVERT] = f"{kind}:{encoding.grid.bits}"
+        value = identity.outputs[0]
+        value.name, value.shape, value.dtype = self._free(name), source.shape, oir.DataType.FLOAT
+        self._onnx.insert_before(quantize, identity)
+        self.found[value] = encoding
+        return value
 
     def _replace(self, node: oir.Node, tensor: oir.Value) -> None:
         """Let consumers of ``node`` read ``tensor``; a graph output keeps the name that the user knows."""

@@ -7,6 +7,7 @@ value before it becomes ``v_float``. LPBQ weights: ``v_scale`` = DequantizeLinea
 
 DequantizeLinear nodes carry metadata (``hexaquant.tensor`` and, where ONNX does not tell, ``hexaquant.symmetric``,
 ``hexaquant.channel_axis``, ``hexaquant.decompressed_bits``), so that qdq_reader gives back the same encodings.
+Convert nodes of the plan (sim.converts) become a DequantizeLinear followed by a QuantizeLinear of the other type.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from hexaquant.io import onnx_storage as storage
 from hexaquant.io.encodings_file import unknown_names_message
 from hexaquant.io.fused_nodes import drop_fused
 from hexaquant.ir.graph import Graph, constant, shape_of
+from hexaquant.sim.converts import CONVERT
 
 OPSET = 21
 TENSOR, SYMMETRIC = "hexaquant.tensor", "hexaquant.symmetric"
@@ -67,6 +69,7 @@ def to_qdq(
         else:
             _quantize_activation(draft, value, encoding, native_io)
     draft.finish()
+    _join_converts(result)
     return result
 
 
@@ -100,8 +103,8 @@ class _Draft:
         node.name = f"{output}/{op_type}"
         value, dtype = node.outputs[0], params.zero_point.dtype or oir.DataType.UINT8
         value.name = output
-        value.dtype = dtype if op_type == "QuantizeLinear" else oir.DataType.FLOAT
-        value.shape = inputs[0].shape
+        value.type = oir.TensorType(dtype if op_type == "QuantizeLinear" else oir.DataType.FLOAT)
+        value.shape = None if inputs[0].shape is None else inputs[0].shape.copy()
         return node
 
     def finish(self) -> None:
@@ -122,6 +125,18 @@ class _Params:
     attributes: dict[str, int]
     metadata: dict[str, str]
     nodes: tuple[oir.Node, ...] = ()
+
+
+def _join_converts(graph: Graph) -> None:
+    """Turn the plan's convert nodes (sim.converts) into a DQ straight into a Q of the other type."""
+    for node in graph.nodes:
+        source, output = node.inputs[0] if node.inputs else None, node.outputs[0]
+        if CONVERT not in node.metadata_props or source is None or output.is_graph_output():
+            continue
+        if any(use.node.op_type != "QuantizeLinear" for use in output.uses()):
+            continue
+        output.replace_all_uses_with(source)
+        graph.model.graph.remove(node, safe=True)
 
 
 def _check_fits(name: str, encoding: Encoding, value: oir.Value) -> None:
@@ -246,7 +261,7 @@ def _native_input(draft: _Draft, value: oir.Value, params: _Params) -> None:
     """Make the graph input itself the integers."""
     dequantize = draft.node("DequantizeLinear", [value], params, draft.name(f"{value.name}_qdq"))
     dequantize.metadata_props.update(params.metadata)
-    value.dtype = params.zero_point.dtype or oir.DataType.UINT8
+    value.type = oir.TensorType(params.zero_point.dtype or oir.DataType.UINT8)
     _redirect(value, dequantize.outputs[0], keep=[dequantize], outputs=False)
     draft.head.append(dequantize)
 
