@@ -59,6 +59,8 @@ class _Builder:
         self.bypass = bypass
         self.fx = fx.Graph(tracer_cls=OperatorTracer)
         self.root = nn.Module()
+        self.tapped = nn.Module()
+        self.tap_keys = set(dir(self.tapped))
         self.env: dict[str, fx.Node] = {}
         self.on_host: set[str] = set()
         self.constants: dict[str, np.ndarray] = {}
@@ -117,11 +119,8 @@ class _Builder:
         self.env[name] = made
 
     def add_tap(self, name: str, tap: nn.Module) -> str:
-        if not hasattr(self.root, "taps"):
-            self.root.add_module("taps", nn.Module())
-        taken = set(dir(self.root.taps)) | set(self.root.taps._modules)
-        key = identifier(name, taken)
-        self.root.taps.add_module(key, tap)  # type: ignore[union-attr,operator]
+        key = identifier(name, self.tap_keys)
+        self.tapped.add_module(key, tap)
         self.meta["tap_names"][f"taps.{key}"] = name
         return f"taps.{key}"
 
@@ -208,6 +207,7 @@ class _Builder:
     def finish(self) -> fx.GraphModule:
         outputs = [self.value(v) for v in self.graph.outputs]
         self.fx.output(outputs[0] if len(outputs) == 1 else tuple(outputs))
+        self.root.add_module("taps", self.tapped)
         module = fx.GraphModule(self.root, self.fx, class_name="ExecutedGraph")
         module.meta.update(self.meta, output_names=[_name(v) for v in self.graph.outputs])
         return module

@@ -5,10 +5,10 @@ from __future__ import annotations
 import keyword
 import re
 
-import torch
-from torch import nn
+from torch import fx, nn
 
-_RESERVED = set(dir(nn.Module())) | set(dir(torch.fx.GraphModule)) | {"taps", "_graph", "_code", "meta"}
+_RESERVED = set(dir(nn.Module()))
+_RESERVED_AT_TOP = set(dir(fx.GraphModule)) | {"taps", "_graph", "_code", "meta"}
 
 
 def identifier(name: str, taken: set[str]) -> str:
@@ -24,7 +24,8 @@ def attribute_path(name: str, taken: dict[str, bool]) -> str:
 
     ``taken`` maps each path in use to True for tensors and False for containers, and is extended.
     """
-    parts = [_attribute(part) for part in name.split(".")]
+    parts = [_attribute(part, _RESERVED) for part in name.split(".")]
+    parts[0] = _attribute(parts[0], _RESERVED_AT_TOP)
     while not _free(parts, taken):
         parts[-1] += "_"
     for i in range(1, len(parts)):
@@ -34,9 +35,9 @@ def attribute_path(name: str, taken: dict[str, bool]) -> str:
     return path
 
 
-def _attribute(part: str) -> str:
+def _attribute(part: str, reserved: set[str]) -> str:
     clean = re.sub(r"[\"'\\\s]", "_", part) or "_"
-    return clean + "_" if clean in _RESERVED else clean
+    return clean + "_" if clean in reserved else clean
 
 
 def _free(parts: list[str], taken: dict[str, bool]) -> bool:
