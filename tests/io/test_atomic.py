@@ -25,7 +25,7 @@ def test_an_interruption_leaves_the_old_file_and_no_temporary(tmp_path: Path, in
 
 def test_a_full_disk_is_an_environment_error_and_leaves_nothing(tmp_path: Path) -> None:
     with (
-        pytest.raises(EnvironmentLacksError, match="disk is full, .*a was not written") as caught,
+        pytest.raises(EnvironmentLacksError, match=r"disk is full, .*a was not written") as caught,
         atomic_path(tmp_path / "a") as temporary,
     ):
         temporary.symlink_to("/dev/full")
