@@ -36,7 +36,7 @@ def _describe(unit: FailedUnit, model: oir.Model) -> str:
     node = next((n for n in model.graph if n.name == unit.node), None)
     if node is None or node.op_type != "DequantizeLinear" or not node.outputs[0].uses():
         return str(unit)
-    user = node.outputs[0].uses()[0][0]
+    user = next(iter(node.outputs[0].uses()))[0]
     return (
         f"'{user.name}' ({user.op_type}): it forms no quantized unit with the nodes around it; quantize its output, "
         f"and where Relu or Clip follows, keep that encoding inside the activation's range ({unit.reason})"
