@@ -34,7 +34,9 @@ def run(model: onnx.ModelProto | Graph, feeds: dict[str, np.ndarray]) -> list[np
     return session.run(None, feeds)
 
 
-def assert_same(before: onnx.ModelProto | Graph, after: Graph, feeds: dict[str, np.ndarray], rtol: float = 1e-5) -> None:
+def assert_same(
+    before: onnx.ModelProto | Graph, after: Graph, feeds: dict[str, np.ndarray], rtol: float = 1e-5
+) -> None:
     """Float outputs equal within ``rtol`` of the largest magnitude, others exactly."""
     for expected, got in zip(run(before, feeds), run(after, feeds), strict=True):
         assert expected.shape == got.shape and expected.dtype == got.dtype

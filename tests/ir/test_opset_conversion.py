@@ -22,12 +22,12 @@ CONSTANTS = {
 CASES = {
     "batchnorm_7": (7, "BatchNormalization<spatial = 1>(Relu0, g, b, m, v)"),
     "upsample_7": (7, "Upsample<scales = [1.0, 1.0, 2.0, 2.0]>(x)"),
-    "upsample_9": (9, "Upsample<mode = \"linear\">(x, s)"),
-    "resize_10": (10, "Resize<mode = \"nearest\">(x, s)"),
-    "resize_linear_10": (10, "Resize<mode = \"linear\">(x, s)"),
+    "upsample_9": (9, 'Upsample<mode = "linear">(x, s)'),
+    "resize_10": (10, 'Resize<mode = "nearest">(x, s)'),
+    "resize_linear_10": (10, 'Resize<mode = "linear">(x, s)'),
     "slice_9": (9, "Slice<axes = [2, 3], starts = [1, -4], ends = [100, -1]>(x)"),
     "pad_10": (10, "Pad<pads = [0,0,1,2,0,0,0,1], value = 0.5>(x)"),
-    "pad_reflect_7": (7, "Pad<pads = [0,0,1,2,0,0,0,1], mode = \"reflect\">(x)"),
+    "pad_reflect_7": (7, 'Pad<pads = [0,0,1,2,0,0,0,1], mode = "reflect">(x)'),
     "clip_9": (9, "Clip<min = -0.5, max = 0.5>(x)"),
     "clip_one_side_7": (7, "Clip<max = 0.5>(x)"),
     "dropout_7": (7, "Dropout<ratio = 0.3>(x)"),
@@ -70,7 +70,8 @@ def test_conversion_keeps_the_values(name: str) -> None:
 @pytest.mark.parametrize("opset", [7, 10, 12])
 def test_topk_and_split(opset: int) -> None:
     k, constants = ("<k = 2>(a)", {}) if opset < 10 else ("(a, k)", {"k": np.array([2], np.int64)})
-    text = f"(float[2,6] x) => (float[2,2] y, int64[2,2] i, float[2,4] c) {{ c, a = Split<axis=1, split=[4,2]>(x)  y, i = TopK{k} }}"
+    text = f"""(float[2,6] x) => (float[2,2] y, int64[2,2] i, float[2,4] c) {{
+      c, a = Split<axis = 1, split = [4, 2]>(x) y, i = TopK{k} }}"""
     model = proto(text, opset, **constants)
     assert_same(model, load(model), {"x": random(2, 6)})
 

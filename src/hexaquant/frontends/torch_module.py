@@ -75,7 +75,9 @@ def _export(
     note = ""
     if dynamic_batch:
         try:
-            return _export_once(module, inputs, kwargs, _batch_dims(module, inputs, kwargs)), ""
+            doubled, doubled_kwargs = _at_least_two(inputs, kwargs)
+            dims = _batch_dims(module, doubled, doubled_kwargs)
+            return _export_once(module, doubled, doubled_kwargs, dims), ""
         except Exception as error:
             note = f"batch is fixed to the example's: {_reason(error)}"
     try:
@@ -102,6 +104,22 @@ def _export_once(
         )
     assert exported is not None
     return exported.model
+
+
+def _at_least_two(inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The examples with a batch of 1 repeated to 2, for torch.export takes a dimension of 1 for a constant."""
+    import torch
+    from torch.utils import _pytree as pytree
+
+    leaves = [t for t in pytree.tree_leaves((inputs, kwargs)) if isinstance(t, torch.Tensor) and t.dim()]
+    if not leaves or leaves[0].shape[0] != 1:
+        return inputs, kwargs
+
+    def repeat(leaf: Any) -> Any:
+        single = isinstance(leaf, torch.Tensor) and leaf.dim() > 0 and leaf.shape[0] == 1
+        return torch.cat([leaf, leaf]) if single else leaf
+
+    return pytree.tree_map(repeat, inputs), pytree.tree_map(repeat, kwargs)
 
 
 def _batch_dims(module: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -203,6 +221,8 @@ def _reason(error: BaseException) -> str:
     lines = [line.strip() for line in str(root).splitlines() if line.strip()]
     where = source_line(str(root)) or source_line(str(error)) or _raised_at(root)
     text = lines[0] if lines else type(root).__name__
+    if text.endswith(":") and len(lines) > 1:
+        text = f"{text} {lines[1].lstrip('- ')}"
     return f"{text} (at {where})" if where else text
 
 

@@ -59,6 +59,7 @@ def _type_proto(value: oir.Value) -> onnx.TypeProto:
     proto = onnx.TypeProto()
     proto.tensor_type.elem_type = int(value.type.dtype)
     if value.shape is not None:
+        proto.tensor_type.shape.SetInParent()
         dims = proto.tensor_type.shape.dim
         for index in range(len(value.shape)):
             dim = value.shape[index]

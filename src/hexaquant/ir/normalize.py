@@ -28,6 +28,7 @@ from hexaquant.ir.passes.fuse_layernorm import fuse_layernorm
 from hexaquant.ir.passes.inline_functions import inline_functions
 from hexaquant.ir.passes.inline_if import inline_if
 from hexaquant.ir.passes.lift_constants import lift_constants
+from hexaquant.ir.passes.merge_transposes import merge_transposes
 from hexaquant.ir.passes.name_everything import name_everything
 from hexaquant.ir.passes.name_parameters import mark_parameters, name_parameters
 from hexaquant.ir.passes.refuse_unsupported import refuse_unsupported
@@ -48,6 +49,7 @@ CLEANUP: tuple[Pass, ...] = (
     eliminate_identity,
     fold_batchnorm,
     fold_pad,
+    merge_transposes,
     remove_unused,
 )
 """Repeated until nothing changes."""
