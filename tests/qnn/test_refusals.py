@@ -5,15 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from hexaquant.core.errors import InputError, TargetError, WorkerError
 from hexaquant.qnn.compile import compile_dlc
+from hexaquant.qnn.direct import compile_direct
 from hexaquant.qnn.inspect import inspect_binary, inspect_dlc
-from hexaquant.qnn.lower import lower
-from hexaquant.qnn.process import JobFailed, Limits, run_job
+from hexaquant.qnn.libraries import find_libraries
+from hexaquant.qnn.lower import lower, lowering_spec
+from hexaquant.qnn.process import Limits, run_job
+from hexaquant.qnn.runtime import Runtime
 from qnn.compiled import ARCH, SOC, Compiled
-from qnn.qdq_models import QdqBuilder, conv_relu
+from qnn.qdq_models import QdqBuilder, conv_relu, reference
 
 
 def unary(path: Path, op: str, shape: list[int | str], scale: float | None = None) -> Path:
@@ -105,23 +110,66 @@ def test_job_that_takes_too_long_is_ended(conv_u8: Compiled, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_crash_of_a_child_names_the_signal(tmp_path: Path) -> None:
-    zero = unary(tmp_path / "zero.onnx", "Relu", [0, 8])
-    from hexaquant.qnn.libraries import find_libraries
+def recurrent(path: Path) -> Path:
+    """x [5, 1, 8] -> LSTM with 4 hidden units -> y [5, 1, 1, 4]."""
+    rng, b = np.random.default_rng(0), QdqBuilder()
+    x = b.quantized(b.input("x", [5, 1, 8]), -1, 1)
+    w = b.weight("w", rng.normal(size=(1, 16, 8)).astype(np.float32) * 0.3, axis=None)
+    r = b.weight("r", rng.normal(size=(1, 16, 4)).astype(np.float32) * 0.3, axis=None)
+    b.quantized(b.node("LSTM", [x, w, r], "hidden", hidden_size=4), -1, 1, output="y")
+    b.output("y", [5, 1, 1, 4])
+    return b.save(path)
 
-    libraries = find_libraries()
-    spec = {
-        "onnx": str(zero),
-        "folder": str(tmp_path),
-        "soc_model": SOC,
-        "arch": ARCH,
-        "provider": str(libraries.provider),
-        "htp": str(libraries.htp),
-        "ir": str(libraries.ir),
-    }
-    with pytest.raises(JobFailed, match="died of SIG") as caught:
-        run_job("lower", spec)
-    assert isinstance(caught.value.as_error("zero.onnx"), WorkerError)
+
+def test_recurrent_layer_is_refused_as_dlc_and_compiles_directly(tmp_path: Path) -> None:
+    source = recurrent(tmp_path / "lstm.onnx")
+    with pytest.raises(TargetError, match=r"'node_hidden'.*compile_direct"):
+        lower(source, tmp_path / "lstm.dlc", SOC, ARCH)
+    report = compile_direct(source, tmp_path / "lstm.bin", SOC, ARCH)
+    feeds = {"x": np.random.default_rng(1).uniform(-1, 1, (5, 1, 8)).astype(np.float32)}
+    with Runtime(report.path) as runtime:
+        got = runtime.run(feeds)["y"]
+    assert np.abs(got - reference(source, feeds)["y"]).max() <= 1.01 * 2 / 255
+
+
+def test_crash_of_a_child_names_the_signal_and_the_last_words(tmp_path: Path) -> None:
+    spec = lowering_spec(find_libraries(), tmp_path, SOC, ARCH)
+    recurrent(tmp_path / "model.onnx")
+    dlc = run_job("lower", spec).result["dlc"]
+    with pytest.raises(WorkerError, match=r"died of SIGABRT after: .*hidden_size"):
+        inspect_dlc(Path(dlc))
+
+
+@pytest.mark.parametrize(("op", "transposed"), [("MatMul", 0), ("Gemm", 1)])
+def test_weight_scales_by_input_channel_are_refused(tmp_path: Path, op: str, transposed: int) -> None:
+    b = QdqBuilder()
+    x = b.quantized(b.input("x", [4, 8]), -1, 1)
+    shape = (6, 8) if transposed else (8, 6)
+    w = b.weight("w", np.random.default_rng(0).normal(size=shape).astype(np.float32), axis=1 if transposed else 0)
+    attributes = {"transB": 1} if transposed else {}
+    b.quantized(b.node(op, [x, w], "value", **attributes), -4, 4, output="y")
+    b.output("y", [4, 6])
+    with pytest.raises(TargetError, match=r"'node_value'.*one scale for each output channel"):
+        lower(b.save(tmp_path / "axis.onnx"), tmp_path / "axis.dlc", SOC, ARCH)
+
+
+def test_bias_of_another_scale_is_refused(tmp_path: Path) -> None:
+    source = conv_relu(tmp_path / "conv.onnx")
+    model = onnx.load(source)
+    scale = next(i for i in model.graph.initializer if i.name == "b_scale")
+    scale.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(scale) * np.float32(2), "b_scale"))
+    onnx.save(model, source)
+    with pytest.raises(TargetError, match=r"bias of 'node_conv' \(Conv\)"):
+        lower(source, tmp_path / "conv.dlc", SOC, ARCH)
+
+
+def test_depth_to_space_that_changes_the_encoding_is_refused(tmp_path: Path) -> None:
+    b = QdqBuilder()
+    x = b.quantized(b.input("x", [1, 8, 4, 4]), -1, 1)
+    b.quantized(b.node("DepthToSpace", [x], "value", blocksize=2), -2, 2, output="y")
+    b.output("y", [1, 2, 8, 8])
+    with pytest.raises(TargetError, match=r"'node_value' \(DepthToSpace\)"):
+        lower(b.save(tmp_path / "space.onnx"), tmp_path / "space.dlc", SOC, ARCH)
 
 
 def test_memory_limit_is_an_error_not_a_freeze(conv_u8: Compiled, tmp_path: Path) -> None:

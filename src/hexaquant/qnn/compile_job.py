@@ -35,6 +35,8 @@ def compile(spec: dict[str, Any]) -> dict[str, Any]:
             backend.finalize(backend.graph(context, spec["graph_name"] or graph.name))
         binary = backend.binary(context)
     except QnnError as error:
+        if any("backend loading failed" in text for text in backend.log.errors()):
+            raise Refusal("worker", "the backend could not be loaded: raise the memory limit") from error
         refused = [str(op) for op in hooked.refused[:1]] or short_reasons(backend.log.errors()) or [str(error)]
         raise Refusal("target", "; ".join(refused), reasons=refused) from error
     Path(spec["bin"]).write_bytes(binary)

@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx_ir as oir
 
-from hexaquant.core.errors import InputError
+from hexaquant.core.errors import InputError, TargetError
 from hexaquant.qnn.explain import explain
 from hexaquant.qnn.inspect import inspect_dlc
 from hexaquant.qnn.integrity import sha256_of
@@ -22,6 +22,10 @@ from hexaquant.qnn.native_io import NativeIo, to_native_io
 from hexaquant.qnn.preflight import check_lowerable
 from hexaquant.qnn.process import JobFailed, Limits, run_job
 from hexaquant.qnn.records import GraphRecord
+from hexaquant.qnn.silent_errors import check_silent_errors
+
+NO_DLC_OPS = ("LSTM", "GRU")
+"""Operators whose DLC the libraries of release 2.7.0 write but cannot read (direct.py compiles them)."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,15 @@ def lower(
     reasons, InputError for a model that is not valid or not static, WorkerError for crashes and timeouts.
     """
     start, libraries = time.monotonic(), find_libraries()
-    model = _load(qdq_onnx)
+    model = read_model(qdq_onnx)
     check_lowerable(model, qdq_onnx.name)
+    check_silent_errors(model, qdq_onnx.name)
+    _require_dlc_ops(model, qdq_onnx.name)
     io = to_native_io(model) if native_io else NativeIo((), ())
     with tempfile.TemporaryDirectory(prefix="hexaquant-lower-") as name:
         folder = Path(name)
         oir.save(model, folder / "model.onnx", external_data="model.data")
-        spec = _spec(libraries, folder, soc_model, arch)
+        spec = lowering_spec(libraries, folder, soc_model, arch)
         try:
             outcome = run_job("lower", spec, limits)
         except JobFailed as failure:
@@ -75,7 +81,22 @@ def lower(
     return LowerReport(dlc, sha256_of(dlc), time.monotonic() - start, io, graph, map_names(model, graph))
 
 
-def _load(path: Path) -> oir.Model:
+def recurrent_nodes(model: oir.Model) -> list[str]:
+    """Names of the nodes that no DLC can hold; where there are any, use ``compile_direct``."""
+    return [node.name or node.op_type for node in model.graph if node.op_type in NO_DLC_OPS]
+
+
+def _require_dlc_ops(model: oir.Model, source: str) -> None:
+    names = recurrent_nodes(model)
+    if names:
+        raise TargetError(
+            f"{source}: a DLC cannot hold '{names[0]}' (LSTM, GRU): Qualcomm's reader of release 2.7.0 fails on it; "
+            "compile the context binary directly (compile_direct)"
+        )
+
+
+def read_model(path: Path) -> oir.Model:
+    """The model at ``path``. Raises InputError when there is none."""
     if not path.is_file():
         raise InputError(f"{path} does not exist: export the quantized model first")
     try:
@@ -84,7 +105,7 @@ def _load(path: Path) -> oir.Model:
         raise InputError(f"{path} is not a readable ONNX file ({error}): export it again") from error
 
 
-def _spec(libraries: QnnLibraries, folder: Path, soc_model: int, arch: int) -> dict[str, Any]:
+def lowering_spec(libraries: QnnLibraries, folder: Path, soc_model: int, arch: int) -> dict[str, Any]:
     (folder / "dlc").mkdir()
     return {
         "onnx": str(folder / "model.onnx"),

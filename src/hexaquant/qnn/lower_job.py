@@ -14,6 +14,15 @@ def lower(spec: dict[str, Any]) -> dict[str, Any]:
     The provider's graph optimizations are off: they would fold or duplicate quantize nodes that carry our
     encodings. Falling back to the CPU is off: a DLC holds the whole network or none.
     """
+    open_session(spec, _provider_options(spec), {})
+    found = sorted(Path(spec["folder"]).glob("*.dlc"))
+    if len(found) != 1:
+        raise Refusal("target", f"the provider split the network into {len(found)} parts instead of one")
+    return {"dlc": str(found[0])}
+
+
+def open_session(spec: dict[str, Any], provider_options: dict[str, str], entries: dict[str, str]) -> None:
+    """Let onnxruntime load ``spec["onnx"]`` with the QNN provider, which writes its files as it does so."""
     import onnxruntime as ort
 
     ort.register_execution_provider_library("QNNExecutionProvider", spec["provider"])
@@ -22,16 +31,13 @@ def lower(spec: dict[str, Any]) -> dict[str, Any]:
     options.log_severity_level = spec.get("log_severity", 2)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
-    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    options.add_provider_for_devices(devices, _provider_options(spec))
+    for key, value in {"session.disable_cpu_ep_fallback": "1", **entries}.items():
+        options.add_session_config_entry(key, value)
+    options.add_provider_for_devices(devices, provider_options)
     try:
         ort.InferenceSession(spec["onnx"], sess_options=options)
     except Exception as error:
         raise _refusal(error) from error
-    found = sorted(Path(spec["folder"]).glob("*.dlc"))
-    if len(found) != 1:
-        raise Refusal("target", f"the provider split the network into {len(found)} parts instead of one")
-    return {"dlc": str(found[0])}
 
 
 def _provider_options(spec: dict[str, Any]) -> dict[str, str]:

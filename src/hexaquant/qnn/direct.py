@@ -1,0 +1,61 @@
+"""QDQ ONNX to context binary without a DLC, for operators that DLCs of this release cannot hold.
+
+The DLC that release 2.7.0 writes for a recurrent layer lacks its ``hidden_size``; Qualcomm's own reader aborts on
+it. The execution provider itself compiles such networks (unrolled, the cells in float16).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import onnx_ir as oir
+
+from hexaquant.core.errors import InputError
+from hexaquant.qnn.compile import CompileReport
+from hexaquant.qnn.explain import explain
+from hexaquant.qnn.inspect import inspect_binary
+from hexaquant.qnn.integrity import sha256_of
+from hexaquant.qnn.libraries import find_libraries
+from hexaquant.qnn.lower import lowering_spec, read_model
+from hexaquant.qnn.native_io import to_native_io
+from hexaquant.qnn.preflight import check_lowerable
+from hexaquant.qnn.process import JobFailed, Limits, run_job
+from hexaquant.qnn.silent_errors import check_silent_errors
+
+
+def compile_direct(
+    qdq_onnx: Path,
+    binary: Path,
+    soc_model: int,
+    arch: int,
+    *,
+    o_level: int = 3,
+    vtcm_mb: int | None = None,
+    limits: Limits | None = None,
+) -> CompileReport:
+    """Compile ``qdq_onnx`` for one SoC and write ``binary`` atomically; arguments and errors as in ``compile_dlc``."""
+    if o_level not in (1, 2, 3):
+        raise InputError(f"optimization level {o_level} does not exist: choose 1, 2 or 3")
+    start, libraries = time.monotonic(), find_libraries()
+    model = read_model(qdq_onnx)
+    check_lowerable(model, qdq_onnx.name)
+    check_silent_errors(model, qdq_onnx.name)
+    to_native_io(model)
+    part = binary.with_name(f".{binary.name}.{os.getpid()}.part")
+    with tempfile.TemporaryDirectory(prefix="hexaquant-direct-") as name:
+        folder = Path(name)
+        oir.save(model, folder / "model.onnx", external_data="model.data")
+        spec = lowering_spec(libraries, folder, soc_model, arch)
+        rest = {"bin": str(part.resolve()), "o_level": o_level, "vtcm_mb": vtcm_mb}
+        try:
+            run_job("compile_direct", {**spec, **rest}, limits)
+            info, digest = inspect_binary(part), sha256_of(part)
+            part.replace(binary)
+        except JobFailed as failure:
+            raise explain(failure, spec, model, qdq_onnx.name, limits) from failure
+        finally:
+            part.unlink(missing_ok=True)
+    return CompileReport(binary, digest, time.monotonic() - start, info)
