@@ -226,7 +226,7 @@ def test_failed_export_names_module_cause_and_line(capfd: pytest.CaptureFixture[
 
 
 def test_module_without_examples_is_refused() -> None:
-    with pytest.raises(InputError, match="Linear: an nn.Module needs example_inputs"):
+    with pytest.raises(InputError, match=r"Linear: an nn\.Module needs example_inputs"):
         load(nn.Linear(2, 2))
 
 

@@ -259,3 +259,27 @@ def test_two_transposes_become_one_unless_the_first_is_read_elsewhere() -> None:
     assert ops(after) == ["Transpose"]
     shared = f"(float[2,3,5] x) => (float[3,2,5] y, float[3,5,2] z) {{ {pair} z = Relu(t) }}"
     assert ops(normalized(shared, {"x": random(2, 3, 5)})) == ["Transpose", "Transpose", "Relu"]
+
+
+@pytest.mark.parametrize("sizes", [np.array(2, np.int64), np.array([2, 2, 1], np.int64)], ids=["size", "list"])
+def test_sequence_of_parts_becomes_split(sizes: np.ndarray) -> None:
+    text = """(float[N,5] x) => (float[N,2] y, float[N,1] z) {
+      s = SplitToSequence<axis = 1>(x, sizes) a = SequenceAt(s, zero) y = Relu(a) z = SequenceAt(s, last) }"""
+    constants = {"sizes": sizes, "zero": np.array(0, np.int64), "last": np.array(-1, np.int64)}
+    after = normalized(text, {"x": random(3, 5)}, **constants)
+    assert ops(after) == ["Split", "Relu"]
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 6, 6), (2, 4, 5)])
+def test_groupnorm_becomes_instancenorm(shape: tuple[int, ...]) -> None:
+    dims = ",".join(["N", *map(str, shape[1:])])
+    text = f"(float[{dims}] x) => (float[{dims}] y) {{ y = GroupNormalization<num_groups = 2>(x, g, b) }}"
+    after = normalized(text, {"x": random(*shape)}, g=BN["g"], b=BN["b"])
+    assert ops(after) == ["Reshape", "InstanceNormalization", "Reshape", "Mul", "Add"]
+
+
+def test_groupnorm_of_opset_18_gets_one_scale_a_channel() -> None:
+    text = "(float[N,4,6,6] x) => (float[N,4,6,6] y) { y = GroupNormalization<num_groups = 2>(x, g, b) }"
+    constants = {"g": random(2, seed=1), "b": random(2, seed=2)}
+    per_channel = {k: np.repeat(v, 2) for k, v in constants.items()}
+    assert_same(normalize(graph(text, 21, **per_channel)), normalize(graph(text, 18, **constants)), X4)

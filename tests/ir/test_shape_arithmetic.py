@@ -26,7 +26,8 @@ def reshape_target(model: Graph) -> list[int]:
 
 def test_reshape_by_shape_gather_concat_gets_a_constant_target() -> None:
     text = """(float[N,4,6,6] x) => (float y) {
-      s = Shape(x) n = Gather<axis = 0>(s, zero) u = Unsqueeze(n, i0) t = Concat<axis = 0>(u, im1) y = Reshape(x, t) }"""
+      s = Shape(x) n = Gather<axis = 0>(s, zero) u = Unsqueeze(n, i0)
+      t = Concat<axis = 0>(u, im1) y = Reshape(x, t) }"""
     before = graph(text, zero=np.array(0, np.int64), **ints("i0", "im1"))
     after = normalize(before)
     assert ops(after) == ["Reshape"] and reshape_target(after) == [0, -1]
@@ -57,9 +58,11 @@ def test_reshape_with_two_unknown_products_stays_dynamic() -> None:
 def test_dynamic_pad_chain_of_same_padding_folds_into_the_conv() -> None:
     text = """(float[N,4,7,9] x) => (float y) {
       s = Shape(x) h = Gather<axis = 0>(s, i2) w = Gather<axis = 0>(s, i3)
-      hs = Add(h, i1) h2 = Div(hs, i2) hm = Sub(h2, i1) hk = Mul(hm, i2) ha = Add(hk, i3) hp = Sub(ha, h) ht = Div(hp, i2)
+      hs = Add(h, i1) h2 = Div(hs, i2) hm = Sub(h2, i1) hk = Mul(hm, i2) ha = Add(hk, i3) hp = Sub(ha, h)
+      ht = Div(hp, i2)
       hb = Sub(hp, ht)
-      ws = Add(w, i1) w2 = Div(ws, i2) wm = Sub(w2, i1) wk = Mul(wm, i2) wa = Add(wk, i3) wp = Sub(wa, w) wt = Div(wp, i2)
+      ws = Add(w, i1) w2 = Div(ws, i2) wm = Sub(w2, i1) wk = Mul(wm, i2) wa = Add(wk, i3) wp = Sub(wa, w)
+      wt = Div(wp, i2)
       wb = Sub(wp, wt)
       p = Concat<axis = 0>(i0, i0, ht, wt, i0, i0, hb, wb) q = Pad(x, p) y = Conv<strides = [2, 2]>(q, W) }"""
     before = graph(text, W=random(4, 4, 3, 3), **ints("i0", "i1", "i2", "i3"))

@@ -19,11 +19,15 @@ SMALL = 4096
 """Constants with at most so many elements are shown to the inference (axes, pads, shapes ...)."""
 
 
+SAME_SHAPE = frozenset({"GroupNormalization", "MeanVarianceNormalization", "Mish", "Shrink", "ThresholdedRelu"})
+"""Elementwise operators for which ONNX's per-node inference may find nothing."""
+
+
 def infer_node(node: oir.Node, contents: Contents) -> None:
     """Fill dtype and shape of ``node``'s outputs; ``contents`` holds the known integer tensors."""
     if node.domain == "":
         _infer_with_onnx(node)
-    else:
+    if node.domain != "" or node.op_type in SAME_SHAPE:
         _same_as_first_input(node)
     shape = _infer_symbolic(node, contents)
     if shape is not None:
@@ -92,11 +96,11 @@ def _merge(value: oir.Value, proto: onnx.TypeProto) -> None:
 
 
 def _same_as_first_input(node: oir.Node) -> None:
-    """Operators of other domains that executor and targets know (Gelu ...) are elementwise."""
+    """SAME_SHAPE, and the operators of other domains that executor and targets know (Gelu ...)."""
     source, result = node.inputs[0] if node.inputs else None, node.outputs[0]
     if source is not None and result.type is None:
         result.type = source.type
-    if source is not None and result.shape is None and node.domain == "com.microsoft":
+    if source is not None and result.shape is None and (node.domain == "com.microsoft" or node.op_type in SAME_SHAPE):
         result.shape = source.shape
 
 

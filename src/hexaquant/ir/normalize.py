@@ -15,6 +15,7 @@ from hexaquant.ir.graph import Graph
 from hexaquant.ir.load import check_model, check_weights
 from hexaquant.ir.opset import OPSET, convert_opset
 from hexaquant.ir.passes.decompose_batchnorm import decompose_batchnorm
+from hexaquant.ir.passes.decompose_groupnorm import decompose_groupnorm
 from hexaquant.ir.passes.drop_zero_states import drop_zero_states
 from hexaquant.ir.passes.eliminate_identity import eliminate_identity
 from hexaquant.ir.passes.fold_batchnorm import fold_batchnorm
@@ -35,6 +36,7 @@ from hexaquant.ir.passes.refuse_unsupported import refuse_unsupported
 from hexaquant.ir.passes.remove_unused import remove_unused
 from hexaquant.ir.passes.resolve_casts import resolve_casts
 from hexaquant.ir.passes.scale_resizes import scale_resizes
+from hexaquant.ir.passes.split_sequences import split_sequences
 from hexaquant.ir.shapes import apply_shapes
 
 Pass = Callable[[Graph], int]
@@ -45,6 +47,7 @@ CLEANUP: tuple[Pass, ...] = (
     lift_constants,
     resolve_casts,
     drop_zero_states,
+    split_sequences,
     scale_resizes,
     eliminate_identity,
     fold_batchnorm,
@@ -56,6 +59,7 @@ CLEANUP: tuple[Pass, ...] = (
 
 FUSE: tuple[Pass, ...] = (
     decompose_batchnorm,
+    decompose_groupnorm,
     fuse_gelu,
     fuse_hardswish,
     fuse_layernorm,

@@ -7,6 +7,7 @@ inputs; numpy does the slicing and arithmetic. Every symbol is a positive intege
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import onnx_ir as oir
@@ -19,6 +20,7 @@ MAX_ELEMENTS = 64
 Evaluate = Callable[[oir.Node, list[np.ndarray]], np.ndarray]
 
 
+@lru_cache(maxsize=4096)
 def parse_dim(text: str) -> sympy.Expr:
     """The expression a dimension's name stands for ("2*s17"); names that are no expression become symbols."""
     try:
