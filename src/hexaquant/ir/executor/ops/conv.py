@@ -26,6 +26,9 @@ def conv(
     strides: Sequence[int] | None = None,
 ) -> Tensor:
     """x (N, C, *size), w (M, C/group, *kernel), b (M). Copies the input only when the padding is asymmetric."""
+    rank = w.dim() - 2
+    if auto_pad == "NOTSET" and (not pads or pads[:rank] == pads[rank:]):
+        return _CONV[rank](x, w, b, strides or 1, pads[:rank] if pads else 0, dilations or 1, group)
     win = window.resolve(x.shape[2:], w.shape[2:], strides, dilations, pads, auto_pad)
     padding = win.before
     if not win.symmetric:
