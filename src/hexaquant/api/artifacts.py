@@ -6,6 +6,7 @@ model.<soc>.bin, and manifest.json; ``OUT/.state/fp32.onnx`` is the network befo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,12 @@ def export_model(
     reference: Graph | None = None,
     overrides: Any = None,
     steps: list[dict[str, Any]] | None = None,
+    made_from: Mapping[str, Any] | None = None,
 ) -> Exported:
     """Write ``model`` into ``folder``, read everything back and compare. Files appear whole or not at all.
 
-    ``reference``: the FP32 graph, kept for verification. Raises EncodingError when a tensor was never
+    ``reference``: the FP32 graph, kept for verification; ``made_from``: what else the manifest's section
+    "quantization" shall say ("data", "fingerprint" of api/resume.py). Raises EncodingError when a tensor was never
     calibrated or when what was written does not read back identically.
     """
     out = Path(folder)
@@ -65,7 +68,8 @@ def export_model(
     qdq.save(out / QDQ)
     check_reread(out, encodings, encodings_version)
     names = [MODEL, ENCODINGS, QDQ] + ([REFERENCE] if reference is not None else [])
-    _record(out, model.plan, names, overrides, steps or [], encodings_version)
+    made = {"steps": steps or [], **(made_from or {})}
+    _record(out, model.plan, names, overrides, made, encodings_version)
     return Exported(out, tuple(out / name for name in names), tuple(lost))
 
 
@@ -114,12 +118,25 @@ def same_numbers(a: Encoding, b: Encoding) -> bool:
     return a.grid.bits == b.grid.bits and same_step and torch.equal(a.offset, b.offset)
 
 
-def _record(
-    out: Path, plan: QuantPlan, names: list[str], overrides: Any, steps: list[dict[str, Any]], version: str
-) -> None:
-    quantization = {"overrides": dict(overrides or {}), "encodings_version": version, "steps": steps}
+def _record(out: Path, plan: QuantPlan, names: list[str], overrides: Any, made: dict[str, Any], version: str) -> None:
+    quantization = {"overrides": dict(overrides or {}), "encodings_version": version, **made}
     sections = {"quantization": quantization, "plan": plan.to_json()}
     amend_manifest(out, files=names, sections=sections, target=plan.target.name, scheme=plan.scheme.name)
+
+
+def export_encodings(folder: str | Path, version: str, path: str | Path | None = None) -> Exported:
+    """Write the encodings of an artifact folder in another ``version``, to its model.encodings or to ``path``.
+
+    Raises EncodingError for an unknown version.
+    """
+    out, manifest = open_folder(folder)
+    model = load_quantized(out)
+    file = out / ENCODINGS if path is None else Path(path)
+    lost = _write_encodings(file, model.encodings(), model.plan, model.source_graph, version)
+    if file.resolve() == (out / ENCODINGS).resolve():
+        section = {**manifest.sections["quantization"], "encodings_version": version}
+        amend_manifest(out, files=[ENCODINGS], sections={"quantization": section})
+    return Exported(out, (file,), tuple(lost))
 
 
 def open_folder(folder: str | Path) -> tuple[Path, Manifest]:

@@ -10,6 +10,7 @@ from typing import Any
 import onnx_ir as oir
 
 from hexaquant.api.artifacts import DLC, QDQ, open_folder
+from hexaquant.api.resume import KEY, is_current, step_fingerprint
 from hexaquant.core.events import Events
 from hexaquant.io.manifest import amend_manifest, verify_files
 from hexaquant.ir.graph import Graph
@@ -23,11 +24,12 @@ STATIC = ".state/static.qdq.onnx"
 
 @dataclass(frozen=True)
 class Compiled:
-    """What compile wrote: the DLC and, by SoC name, the context binaries."""
+    """What compile wrote: the DLC and, by SoC name, the context binaries. ``reused``: those it found up to date."""
 
     folder: Path
     dlc: Path
     binaries: dict[str, Path]
+    reused: tuple[str, ...] = ()
 
 
 def binary_name(target: Target) -> str:
@@ -41,32 +43,47 @@ def compile_folder(
     *,
     batch: int = 1,
     o_level: int = 3,
+    force: bool = True,
     events: Events | None = None,
 ) -> Compiled:
     """Lower ``folder``'s QDQ model and compile it for ``target`` (default: the one it was quantized for).
 
-    Dimensions that are still symbolic become ``batch``: the NPU needs static shapes. Raises TargetError naming the
-    operators that the target refuses, with the library's reason.
+    Dimensions that are still symbolic become ``batch``: the NPU needs static shapes. Without ``force``, what was made
+    from the same model with the same settings is kept. Raises TargetError naming the operators that the target
+    refuses, with the library's reason.
     """
     out, manifest = open_folder(folder)
     verify_files(out, [QDQ])
-    targets = _targets(target, manifest.target)
-    log = events or Events()
+    targets, log = _targets(target, manifest.target), events or Events()
+    qdq = manifest.files[QDQ].sha256
+    lowered = step_fingerprint({"qdq": qdq, "target": targets[0].name, "batch": batch})
+    reused = []
+    if force or not is_current(out, "lower", lowered, [DLC]):
+        _lower(out, targets[0], batch, lowered, log)
+    for soc in log.track(targets, "compile"):
+        name, section = binary_name(soc), f"compile {soc.name}"
+        wanted = step_fingerprint({"lower": lowered, "target": soc.name, "o_level": o_level})
+        if not force and is_current(out, section, wanted, [name]):
+            reused.append(soc.name)
+            log.note("compile", f"{name} is up to date")
+            continue
+        done = compile_dlc(out / DLC, out / name, soc.model, soc.arch, o_level=o_level)
+        info = {KEY: wanted, "qdq": qdq, "o_level": o_level, "seconds": round(done.seconds, 3)}
+        amend_manifest(out, files=[name], sections={section: info})
+    binaries = {soc.name: out / binary_name(soc) for soc in targets}
+    return Compiled(out, out / DLC, binaries, tuple(reused))
+
+
+def _lower(out: Path, soc: Target, batch: int, fingerprint: str, log: Events) -> None:
+    """Write the DLC and record it."""
     graph = freeze_batch(Graph(oir.load(out / QDQ), str(out / QDQ)), batch)
     (out / ".state").mkdir(exist_ok=True)
     graph.save(out / STATIC)
-    first = targets[0]
-    log.note("lower", f"lowering for {first}")
-    report = lower(out / STATIC, out / DLC, first.model, first.arch)
-    sections: dict[str, Any] = {"lower": {"target": first.name, "seconds": round(report.seconds, 3), "batch": batch}}
-    binaries: dict[str, Path] = {}
-    for soc in log.track(targets, "compile"):
-        done = compile_dlc(out / DLC, out / binary_name(soc), soc.model, soc.arch, o_level=o_level)
-        binaries[soc.name] = done.path
-        sections[f"compile {soc.name}"] = {"o_level": o_level, "seconds": round(done.seconds, 3)}
+    log.note("lower", f"lowering for {soc}")
+    report = lower(out / STATIC, out / DLC, soc.model, soc.arch)
+    section: dict[str, Any] = {KEY: fingerprint, "target": soc.name, "seconds": round(report.seconds, 3)}
     names = {onnx: lowered for lowered, onnx in report.names.items()}
-    amend_manifest(out, files=[DLC, *(path.name for path in binaries.values())], sections=sections, names=names)
-    return Compiled(out, out / DLC, binaries)
+    amend_manifest(out, files=[DLC], sections={"lower": {**section, "batch": batch}}, names=names)
 
 
 def _targets(target: str | Target | Sequence[str | Target] | None, default: str) -> list[Target]:

@@ -1,21 +1,108 @@
-"""hq.deploy: everything, from a network to an accuracy measured on the target."""
+"""hq.deploy: everything, from a network to an accuracy measured on the target.
+
+Steps that were made from the same inputs are kept (api/resume.py): a second run on the same folder quantizes and
+compiles only what changed, and the target runs only samples that it has not seen.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hexaquant.analysis.metrics import Metric
+from hexaquant.analysis.metrics import Metric, find_metric
+from hexaquant.api.artifacts import ENCODINGS, MODEL, QDQ, REFERENCE, Exported, export_encodings, export_model
 from hexaquant.api.compile import compile_folder
-from hexaquant.api.quantize import quantize
+from hexaquant.api.quantize import override_mapping, quantize
+from hexaquant.api.resume import KEY, is_current, quantization_fingerprint
 from hexaquant.api.verify import verify_folder
 from hexaquant.core.events import Events
 from hexaquant.frontends import load
 from hexaquant.io.data import open_data
-from hexaquant.ptq.recipe import Recipe
-from hexaquant.targets.scheme import Scheme
-from hexaquant.targets.soc import Target
+from hexaquant.io.dataset import Dataset
+from hexaquant.io.encoding_losses import check_version
+from hexaquant.io.image_folder import ImageSpec
+from hexaquant.io.manifest import read_manifest
+from hexaquant.ir.graph import Graph
+from hexaquant.ptq.recipe import Recipe, find_recipe
+from hexaquant.sim.model import QuantizedModel
+from hexaquant.targets.scheme import Scheme, check_scheme, find_scheme
+from hexaquant.targets.soc import Target, find_target
+
+BATCH_SIZE = 16
+"""Samples that calibration runs at once where the graph's batch is free."""
+
+HELD_OUT = "held-out fifth of the calibration data"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a network is quantized: the target it is for, the scheme, the recipe and the user's overrides."""
+
+    target: str | Target = "sm8650"
+    scheme: str | Scheme = "w8a8"
+    recipe: str | Recipe = "fast"
+    overrides: Mapping[str, Any] | str | Path | None = None
+    encodings_version: str = "1.0.0"
+
+    def check(self) -> None:
+        """Raise InputError or TargetError for a name that does not exist, before any work is done."""
+        check_scheme(find_scheme(self.scheme), find_target(self.target))
+        find_recipe(self.recipe)
+        override_mapping(self.overrides)
+        check_version(self.encodings_version)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """``exported``: the files; ``model``: the simulation, None when the folder was up to date (``reused``)."""
+
+    exported: Exported
+    model: QuantizedModel | None
+
+    @property
+    def reused(self) -> bool:
+        return self.model is None
+
+
+def quantize_folder(
+    graph: Graph,
+    data: Dataset,
+    out: str | Path,
+    settings: Settings,
+    *,
+    force: bool = False,
+    events: Events | None = None,
+) -> Quantized:
+    """Quantize ``graph`` and export it to ``out``, or keep what ``out`` holds when it was made from the same."""
+    folder, log = Path(out), events or Events()
+    settings.check()
+    overrides = override_mapping(settings.overrides)
+    how = {"target": settings.target, "scheme": settings.scheme, "recipe": settings.recipe, "overrides": overrides}
+    wanted = quantization_fingerprint(graph, data, batch_size=BATCH_SIZE, **how)  # type: ignore[arg-type]
+    if not force and is_current(folder, "quantization", wanted, [MODEL, QDQ, ENCODINGS, REFERENCE]):
+        log.note("quantize", f"{folder} holds this quantized model already; kept (--force makes it again)")
+        return Quantized(_in_version(folder, settings.encodings_version), None)
+    model = quantize(graph, data, batch_size=BATCH_SIZE, events=events, **how)  # type: ignore[arg-type]
+    exported = export_model(
+        model,
+        folder,
+        encodings_version=settings.encodings_version,
+        reference=model.reference,
+        overrides=overrides,
+        steps=list(model.steps),
+        made_from={"data": data.source, KEY: wanted},
+    )
+    return Quantized(exported, model)
+
+
+def _in_version(folder: Path, version: str) -> Exported:
+    """The folder's files, with the encodings file in ``version``."""
+    lost: tuple[str, ...] = ()
+    if read_manifest(folder).sections["quantization"].get("encodings_version") != version:
+        lost = export_encodings(folder, version).lost
+    return Exported(folder, tuple(folder / name for name in (MODEL, ENCODINGS, QDQ, REFERENCE)), lost)
 
 
 def deploy(
@@ -33,32 +120,37 @@ def deploy(
     workers: int | None = None,
     encodings_version: str = "1.0.0",
     example_inputs: tuple[Any, ...] | None = None,
+    shapes: Mapping[str, Sequence[int | str]] | None = None,
+    images: ImageSpec | None = None,
+    force: bool = False,
     note: str = "",
     events: Events | None = None,
 ) -> dict[str, Any]:
     """Quantize, export, compile and verify; returns the report of :func:`verify_folder`.
 
-    Without ``eval_data`` a held-out fifth of ``data`` verifies, and the report says so.
+    Without ``eval_data`` a held-out fifth of ``data`` verifies, and the report says so. ``images``: preprocessing of
+    image folders; ``shapes``: input shapes; ``force``: make again what ``out`` holds already.
     """
-    graph = load(model, example_inputs=example_inputs)
-    calibration = open_data(data, graph)
+    settings = Settings(target, scheme, recipe, overrides, encodings_version)
+    settings.check()
+    if metric is not None:
+        find_metric(metric)
+    graph = load(model, example_inputs=example_inputs, shapes=shapes)
+    calibration = open_data(data, graph, images)
     if eval_data is None:
         calibration, evaluation = calibration.split()
-        where = "held-out fifth of the calibration data"
+        note = "; ".join(text for text in (HELD_OUT, note) if text)
     else:
-        evaluation, where = open_data(eval_data, graph), ""
-    quantized = quantize(
-        graph, calibration, target=target, scheme=scheme, recipe=recipe, overrides=overrides, events=events
-    )
-    quantized.export(out, encodings_version=encodings_version)
-    compile_folder(out, events=events)
+        evaluation = open_data(eval_data, graph, images)
+    quantized = quantize_folder(graph, calibration, out, settings, force=force, events=events)
+    compile_folder(out, force=force, events=events)
     return verify_folder(
         out,
         evaluation,
         metric=metric,
         limit=limit,
         workers=workers,
-        model=quantized,
-        note="; ".join(text for text in (where, note) if text),
+        model=quantized.model,
+        note=note,
         events=events,
     )

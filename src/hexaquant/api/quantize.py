@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from hexaquant.api.artifacts import Exported, export_model
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.frontends import load
+from hexaquant.io.batches import Batch
 from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
+from hexaquant.io.input_spec import input_specs
 from hexaquant.ir.graph import Graph, shape_of
 from hexaquant.ptq.recipe import Recipe, apply_recipe
 from hexaquant.sim.model import QuantizedModel
@@ -22,6 +25,10 @@ from hexaquant.sim.overrides import parse_overrides
 from hexaquant.sim.planner import make_plan
 from hexaquant.targets.scheme import Scheme
 from hexaquant.targets.soc import Target
+from hexaquant.transforms.for_target import prepare_for_target
+
+RANDOM = "random noise"
+"""Source of :func:`random_data`, by which reports know that a model was calibrated on it."""
 
 
 class Model(QuantizedModel):
@@ -30,6 +37,7 @@ class Model(QuantizedModel):
     reference: Graph | None = None
     overrides: Mapping[str, Any] | None = None
     steps: tuple[dict[str, Any], ...] = ()
+    data_source: str = ""
 
     def export(self, folder: str | Path, *, encodings_version: str = "1.0.0") -> Exported:
         """Write model.onnx, model.encodings and model.qdq.onnx into ``folder`` (see api/artifacts.py)."""
@@ -40,6 +48,7 @@ class Model(QuantizedModel):
             reference=self.reference,
             overrides=self.overrides,
             steps=list(self.steps),
+            made_from={"data": self.data_source},
         )
 
 
@@ -62,18 +71,43 @@ def quantize(
     sim/overrides.py. Raises InputError, TargetError in one sentence for what cannot work.
     """
     reference = load(model, example_inputs=example_inputs)
-    settings = _override_mapping(overrides)
+    settings = override_mapping(overrides)
     graph = reference.clone()
+    prepare_for_target(graph)
     plan = make_plan(graph, target, scheme, settings)
     result = Model(graph, plan)
     result.reference, result.overrides = reference, settings
     dataset = open_data(data, reference)
-    reports = apply_recipe(result, lambda: dataset.batches(batch_size), recipe, events)
+    result.data_source = dataset.source
+    reports = apply_recipe(result, lambda: counted_batches(dataset, batch_size), recipe, events)
     result.steps = tuple(asdict(report) for report in reports)
     return result
 
 
-def _override_mapping(overrides: Mapping[str, Any] | str | Path | None) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class CountedBatches:
+    """One pass of a dataset of known size, for progress bars that estimate the time left."""
+
+    dataset: Dataset
+    batch_size: int
+    samples: int
+
+    def __len__(self) -> int:
+        fixed = next((s.fixed_batch for s in self.dataset.specs if s.fixed_batch is not None), None)
+        return math.ceil(self.samples / (fixed or self.batch_size))
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.dataset.batches(self.batch_size)
+
+
+def counted_batches(dataset: Dataset, batch_size: int) -> Iterable[Batch]:
+    """A pass of ``dataset`` that knows its length where the dataset does."""
+    samples = dataset.samples
+    return dataset.batches(batch_size) if samples is None else CountedBatches(dataset, batch_size, samples)
+
+
+def override_mapping(overrides: Mapping[str, Any] | str | Path | None) -> dict[str, Any] | None:
+    """The overrides as a mapping, read from their file when a path is given. Raises InputError for a bad file."""
     if overrides is None or isinstance(overrides, Mapping):
         return None if overrides is None else dict(overrides)
     import yaml
@@ -98,8 +132,4 @@ def random_data(graph: Graph, samples: int = 8, seed: int = 0) -> Dataset:
                 rng.standard_normal(dims).astype(dtype) if dtype.kind == "f" else np.zeros(dims, dtype)
             )
         items.append(item)
-    return open_data(_as_iterable(items), graph)
-
-
-def _as_iterable(items: Iterable[dict[str, np.ndarray]]) -> Iterable[dict[str, np.ndarray]]:
-    return list(items)
+    return Dataset(input_specs(graph), lambda: items, RANDOM, samples)

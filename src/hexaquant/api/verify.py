@@ -9,10 +9,12 @@ from hexaquant.analysis.metrics import Metric, find_metric
 from hexaquant.analysis.verify import verify, write_report
 from hexaquant.api.artifacts import DLC, ENCODINGS, MODEL, QDQ, REFERENCE, load_quantized, open_folder
 from hexaquant.api.compile import binary_name
+from hexaquant.api.quantize import RANDOM
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.io.data import open_data
-from hexaquant.io.manifest import amend_manifest, verify_files
+from hexaquant.io.image_folder import ImageSpec
+from hexaquant.io.manifest import Manifest, amend_manifest, verify_files
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.targets.soc import Target, find_target
 
@@ -29,12 +31,14 @@ def verify_folder(
     workers: int | None = None,
     model: QuantizedModel | None = None,
     note: str = "",
+    images: ImageSpec | None = None,
     events: Events | None = None,
 ) -> dict[str, Any]:
     """The report that is also written to ``folder``/verify.json.
 
     ``data``: evaluation samples, with labels where ``metric`` shall count; ``model``: the simulation, when it is
-    already in memory; ``note``: goes into the report (e.g. where the data came from).
+    already in memory; ``note``: goes into the report (e.g. where the data came from); ``images``: the preprocessing of
+    an image folder.
     """
     out, manifest = open_folder(folder)
     soc = find_target(target or manifest.target)
@@ -42,9 +46,10 @@ def verify_folder(
     if not binary.is_file():
         raise InputError(f"{binary} does not exist: run hexaquant compile {out} --target {soc.name} first")
     verify_files(out, [REFERENCE, binary.name])
+    _require_current(out, manifest, soc)
     name, function = (None, None) if metric is None else find_metric(metric)
     simulation = model or load_quantized(out)
-    dataset = open_data(data, simulation.source_graph)
+    dataset = open_data(data, simulation.source_graph, images)
     result = verify(
         simulation,
         out / REFERENCE,
@@ -56,11 +61,14 @@ def verify_folder(
         cache=out / ".state" / "target",
         events=events,
     )
+    calibration = manifest.sections["quantization"].get("data", "")
     report: dict[str, Any] = {
         "samples": result.samples,
         "target": soc.name,
         "scheme": manifest.scheme,
         "data": dataset.source + (f" ({note})" if note else ""),
+        "calibration_data": calibration,
+        "random_data": calibration == RANDOM,
         "outputs": result.outputs(),
         "metric": name,
         "metrics": result.scores(),
@@ -70,6 +78,16 @@ def verify_folder(
     write_report(out / REPORT, report)
     amend_manifest(out, files=[REPORT])
     return report
+
+
+def _require_current(out: Path, manifest: Manifest, soc: Target) -> None:
+    """Raise InputError when the binary was compiled from an earlier quantization than the folder now holds."""
+    made_from = manifest.sections.get(f"compile {soc.name}", {}).get("qdq")
+    if made_from is not None and made_from != manifest.files[QDQ].sha256:
+        raise InputError(
+            f"{out / binary_name(soc)} was compiled from an earlier {QDQ}: "
+            f"run hexaquant compile {out} --target {soc.name} again"
+        )
 
 
 def artifact_sizes(out: Path, binary: Path) -> dict[str, dict[str, Any]]:

@@ -72,7 +72,7 @@ def _bias_of_output(model: QuantizedModel) -> dict[str, str]:
     result: dict[str, str] = {}
     uses: dict[str, int] = {}
     for node in model.source_graph.nodes:
-        for value in node.inputs:
+        for value in node.inputs[2:] if node.op_type in ("Conv", "ConvTranspose", "Gemm") else ():
             if value is not None and isinstance(model.quantizers.get(value.name or ""), BiasQuantizer):
                 uses[value.name or ""] = uses.get(value.name or "", 0) + 1
                 result[node.outputs[0].name or ""] = value.name or ""

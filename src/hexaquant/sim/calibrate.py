@@ -102,6 +102,8 @@ def protect_from_overflow(model: QuantizedModel) -> list[str]:
     for name, quantizer in model.quantizers.items():
         if not isinstance(quantizer, BiasQuantizer) or quantizer.plan.weight is None:
             continue
+        if model.plan[quantizer.plan.weight].role != "weight":
+            continue
         weight, x = model.quantizers[quantizer.plan.weight], model.quantizers[model.plan.root(_source(quantizer)).name]
         if weight.encoding.scale.dim() > 1:
             continue

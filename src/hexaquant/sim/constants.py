@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import onnx_ir as oir
 
-from hexaquant.core.errors import TargetError
 from hexaquant.core.grid import Granularity, Grid, Lpbq, PerBlock, PerChannel, PerTensor
 from hexaquant.ir.graph import Graph, shape_of
 from hexaquant.sim.overrides import Overrides, Setting
 from hexaquant.sim.plan import TensorPlan
 from hexaquant.targets import ops
 from hexaquant.targets.scheme import Scheme
-from hexaquant.targets.soc import Target
 
 _PARAMETERS: dict[str, tuple[int, ...]] = {
     "Clip": (1, 2),
@@ -28,9 +26,7 @@ def is_parameter(op_type: str, index: int) -> bool:
     return index in _PARAMETERS.get(op_type, ())
 
 
-def weight_plan(
-    graph: Graph, node: oir.Node, value: oir.Value, scheme: Scheme, overrides: Overrides, target: Target
-) -> TensorPlan:
+def weight_plan(graph: Graph, node: oir.Node, value: oir.Value, scheme: Scheme, overrides: Overrides) -> TensorPlan:
     """Symmetric, signed, per output channel (or as the override says)."""
     name, origin = value.name or "", graph.origin(node)
     setting = overrides.find(name, node.name or "", origin.module) or Setting()
@@ -39,11 +35,6 @@ def weight_plan(
     rank = len(shape_of(value) or ())
     axis = _channel_axis(node, rank)
     granularity = _granularity(setting, axis, node, rank)
-    if bits == 4 and isinstance(granularity, PerTensor):
-        raise TargetError(
-            f"{target.name} executes 4-bit weights per channel only, and {origin} ({node.op_type}) has none: "
-            f'keep it at 8 bits with an override, e.g. {{"{name}": {{"bits": 8}}}}'
-        )
     return TensorPlan(name, "weight", "own", Grid(bits, True, True, granularity), layer=str(origin))
 
 
@@ -68,13 +59,14 @@ def _granularity(setting: Setting, axis: int | None, node: oir.Node, rank: int) 
 def constant_plan(graph: Graph, node: oir.Node, index: int, value: oir.Value, grid: Grid) -> TensorPlan:
     """Another constant operand: on the activation grid of its operator, with the range of its own values.
 
-    The gamma of a normalization is 8-bit unsigned asymmetric (16-bit activations: 16), never signed.
+    The gamma of a normalization is 8-bit unsigned asymmetric whatever the activations are.
     """
     layer = str(graph.origin(node))
     if node.op_type == "PRelu" and index == 1:
-        return TensorPlan(value.name or "", "constant", "own", Grid(8, True, True), layer=layer)
-    symmetric = grid.symmetric and node.op_type not in ops.NORMALIZATIONS
-    return TensorPlan(value.name or "", "constant", "own", Grid(grid.bits, False, symmetric), layer=layer)
+        return TensorPlan(value.name or "", "constant", "own", Grid(8), layer=layer)
+    if node.op_type in ops.NORMALIZATIONS:
+        return TensorPlan(value.name or "", "constant", "own", Grid(8), layer=layer)
+    return TensorPlan(value.name or "", "constant", "own", Grid(grid.bits, False, grid.symmetric), layer=layer)
 
 
 def bias_plan(graph: Graph, node: oir.Node, bias: oir.Value, tensors: dict[str, TensorPlan]) -> TensorPlan:

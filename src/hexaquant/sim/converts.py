@@ -36,13 +36,17 @@ def insert_converts(
         for index, value in enumerate(node.inputs):
             if value is None or constant(value) is not None or not _is_float(value):
                 continue
-            if input_grid(value) == wanted:
+            if _same_type(input_grid(value), wanted):
                 continue
             key = (value.name or "", str(wanted))
             if key not in made:
                 made[key] = _convert(graph, value, wanted, node)
             node.replace_input_with(index, made[key])
     return len(made)
+
+
+def _same_type(a: Grid, b: Grid) -> bool:
+    return a.bits == b.bits and a.is_float == b.is_float
 
 
 def _is_float(value: oir.Value) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hexaquant.core.encoding import Encoding, encoding_from_range
+from hexaquant.core.encoding import Encoding, encoding_from_range, float_encoding
 from hexaquant.core.errors import EncodingError
 from hexaquant.ir.executor.build import build_module
 from hexaquant.ir.graph import Graph
@@ -81,9 +81,12 @@ class QuantizedModel(nn.Module):
                 quantizer.state = before[name]
 
     def encodings(self) -> dict[str, Encoding]:
-        """The encoding of every quantized tensor: activations (shared ones too), weights, constants, int32 biases."""
+        """The encoding of every tensor that has one: activations (shared ones too), weights, constants, int32
+        biases, and float16 tensors."""
         result: dict[str, Encoding] = {}
         for plan in self.plan:
+            if plan.how == "float" and plan.grid is not None:
+                result[plan.name] = float_encoding(plan.grid.bits)
             if not plan.is_quantized:
                 continue
             owner = self.plan.root(plan.name)

@@ -14,6 +14,7 @@ Order of decisions (first that applies wins):
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from hexaquant.core.grid import FLOAT16, Grid, PerTensor
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.sim.constants import bias_plan, constant_plan, is_parameter, weight_plan
 from hexaquant.sim.converts import insert_converts
+from hexaquant.sim.einsum_products import products_as_einsum, second_operands
 from hexaquant.sim.overrides import Overrides, Setting, parse_overrides
 from hexaquant.sim.plan import QuantPlan, TensorPlan
 from hexaquant.targets import ops
@@ -52,6 +54,7 @@ def make_plan(
     check_graph(graph, soc)
     activations = ActivationPlanner(graph, kind, rules)
     insert_converts(graph, activations.grid_of_node, activations.input_grid)
+    products_as_einsum(graph, activations.grid_of_node)
     planner = _Planner(graph, soc, kind, rules, ActivationPlanner(graph, kind, rules))
     return planner.run()
 
@@ -75,6 +78,7 @@ class ActivationPlanner:
 
     def __init__(self, graph: Graph, scheme: Scheme, overrides: Overrides) -> None:
         self.graph, self.scheme, self.overrides = graph, scheme, overrides
+        self.symmetric = second_operands(graph)
 
     def setting(self, value: oir.Value) -> Setting | None:
         """The override for a computed value: by its name, its node's name or its module path."""
@@ -88,7 +92,8 @@ class ActivationPlanner:
         node = value.producer()
         if node is not None and "hexaquant.convert" in node.metadata_props:
             return _convert_grid(node.metadata_props["hexaquant.convert"])
-        return _activation_grid(self.scheme, self.setting(value))
+        grid = _activation_grid(self.scheme, self.setting(value))
+        return replace(grid, symmetric=True) if grid.bits == 16 and value.name in self.symmetric else grid
 
     def grid_of_node(self, node: oir.Node) -> Grid:
         """The activation type in which ``node`` computes: that of its first output (data movers: of their input)."""
@@ -217,7 +222,7 @@ class _Planner:
                 layer = str(self.graph.origin(node))
                 self._add(TensorPlan(value.name, "constant", "float", FLOAT16, layer=layer, reason="kept in float16"))
             elif index == ops.WEIGHT_INPUTS.get(node.op_type):
-                self._add(weight_plan(self.graph, node, value, self.scheme, self.overrides, self.target))
+                self._add(weight_plan(self.graph, node, value, self.scheme, self.overrides))
             elif index != ops.BIAS_INPUTS.get(node.op_type):
                 grid = self.activations.grid_of_node(node)
                 self._add(constant_plan(self.graph, node, index, value, grid))

@@ -34,10 +34,10 @@ def _rows(rule: OpRule, names: str) -> dict[str, OpRule]:
 
 
 OPS: dict[str, OpRule] = {
-    **_rows(OpRule(), "Conv ConvTranspose Gemm Einsum Sub Mul Div Pow Max Min Abs Neg Ceil Floor Round Sqrt Exp Log"),
-    **_rows(OpRule(), "Reciprocal Sin Cos Tan Atan Sign Relu LeakyRelu PRelu Elu HardSwish ThresholdedRelu Clip"),
+    **_rows(OpRule(), "Conv ConvTranspose Gemm Einsum Sub Mul Div Pow Max Min Abs Neg Ceil Floor Round Sqrt Exp"),
+    **_rows(OpRule(), "Reciprocal Sin Cos Tan Atan Sign Relu LeakyRelu PRelu Elu HardSwish Clip"),
     **_rows(OpRule(), "Mean Sum AveragePool GlobalAveragePool LpNormalization InstanceNormalization GridSample Where"),
-    **_rows(OpRule(), "LayerNormalization BatchNormalization RMSNormalization ReduceMean ReduceSum ReduceL2"),
+    **_rows(OpRule(), "LayerNormalization BatchNormalization RMSNormalization ReduceMean ReduceSum"),
     **_rows(OpRule(), "ReduceMax ReduceMin LogSoftmax GRU ScatterND ScatterElements GatherND"),
     **_rows(OpRule("move"), "Reshape Transpose Slice Split Squeeze Unsqueeze Flatten Tile Expand DepthToSpace"),
     **_rows(OpRule("move"), "SpaceToDepth Identity MaxPool GlobalMaxPool Gather GatherElements TopK"),
@@ -52,10 +52,12 @@ OPS: dict[str, OpRule] = {
     "Tanh": OpRule(low=-1.0, high=1.0),
     "Softmax": OpRule(low=0.0, high=1.0, error_16=203),
     "Gelu": OpRule(error_16=38),
-    "Mish": OpRule(error_16=516),
-    "Selu": OpRule(error_16=47),
+    "Log": OpRule(types=("fp16", "u8")),
+    "Selu": OpRule(types=("fp16",)),
     "Softplus": OpRule(error_16=614),
-    "CumSum": OpRule(types=("fp16",)),
+    "CumSum": OpRule(error_16=2),
+    "ThresholdedRelu": OpRule(types=("fp16",)),
+    "ReduceL2": OpRule(types=("fp16",)),
     "LSTM": OpRule(error_16=50),
     "LRN": OpRule(types=("fp16", "u8")),
     "Asin": OpRule(types=("u8", "u16")),
@@ -64,6 +66,8 @@ OPS: dict[str, OpRule] = {
 """Operators the target executes."""
 
 REFUSED: dict[str, str] = {
+    "Mish": "use SiLU or Hardswish",
+    "RNN": "use LSTM or GRU",
     "Erf": "use GELU (torch.nn.functional.gelu), which the target fuses",
     "Softsign": "use Tanh",
     "Acos": "compute it outside the network",
@@ -96,11 +100,17 @@ FUSES_CLIPPING = frozenset(
 WEIGHT_INPUTS: dict[str, int] = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
 """Operators with a weight matrix, and the input it is."""
 
-BIAS_INPUTS: dict[str, int] = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2}
+BIAS_INPUTS: dict[str, int] = {
+    "Conv": 2,
+    "ConvTranspose": 2,
+    "Gemm": 2,
+    "LayerNormalization": 2,
+    "InstanceNormalization": 2,
+}
 """Operators with an int32 bias of scale s_x * s_w, and the input it is."""
 
 NORMALIZATIONS = frozenset(["LayerNormalization", "InstanceNormalization", "BatchNormalization", "RMSNormalization"])
-"""Normalizations: their gamma is an unsigned asymmetric tensor."""
+"""Normalizations: gamma is uint8 (asymmetric) whatever the activations are."""
 
 
 def channel_axis(op_type: str, attributes: dict[str, int], rank: int) -> int | None:
