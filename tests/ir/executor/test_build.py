@@ -283,3 +283,11 @@ def test_integer_initializers_are_buffers() -> None:
     module = build_module(_graph(text, {"index": np.array([2, 0])}))
     assert dict(module.named_buffers())["index"].tolist() == [2, 0]
     assert not list(module.parameters())
+
+
+def test_learned_scalars_of_submodules_stay_parameters() -> None:
+    text = '<ir_version: 10, opset_import: ["" : 21]> net (float[2] x) => (y) { y = Mul (x, "block.scale") }'
+    module = build_module(_graph(text, {"block.scale": np.array(3.0, np.float32)}))
+    assert [n for n, _ in module.named_parameters()] == ["block.scale"]
+    module(torch.ones(2)).sum().backward()
+    assert module.get_parameter("block.scale").grad == 2.0

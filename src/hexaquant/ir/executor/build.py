@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from hexaquant.core.errors import InputError, UnsupportedOpError
 from hexaquant.ir.executor import literal
-from hexaquant.ir.executor.names import attribute_path, identifier
+from hexaquant.ir.executor.names import attribute_path, identifier, is_module_parameter
 from hexaquant.ir.executor.ops import host
 from hexaquant.ir.executor.ops.shape import identity
 from hexaquant.ir.executor.table import OpSpec, lookup
@@ -36,7 +36,10 @@ def build_module(
     and returns a Tensor for one output, else a tuple.
 
     Float initializers become parameters whose state_dict keys are their ONNX names, other ones buffers or
-    Python numbers. ``meta`` of the module holds the maps ``parameter_names`` (attribute path -> ONNX name),
+    Python numbers. Untapped constants of rank 0 become Python numbers too, unless they are named like a
+    submodule's parameter ("block.scale"): those are learned.
+
+    ``meta`` of the module holds the maps ``parameter_names`` (attribute path -> ONNX name),
     ``tap_names`` (submodule path -> value name), ``input_names`` (argument -> value name) and ``output_names``.
     Each fx node has ``meta["value"]`` (the value it produces, after its tap), ``meta["untapped"]`` (the value
     before its tap), and, for operators, ``meta["node"]``, ``meta["op_type"]`` and ``meta["origin"]``.
@@ -157,7 +160,9 @@ class _Builder:
         for i, (value, known) in enumerate(zip(inputs, data)):
             if value is None or not value.name:
                 args.append(None)
-            elif known is not None and (i in spec.static or (scalars and known.ndim == 0)):
+            elif known is not None and (
+                i in spec.static or (scalars and known.ndim == 0 and not is_module_parameter(value.name))
+            ):
                 args.append(literal.as_python(known))
             elif known is not None and hosted:
                 args.append(

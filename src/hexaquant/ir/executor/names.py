@@ -11,6 +11,11 @@ _RESERVED = set(dir(nn.Module()))
 _RESERVED_AT_TOP = set(dir(fx.GraphModule)) | {"taps", "_graph", "_code", "meta"}
 
 
+def is_module_parameter(name: str) -> bool:
+    """True for a name as PyTorch gives to a submodule's parameter: "blocks.0.scale", not "val_3" or "/l.1/Constant"."""
+    return re.fullmatch(r"\w+(\.\w+)+", name) is not None
+
+
 def identifier(name: str, taken: set[str]) -> str:
     """A Python identifier for ``name`` that is not in ``taken``; adds it there."""
     word = re.sub(r"\W", "_", name, flags=re.ASCII) or "_"

@@ -68,9 +68,5 @@ def conv_transpose(
         before, after = (small, large) if auto_pad == "SAME_UPPER" else (large, small)
     padding = tuple(max(min(p, q), 0) for p, q in zip(before, after))
     y = _CONV_TRANSPOSE[rank](x, w, b, win.stride, padding, extra, group, win.dilation)
-    rest = [
-        p - q
-        for pair in zip(reversed(before), reversed(after), reversed(padding))
-        for p, q in ((pair[2], pair[0]), (pair[2], pair[1]))
-    ]
+    rest = [done - cut for b, a, done in zip(before[::-1], after[::-1], padding[::-1]) for cut in (b, a)]
     return F.pad(y, rest) if any(rest) else y

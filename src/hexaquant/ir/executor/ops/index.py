@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from hexaquant.ir.executor.ops.dtypes import TORCH_DTYPES
 from hexaquant.ir.executor.ops.host import IntList, Number, ints, number
 
 _REDUCE = {"add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
@@ -117,8 +118,6 @@ def constant_of_shape(
 
 def eye_like(x: Tensor, *, dtype: int | None = None, k: int = 0) -> Tensor:
     """Ones on diagonal ``k`` of a matrix of the shape of x."""
-    from hexaquant.ir.executor.ops.dtypes import TORCH_DTYPES
-
     eye = torch.ones_like(x, dtype=x.dtype if dtype is None else TORCH_DTYPES[dtype])
     return torch.triu(torch.tril(eye, k), k)
 
