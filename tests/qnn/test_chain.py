@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,25 @@ def test_two_inputs_and_two_outputs(tmp_path: Path) -> None:
     wanted = reference(source, feeds)
     for name in ("sum", "relu"):
         assert lsb_error(got[name], wanted[name], scales[name]) <= 1.01
+
+
+def test_odd_names_and_the_order_of_inputs_and_outputs_come_back(tmp_path: Path) -> None:
+    b = QdqBuilder()
+    for name, output, width in (("a.b", "out/1", 1.0), ("a_b", "2nd:0", 4.0)):
+        x = b.quantized(b.input(name, [1, 8]), -width, width)
+        b.quantized(b.node("Relu", [x], f"relu of {name}"), 0, width, output=output)
+        b.output(output, [1, 8])
+    source = b.save(tmp_path / "names.onnx")
+    lowered = lower(source, tmp_path / "names.dlc", SOC, ARCH)
+    compiled = compile_dlc(lowered.path, tmp_path / "names.bin", SOC, ARCH)
+    assert set(lowered.names.values()) == {"a.b", "a_b", "out/1", "2nd:0"}
+    (tmp_path / "manifest.json").write_text(json.dumps({"sections": {"lower": {"io": lowered.io.names()}}}))
+    with Runtime(compiled.path) as runtime:
+        assert [spec.name for spec in runtime.inputs] == ["a.b", "a_b"]
+        got = runtime.run([np.full((1, 8), 0.5), np.full((1, 8), 3.0)])
+    assert list(got) == ["out/1", "2nd:0"]
+    assert float(got["out/1"].max()) == pytest.approx(0.5, abs=0.01)
+    assert float(got["2nd:0"].max()) == pytest.approx(3.0, abs=0.04)
 
 
 def test_int64_token_ids(tmp_path: Path) -> None:

@@ -11,18 +11,23 @@ from typing import Any
 from hexaquant.core.errors import InputError
 from hexaquant.qnn.inspect import inspect_binary
 from hexaquant.qnn.integrity import sha256_of
+from hexaquant.qnn.native_io import NativeIo
 from hexaquant.qnn.process import JobFailed, Limits, run_job
 from hexaquant.qnn.records import BinaryInfo
 
 
 @dataclass(frozen=True)
 class CompileReport:
-    """A written context binary: where, its digest, how long it took and what its metadata say."""
+    """A written context binary: where, its digest, how long it took and what its metadata say.
+
+    ``io``: names and order of inputs and outputs, when it was compiled directly from an ONNX file.
+    """
 
     path: Path
     sha256: str
     seconds: float
     info: BinaryInfo
+    io: NativeIo | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "path": str(self.path)}

@@ -19,8 +19,7 @@ from hexaquant.qnn.explain import explain
 from hexaquant.qnn.inspect import inspect_binary
 from hexaquant.qnn.integrity import sha256_of
 from hexaquant.qnn.libraries import find_libraries
-from hexaquant.qnn.lower import lowering_spec, read_model
-from hexaquant.qnn.native_io import to_native_io
+from hexaquant.qnn.lower import lowering_spec, prepare_io, read_model
 from hexaquant.qnn.preflight import check_lowerable
 from hexaquant.qnn.process import JobFailed, Limits, run_job
 from hexaquant.qnn.silent_errors import check_silent_errors
@@ -43,7 +42,7 @@ def compile_direct(
     model = read_model(qdq_onnx)
     check_lowerable(model, qdq_onnx.name)
     check_silent_errors(model, qdq_onnx.name)
-    to_native_io(model)
+    io, _ = prepare_io(model)
     part = binary.with_name(f".{binary.name}.{os.getpid()}.part")
     with tempfile.TemporaryDirectory(prefix="hexaquant-direct-") as name:
         folder = Path(name)
@@ -58,4 +57,4 @@ def compile_direct(
             raise explain(failure, spec, model, qdq_onnx.name, limits) from failure
         finally:
             part.unlink(missing_ok=True)
-    return CompileReport(binary, digest, time.monotonic() - start, info)
+    return CompileReport(binary, digest, time.monotonic() - start, info, io)

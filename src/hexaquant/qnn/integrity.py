@@ -18,23 +18,35 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _manifest(path: Path) -> dict[str, Any]:
+    manifest = path.parent / MANIFEST
+    if not manifest.is_file():
+        return {}
+    try:
+        content = json.loads(manifest.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{manifest} is not JSON or is truncated: write the artifacts again") from error
+    return content if isinstance(content, dict) else {}
+
+
 def recorded_sha256(path: Path) -> str | None:
     """The digest of ``path`` in the manifest of its folder, or None when it is not listed.
 
     The manifest's ``files`` maps file names to a digest or to an object with a ``sha256``.
     Raises InputError for a manifest that is not JSON.
     """
-    manifest = path.parent / MANIFEST
-    if not manifest.is_file():
-        return None
-    try:
-        files: Any = json.loads(manifest.read_text()).get("files", {})
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise InputError(f"{manifest} is not a JSON object or is truncated: write the artifacts again") from error
+    files = _manifest(path).get("files", {})
     entry = files.get(path.name) if isinstance(files, dict) else None
     if isinstance(entry, dict):
         entry = entry.get("sha256")
     return entry if isinstance(entry, str) else None
+
+
+def recorded_io(path: Path) -> dict[str, list[list[str]]] | None:
+    """``sections.lower.io`` of the manifest beside ``path`` (see NativeIo.names), or None when there is none."""
+    manifest = _manifest(path)
+    io = manifest.get("sections", {}).get("lower", {}).get("io")
+    return io if isinstance(io, dict) else None
 
 
 def check_integrity(path: Path) -> bool:

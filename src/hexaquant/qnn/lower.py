@@ -22,6 +22,7 @@ from hexaquant.qnn.native_io import NativeIo, to_native_io
 from hexaquant.qnn.preflight import check_lowerable
 from hexaquant.qnn.process import JobFailed, Limits, run_job
 from hexaquant.qnn.records import GraphRecord
+from hexaquant.qnn.safe_names import make_names_safe
 from hexaquant.qnn.silent_errors import check_silent_errors
 
 NO_DLC_OPS = ("LSTM", "GRU")
@@ -42,6 +43,14 @@ class LowerReport:
     io: NativeIo
     graph: GraphRecord
     names: dict[str, str]
+
+    @property
+    def lowered_names(self) -> dict[str, str]:
+        """Tensor of the QDQ ONNX -> the lowered tensor that stands for it most directly."""
+        found: dict[str, str] = {}
+        for lowered, name in self.names.items():
+            found.setdefault(name, lowered)
+        return found
 
     @property
     def float_tensors(self) -> list[str]:
@@ -67,7 +76,7 @@ def lower(
     check_lowerable(model, qdq_onnx.name)
     check_silent_errors(model, qdq_onnx.name)
     _require_dlc_ops(model, qdq_onnx.name)
-    io = to_native_io(model) if native_io else NativeIo((), ())
+    io, originals = prepare_io(model, native_io)
     with tempfile.TemporaryDirectory(prefix="hexaquant-lower-") as name:
         folder = Path(name)
         oir.save(model, folder / "model.onnx", external_data="model.data")
@@ -78,7 +87,15 @@ def lower(
             raise explain(failure, spec, model, qdq_onnx.name, limits) from failure
         graph = inspect_dlc(Path(outcome.result["dlc"])).graphs[0]
         _move(Path(outcome.result["dlc"]), dlc)
-    return LowerReport(dlc, sha256_of(dlc), time.monotonic() - start, io, graph, map_names(model, graph))
+    names = {lowered: originals.get(name, name) for lowered, name in map_names(model, graph).items()}
+    return LowerReport(dlc, sha256_of(dlc), time.monotonic() - start, io, graph, names)
+
+
+def prepare_io(model: oir.Model, native_io: bool = True) -> tuple[NativeIo, dict[str, str]]:
+    """Native inputs and outputs and names that survive the lowering, in place; also {name now: original name}."""
+    io = to_native_io(model) if native_io else NativeIo((), ())
+    originals = make_names_safe(model)
+    return io.with_lowered_names(model), originals
 
 
 def recurrent_nodes(model: oir.Model) -> list[str]:

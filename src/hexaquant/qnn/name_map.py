@@ -2,6 +2,7 @@
 
 Rules by which the execution provider names things (found by experiment with release 2.7.0):
 
+0. names lose every character that is no letter, digit or ``_`` (safe_names.py makes them so beforehand);
 1. a graph input, output or initializer keeps its name (quantized initializers: the integer tensor's);
 2. an operator keeps its node's name, or gets ``_token_N`` appended when the layout pass made an NHWC copy of it;
    a fused activation disappears into the operator before it;
@@ -19,6 +20,7 @@ import onnx_ir as oir
 
 from hexaquant.qnn.log_text import without_token
 from hexaquant.qnn.records import GraphRecord, OpInfo
+from hexaquant.qnn.safe_names import safe_name
 
 MOVES = ("Transpose", "Reshape", "ExpandDims", "Squeeze")
 """Lowered operators that may be added and hand on their input's values and encoding."""
@@ -51,7 +53,7 @@ def _tensor_names(model: oir.Model) -> dict[str, str]:
     for node in model.graph:
         names |= {v.name: v.name for v in node.outputs if v.name}
         if node.op_type == "QuantizeLinear" and node.name and node.outputs[0].name:
-            names[node.name] = node.outputs[0].name
+            names[safe_name(node.name)] = node.outputs[0].name
     return names
 
 
@@ -62,7 +64,7 @@ def _unit_outputs(model: oir.Model) -> dict[tuple[str, int], str]:
         for index, value in enumerate(node.outputs):
             name = _stored_name(value)
             if node.name and name:
-                found[(node.name, index)] = name
+                found[(safe_name(node.name), index)] = name
     return found
 
 

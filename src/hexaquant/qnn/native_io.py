@@ -11,7 +11,8 @@ nodes that want int64.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as oir
@@ -19,20 +20,39 @@ import onnx_ir as oir
 
 @dataclass(frozen=True)
 class NativeTensor:
-    """An input or output: its integer ``dtype`` (ONNX name) and encoding; ``scale`` None for unquantized ones."""
+    """An input or output: its integer ``dtype`` (ONNX name) and encoding; ``scale`` None for unquantized ones.
+
+    ``lowered``: its name in DLCs and context binaries, where it differs from ``name``.
+    """
 
     name: str
     dtype: str
     scale: float | None = None
     zero_point: int = 0
+    lowered: str = ""
 
 
 @dataclass(frozen=True)
 class NativeIo:
-    """What the inputs and outputs of a graph became."""
+    """What the inputs and outputs of a graph became, in the ONNX file's order (a DLC does not keep it)."""
 
     inputs: tuple[NativeTensor, ...]
     outputs: tuple[NativeTensor, ...]
+
+    def with_lowered_names(self, model: oir.Model) -> NativeIo:
+        """Itself with the names that the inputs and outputs of ``model`` have now."""
+
+        def named(tensors: tuple[NativeTensor, ...], values: Sequence[oir.Value]) -> tuple[NativeTensor, ...]:
+            return tuple(replace(tensor, lowered=value.name or "") for tensor, value in zip(tensors, values))
+
+        return NativeIo(named(self.inputs, model.graph.inputs), named(self.outputs, model.graph.outputs))
+
+    def names(self) -> dict[str, list[list[str]]]:
+        """For the manifest (sections.lower.io): [name, lowered name] of each input and output, in order."""
+        return {
+            "inputs": [[tensor.name, tensor.lowered] for tensor in self.inputs],
+            "outputs": [[tensor.name, tensor.lowered] for tensor in self.outputs],
+        }
 
 
 def to_native_io(model: oir.Model) -> NativeIo:

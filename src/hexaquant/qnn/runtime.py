@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from hexaquant.core.errors import InputError, WorkerError
 from hexaquant.qnn.channel import ERROR, HELLO, TENSORS, ChannelClosed, ChannelTimeout, receive, send
-from hexaquant.qnn.integrity import check_integrity
+from hexaquant.qnn.integrity import check_integrity, recorded_io
 from hexaquant.qnn.libraries import find_libraries
 from hexaquant.qnn.log_text import last_lines
 from hexaquant.qnn.process import ERROR_KINDS, describe_exit, kill_group, start_child
-from hexaquant.qnn.records import BinaryInfo
-from hexaquant.qnn.tensor_io import TensorSpec, batch_factor, bind_inputs, prepare, spec_of, to_float
+from hexaquant.qnn.records import BinaryInfo, TensorInfo
+from hexaquant.qnn.tensor_io import TensorSpec, batch_factor, bind_inputs, ordered_specs, prepare, to_float
 
 Inputs = Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike] | npt.ArrayLike
 
@@ -29,6 +29,8 @@ class Runtime:
 
     ``float_io``: floats in and out, converted with the encodings in the binary; otherwise the stored integers.
     ``soc``: refuse a binary that was compiled for another SoC model. ``timeout_s`` bounds each run and the start.
+    Names and order of inputs and outputs are the ONNX file's where ``manifest.json`` beside the binary records them
+    (sections.lower.io), else the binary's own.
     Raises InputError for damaged or foreign binaries, WorkerError when the library crashes or takes too long.
     """
 
@@ -57,8 +59,11 @@ class Runtime:
             self.close()
             raise
         record = next(g for g in self.info.graphs if g.name == name)
-        self.inputs = [spec_of(tensor) for tensor in record.inputs]
-        self.outputs = [spec_of(tensor) for tensor in record.outputs]
+        io = recorded_io(self.path) or {}
+        self.inputs = ordered_specs(record.inputs, io.get("inputs", ()))
+        self.outputs = ordered_specs(record.outputs, io.get("outputs", ()))
+        self._graph_inputs = _in_graph_order(self.inputs, record.inputs)
+        self._graph_outputs = _in_graph_order(self.outputs, record.outputs)
 
     def _start(self, graph: str | None, memory_mb: int) -> tuple[BinaryInfo, str]:
         spec = {"binary": str(self.path.resolve()), "soc_model": None, "graph": graph, "memory_mb": memory_mb}
@@ -85,12 +90,13 @@ class Runtime:
         """
         arrays = bind_inputs(inputs, self.inputs)
         pieces = batch_factor(arrays, self.inputs)
-        stored = [prepare(arrays[spec.name], spec, self.float_io) for spec in self.inputs]
+        stored = [prepare(arrays[spec.name], spec, self.float_io) for spec in self._graph_inputs]
         runs = []
         for index in range(pieces):
-            runs.append(self._run_once([_piece(a, spec, index, pieces) for a, spec in zip(stored, self.inputs)]))
+            runs.append(self._run_once([_piece(a, spec, index, pieces) for a, spec in zip(stored, self._graph_inputs)]))
         joined = runs[0] if pieces == 1 else [np.concatenate(parts) for parts in zip(*runs)]
-        return {spec.name: self._outward(array, spec) for spec, array in zip(self.outputs, joined)}
+        found = {spec.name: self._outward(array, spec) for spec, array in zip(self._graph_outputs, joined)}
+        return {spec.name: found[spec.name] for spec in self.outputs}
 
     def _outward(self, array: np.ndarray, spec: TensorSpec) -> np.ndarray:
         return to_float(array, spec) if self.float_io else array
@@ -104,7 +110,7 @@ class Runtime:
             raise self._dead("running") from None
         payload = self._answer(TENSORS, "running")
         outputs, start = [], 0
-        for spec in self.outputs:
+        for spec in self._graph_outputs:
             flat = np.frombuffer(payload, spec.dtype, spec.nbytes // spec.dtype.itemsize, start)
             outputs.append(flat.reshape(spec.shape))
             start += spec.nbytes
@@ -152,6 +158,11 @@ class Runtime:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _in_graph_order(specs: Sequence[TensorSpec], tensors: Sequence[TensorInfo]) -> list[TensorSpec]:
+    by_name = {spec.lowered or spec.name: spec for spec in specs}
+    return [by_name[tensor.name] for tensor in tensors]
 
 
 def _piece(array: np.ndarray, spec: TensorSpec, index: int, pieces: int) -> np.ndarray:

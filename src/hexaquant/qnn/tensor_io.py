@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +15,17 @@ from hexaquant.qnn.records import TensorInfo
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """An input or output: ``dtype`` is the stored numpy type; x = (q + offset) * scale where ``scale`` is set."""
+    """An input or output: ``dtype`` is the stored numpy type; x = (q + offset) * scale where ``scale`` is set.
+
+    ``lowered``: its name in the binary, where it has another there.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype
     scale: float | None = None
     offset: int = 0
+    lowered: str = ""
 
     @property
     def nbytes(self) -> int:
@@ -37,6 +41,17 @@ def spec_of(tensor: TensorInfo) -> TensorSpec:
     if quant is None:
         return TensorSpec(tensor.name, tensor.shape, numpy_dtype(tensor.dtype))
     return TensorSpec(tensor.name, tensor.shape, numpy_dtype(tensor.dtype), quant.scales[0], quant.offsets[0])
+
+
+def ordered_specs(tensors: Sequence[TensorInfo], names: Sequence[Sequence[str]]) -> list[TensorSpec]:
+    """Specs of ``tensors`` in the order of ``names`` ([user's name, name in the binary]) and under the user's names.
+
+    Names that do not cover the tensors exactly belong to another model: the binary's own names and order stay.
+    """
+    specs = {tensor.name: spec_of(tensor) for tensor in tensors}
+    if {lowered for _, lowered in names} != set(specs):
+        return list(specs.values())
+    return [replace(specs[lowered], name=name, lowered=lowered) for name, lowered in names]
 
 
 def to_native(values: np.ndarray, spec: TensorSpec) -> np.ndarray:
