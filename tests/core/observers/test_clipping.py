@@ -33,7 +33,7 @@ DISTRIBUTIONS: dict[str, Callable[[], Tensor]] = {
     "relu": lambda: torch.randn(N).relu(),
     "relu6": lambda: (torch.randn(N) * 4).clamp(0, 6),
     "shifted": lambda: torch.distributions.Gumbel(1.0, 0.5).sample((N,)),
-    "negative": lambda: -torch.randn(N).abs() ** 1.5,
+    "negative": lambda: -(torch.randn(N).abs() ** 1.5),
     "student": lambda: torch.distributions.StudentT(3.0).sample((N,)),
 }
 

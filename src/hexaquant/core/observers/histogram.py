@@ -16,29 +16,32 @@ from torch import Tensor
 
 from hexaquant.core.errors import InputError
 from hexaquant.core.observers.observer import Range, require_elements, require_finite
-from hexaquant.core.observers.sampling import sample
+from hexaquant.core.observers.sampling import Sample, Tail, corrections, sample
 
 MIN_EXPONENT, MAX_EXPONENT = -110, 118
 """Bin widths are 2^e within these, so that width and inverse are normal float32 numbers."""
 
-BUFFER = 1 << 15
+BUFFER = 1 << 16
 
 
 class Histogram:
-    """``counts``: float64 (bins,), bin i covering [(start + i) * width, (start + i + 1) * width) without zeros."""
+    """``counts``: float64 (bins,), bin i covering ((start + i) * width, (start + i + 1) * width] without zeros.
+
+    Closed on the right, so that where nothing is negative (after ReLU) one bin holds the zeros alone.
+    """
 
     def __init__(self, bins: int = 2048) -> None:
         if bins < 64:
             raise InputError(f"a histogram needs at least 64 bins, not {bins}")
         self.bins = bins
         self.range = Range()
-        self.exponent, self.start = MIN_EXPONENT, 0
+        self.exponent, self.start = MIN_EXPONENT, -1
         self.updates = 0
         self._counts = torch.zeros(bins, dtype=torch.float64)
         self._zeros = 0.0
         self._buffer = torch.empty(0)
-        self._waiting, self._weight = 0, 1.0
-        self._tails: list[tuple[Tensor, Tensor]] = []
+        self._waiting, self._weight, self._stride = 0, 1.0, 1
+        self._tails: list[Tail] = []
 
     @property
     def width(self) -> float:
@@ -76,22 +79,21 @@ class Histogram:
         require_finite(drawn.low, drawn.high)
         self.range.add(drawn.low, drawn.high)
         self.updates += 1
-        if drawn.tails is not None and drawn.tail_weights is not None:
-            self._tails.append((drawn.tails.float(), drawn.tail_weights))
-        self._wait(drawn.taken, drawn.weight)
+        self._wait(drawn)
 
-    def _wait(self, taken: Tensor, weight: float) -> None:
-        n = taken.numel()
-        if weight != self._weight or self._waiting + n > BUFFER:
+    def _wait(self, drawn: Sample) -> None:
+        n = drawn.taken.numel()
+        if drawn.weight != self._weight or self._waiting + n > BUFFER:
             self._flush()
-        self._weight = weight
+        self._weight, self._stride = drawn.weight, drawn.stride
+        self._tails += drawn.tails
         if n > BUFFER:
             self._fit(*self.range.with_zero())
-            self._count(taken.to(torch.float32).contiguous(), weight)
+            self._count(drawn.taken.to(torch.float32).contiguous(), drawn.weight)
             return
         if not self._buffer.numel():
-            self._buffer = torch.empty(BUFFER, device=taken.device)
-        self._buffer[self._waiting : self._waiting + n] = taken
+            self._buffer = torch.empty(BUFFER, device=drawn.taken.device)
+        self._buffer[self._waiting : self._waiting + n] = drawn.taken
         self._waiting += n
 
     def _flush(self) -> None:
@@ -104,28 +106,31 @@ class Histogram:
         if waiting.numel():
             self._count(waiting, self._weight)
         if tails:
-            values, weights = (torch.cat(part) for part in zip(*tails))
-            self._counts += torch.bincount(self._codes(values), weights.double(), self.bins).cpu()
+            values, weights = corrections(tails, self._stride, self._weight)
+            self._counts += torch.bincount(self._codes(values.float()), weights, self.bins).cpu()
 
     def _codes(self, x: Tensor) -> Tensor:
         """Bins of elements within the fitted range; exact, because scaling by powers of two is."""
-        return (x * 2.0**-self.exponent).floor_().sub_(self.start).to(torch.int32)
+        return (x * 2.0**-self.exponent).ceil_().sub_(self.start + 1).to(torch.int32)
 
     def _count(self, x: Tensor, weight: float) -> None:
-        self._counts.add_(torch.bincount(self._codes(x), minlength=self.bins).cpu(), alpha=weight)
-        zeros = x.numel() - int(torch.count_nonzero(x))
-        if zeros:
-            self._counts[-self.start] -= zeros * weight
-            self._zeros += zeros * weight
+        found = torch.bincount(self._codes(x), minlength=self.bins).cpu()
+        zero = -self.start - 1
+        zeros = int(found[zero])
+        if self.range.low < 0 and zeros:  # the bin holds small negative values as well
+            zeros = x.numel() - int(torch.count_nonzero(x))
+        found[zero] -= zeros
+        self._counts.add_(found, alpha=weight)
+        self._zeros += zeros * weight
 
     def _fit(self, low: float, high: float) -> None:
         """Widen the bins until [low, high] fits, merging what was counted."""
         span = high - low
         wanted = max(self.exponent, math.ceil(math.log2(span / self.bins)) if span > 0 else MIN_EXPONENT)
         wanted = min(wanted, MAX_EXPONENT)
-        while math.floor(high / 2.0**wanted) - math.floor(low / 2.0**wanted) >= self.bins:
+        while math.ceil(high / 2.0**wanted) - math.ceil(low / 2.0**wanted) >= self.bins:
             wanted += 1
-        start = math.floor(low / 2.0**wanted)
+        start = math.ceil(low / 2.0**wanted) - 1
         if (wanted, start) == (self.exponent, self.start):
             return
         self._move(wanted, start)
@@ -143,7 +148,7 @@ class Histogram:
         """
         counts = self.counts.clamp(min=0)
         held = torch.nonzero(counts).flatten().tolist()
-        zero = min(max(-self.start, 0), self.bins - 1)
+        zero = -self.start - 1
         first, last = min([*held[:1], zero]), max([*held[-1:], zero])
         edges = self.edges[first : last + 2]
         if tight and last > first:

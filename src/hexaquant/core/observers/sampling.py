@@ -28,15 +28,28 @@ ROW, TAIL_ROWS = 64, 128
 
 
 @dataclass(frozen=True)
+class Tail:
+    """Rows that hold all elements beyond ``bound`` on one side (the lower side negated), still to be picked out.
+
+    ``rows`` (R, ROW); ``places`` (R,) of their first elements, counted from the first sampled one; ``side`` 1 or -1.
+    """
+
+    rows: Tensor
+    places: Tensor
+    bound: Tensor
+    side: int
+
+
+@dataclass(frozen=True)
 class Sample:
-    """``taken`` (m,) each standing for ``weight`` elements; ``tails`` with the weights that make their count exact."""
+    """``taken`` (m,), every ``stride``-th element, each standing for ``weight``; exact range; the tails beside it."""
 
     low: float
     high: float
     taken: Tensor
+    stride: int = 1
     weight: float = 1.0
-    tails: Tensor | None = None
-    tail_weights: Tensor | None = None
+    tails: tuple[Tail, ...] = ()
 
 
 def flat(x: Tensor) -> Tensor:
@@ -70,26 +83,34 @@ def sample(x: Tensor, phase: int) -> Sample:
 
 def _sample_with_tails(every: Tensor, k: int, phase: int) -> Sample:
     whole = every.numel() - every.numel() % ROW
-    rows, rest = every[:whole].view(-1, ROW), every[whole:]
-    tops, bottoms = rows.amax(1), rows.amin(1)
-    low, high = float(torch.cat([bottoms, rest]).amin()), float(torch.cat([tops, rest]).amax())
-    taken = every[phase::k]
-    weight = every.numel() / taken.numel()
-    found = []
+    rows = every[:whole].view(-1, ROW)
+    bottoms, tops = rows.amin(1), rows.amax(1)
+    low, high = float(bottoms.amin()), float(tops.amax())
+    if whole < every.numel():
+        rest = every[whole:]
+        low, high = float(torch.cat([bottoms, rest]).amin()), float(torch.cat([tops, rest]).amax())
+    tails = []
     if high > 0:
-        found.append(_tail(rows, tops, largest=True))
+        tails.append(_tail(rows, tops, phase, 1))
     if low < 0:
-        found.append(_tail(rows, bottoms, largest=False))
-    if not found:
-        return Sample(low, high, taken, weight)
-    values, places = (torch.cat(part) for part in zip(*found))
-    return Sample(low, high, taken, weight, values, 1 - weight * (places % k == phase).float())
+        tails.append(_tail(rows, bottoms, phase, -1))
+    taken = every[phase::k]
+    return Sample(low, high, taken, k, every.numel() / taken.numel(), tuple(tails))
 
 
-def _tail(rows: Tensor, ends: Tensor, largest: bool) -> tuple[Tensor, Tensor]:
-    """Elements beyond all but one in TAIL_ROWS of the row extremes ``ends``, and their places in the flat tensor."""
-    best = ends.topk(ends.numel() // TAIL_ROWS + 1, largest=largest, sorted=False)
-    bound = best.values.amin() if largest else best.values.amax()
-    picked = rows[best.indices]
-    row, column = (picked > bound if largest else picked < bound).nonzero(as_tuple=True)
-    return picked[row, column], best.indices[row] * ROW + column
+def _tail(rows: Tensor, ends: Tensor, phase: int, side: int) -> Tail:
+    """One in TAIL_ROWS of the rows: those with the most extreme ``ends``. The last of them sets the bound."""
+    best = ends.topk(ends.numel() // TAIL_ROWS + 1, largest=side > 0)
+    picked, bound = rows[best.indices], best.values[-1:]
+    if side < 0:
+        picked, bound = picked.neg_(), -bound
+    return Tail(picked, best.indices * ROW - phase, bound.expand(picked.shape[0]), side)
+
+
+def corrections(tails: list[Tail], stride: int, weight: float) -> tuple[Tensor, Tensor]:
+    """Values beyond the bounds and the weights that, added to the sample's, make each count exactly once."""
+    rows, places, bounds = (torch.cat(v) for v in zip(*((t.rows, t.places, t.bound) for t in tails)))
+    row, column = (rows > bounds[:, None]).nonzero(as_tuple=True)
+    sides = torch.cat([t.places.new_full(t.places.shape, t.side) for t in tails])
+    sampled = (places[row] + column) % stride == 0
+    return rows[row, column] * sides[row], 1 - weight * sampled.double()
