@@ -82,8 +82,8 @@ def _lower(out: Path, soc: Target, batch: int, fingerprint: str, log: Events) ->
     log.note("lower", f"lowering for {soc}")
     report = lower(out / STATIC, out / DLC, soc.model, soc.arch)
     section: dict[str, Any] = {KEY: fingerprint, "target": soc.name, "seconds": round(report.seconds, 3)}
-    names = {onnx: lowered for lowered, onnx in report.names.items()}
-    amend_manifest(out, files=[DLC], sections={"lower": {**section, "batch": batch}}, names=names)
+    section |= {"batch": batch, "io": report.io.names()}
+    amend_manifest(out, files=[DLC], sections={"lower": section}, names=report.lowered_names)
 
 
 def _targets(target: str | Target | Sequence[str | Target] | None, default: str) -> list[Target]:
