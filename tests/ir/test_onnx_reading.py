@@ -157,3 +157,28 @@ def test_unknown_suffix_lists_what_is_supported(tmp_path: Path) -> None:
 def test_object_that_is_no_model_is_refused() -> None:
     with pytest.raises(InputError, match="type int cannot be loaded"):
         load(3)
+
+
+def test_tensor_that_nothing_produces_is_named() -> None:
+    model = proto("(float[2] x) => (float[2] y) { a = Relu(x) y = Neg(a) }")
+    model.graph.node[1].input[0] = "lost"
+    with pytest.raises(InputError, match=r"Neg .* reads 'lost', which nothing produces"):
+        load(model)
+
+
+def test_damaged_files_never_escape_as_other_errors(tmp_path: Path) -> None:
+    content = proto(CONV, w=random(4, 3, 3, 3)).SerializeToString()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(content[: rng.integers(1, len(content))] if rng.random() < 0.3 else content)
+        for position in rng.integers(0, min(len(damaged), 60), size=2):
+            damaged[position] = rng.integers(0, 256)
+        path = tmp_path / "m.onnx"
+        path.write_bytes(bytes(damaged))
+        try:
+            load(path)
+        except InputError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 10

@@ -88,7 +88,10 @@ def _load_module(
 def _load_proto(proto: Any, shapes: Mapping[str, Sequence[int | str]] | None) -> Graph:
     import onnx_ir as oir
 
-    model = oir.from_proto(proto)
+    try:
+        model = oir.from_proto(proto)
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise InputError(f"the ONNX model is malformed ({str(error).splitlines()[0]}); export it again") from error
     return _normalize(Graph(model, model.graph.name or "ModelProto"), shapes)
 
 

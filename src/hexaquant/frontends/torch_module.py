@@ -45,7 +45,8 @@ def from_torch(
     example_inputs = tuple(example_inputs) if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
     name = type(module).__name__
     with _eval_mode(module):
-        model, note = _export(module, example_inputs, dict(example_kwargs or {}), dynamic_batch, name)
+        inputs, kwargs = _contiguous((example_inputs, dict(example_kwargs or {})))
+        model, note = _export(module, inputs, kwargs, dynamic_batch, name)
     return _finish(model, name, note, input_names, output_names, shapes)
 
 
@@ -104,6 +105,14 @@ def _export_once(
         )
     assert exported is not None
     return exported.model
+
+
+def _contiguous(examples: Any) -> Any:
+    """``examples`` without strides of their own: the exporter would bake a channels-last layout into the graph."""
+    import torch
+    from torch.utils import _pytree as pytree
+
+    return pytree.tree_map(lambda leaf: leaf.contiguous() if isinstance(leaf, torch.Tensor) else leaf, examples)
 
 
 def _at_least_two(inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -7,11 +7,13 @@ symbolic batch, are done here. Unknown dimensions keep what the exporter annotat
 from __future__ import annotations
 
 import onnx
+import onnx.checker
 import onnx.defs
 import onnx.shape_inference
 import onnx_ir as oir
 import sympy
 
+from hexaquant.core.errors import InputError
 from hexaquant.ir.opset import IR_VERSION, OPSET
 from hexaquant.ir.symbolic import Contents, as_dim, dims_of, symbol_for
 
@@ -51,7 +53,12 @@ def _infer_with_onnx(node: oir.Node) -> None:
             opset_imports=[onnx.helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
         )
-    except (onnx.shape_inference.InferenceError, onnx.defs.SchemaError, RuntimeError, ValueError, KeyError):
+    except onnx.checker.ValidationError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"operator {node.op_type} ('{node.name}') is malformed ({reason}); export the model again"
+        ) from error
+    except (onnx.shape_inference.InferenceError, onnx.defs.SchemaError, RuntimeError, ValueError, TypeError, KeyError):
         return
     for value in node.outputs:
         if value.name in inferred:

@@ -6,6 +6,8 @@ it and are complete, sizes of constants match their shapes, no input dimension i
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,10 +49,11 @@ def read_model(path: Path) -> oir.Model:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; give the path of an .onnx file")
     try:
-        model = oir.load(path)
+        with _quiet_reader():
+            model = oir.load(path)
     except (DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: this is not an ONNX file (or it is truncated); export the model again") from error
-    except (ValueError, KeyError, TypeError, OSError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, OSError, AttributeError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: the ONNX file cannot be read ({reason}); export the model again") from error
     check_model(model, str(path))
@@ -70,6 +73,7 @@ def check_model(model: oir.Model, source: str) -> None:
         )
     if not MIN_OPSET <= opset <= MAX_OPSET:
         raise InputError(f"{source}: opset {opset} is not supported; export with opset {MIN_OPSET} to {MAX_OPSET}")
+    _check_connections(model, source)
     for name, tensor in _constants(model):
         _check_storage(name, tensor, source)
     for value in model.graph.inputs:
@@ -98,6 +102,40 @@ def _constants(model: oir.Model) -> Iterator[tuple[str, oir.TensorProtocol]]:
         for attribute in node.attributes.values():
             if isinstance(attribute, oir.Attr) and attribute.type == oir.AttributeType.TENSOR:
                 yield node.outputs[0].name or node.name or "", attribute.as_tensor()
+
+
+@contextlib.contextmanager
+def _quiet_reader() -> Iterator[None]:
+    """onnx_ir logs dangling inputs; ``_check_connections`` turns them into an error instead."""
+    logger = logging.getLogger("onnx_ir")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _check_connections(model: oir.Model, source: str) -> None:
+    """Every tensor that a node reads or the graph returns must come from somewhere."""
+    for node in oir.traversal.RecursiveGraphIterator(model.graph):
+        words = [node.op_type, node.domain, node.name or "", *(v.name or "" for v in node.outputs)]
+        if not all(isinstance(word, str) for word in words):
+            raise InputError(f"{source}: the name of an operator or tensor is not text; the file is damaged")
+        for value in node.inputs:
+            if value is not None and _comes_from_nowhere(value):
+                raise InputError(
+                    f"{source}: operator {node.op_type} ('{node.name}') reads '{value.name}', which nothing produces; "
+                    "the file is damaged, export the model again"
+                )
+    for value in model.graph.outputs:
+        if _comes_from_nowhere(value):
+            raise InputError(f"{source}: nothing produces the output '{value.name}'; export the model again")
+
+
+def _comes_from_nowhere(value: oir.Value) -> bool:
+    known = value.producer() is not None or value.is_graph_input() or value.is_initializer()
+    return not known and value.const_value is None
 
 
 def _check_storage(name: str, tensor: oir.TensorProtocol, source: str) -> None:

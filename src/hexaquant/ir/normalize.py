@@ -77,8 +77,8 @@ def normalize(graph: Graph, shapes: Mapping[str, Sequence[int | str]] | None = N
     ``shapes`` overrides input shapes: dimensions are ints or symbol names. Raises InputError for an input that does
     not exist, a rank that differs, or a construct that the package does not support.
     """
+    check_model(graph.model, graph.source)
     result = graph.clone()
-    check_model(result.model, result.source)
     inline_functions(result)
     name_everything(result)
     mark_parameters(result)

@@ -49,11 +49,11 @@ def _keep_output(inner: oir.Graph, node: oir.Node, lifted: oir.Value, name: str)
 
 
 def _tensor(graph: Graph, node: oir.Node) -> oir.TensorProtocol:
-    name, attribute = next(iter(node.attributes.items()))
-    if name == "value":
+    name, attribute = next(iter(node.attributes.items()), ("", None))
+    if attribute is not None and name == "value" and attribute.type == oir.AttributeType.TENSOR:
         return attribute.as_tensor()
-    if name in ("value_int", "value_ints"):
+    if attribute is not None and name in ("value_int", "value_ints"):
         return oir.tensor(attribute.value, dtype=oir.DataType.INT64)
-    if name in ("value_float", "value_floats"):
+    if attribute is not None and name in ("value_float", "value_floats"):
         return oir.tensor(attribute.value, dtype=oir.DataType.FLOAT)
     raise InputError(f"{graph.source}: constant '{node.outputs[0].name}' is sparse or text, which is not supported")
