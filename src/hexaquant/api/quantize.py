@@ -132,4 +132,4 @@ def random_data(graph: Graph, samples: int = 8, seed: int = 0) -> Dataset:
                 rng.standard_normal(dims).astype(dtype) if dtype.kind == "f" else np.zeros(dims, dtype)
             )
         items.append(item)
-    return Dataset(input_specs(graph), lambda: items, RANDOM, samples)
+    return Dataset(input_specs(graph), lambda: items, RANDOM)

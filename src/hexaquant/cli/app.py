@@ -1,0 +1,70 @@
+"""The command tree."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from hexaquant.cli import compile as compile_
+from hexaquant.cli import deploy, doctor, export, info, quantize, run, verify
+
+HELP = "Neural networks onto Qualcomm's Hexagon NPU without losing accuracy: quantize, compile, verify."
+
+EPILOG = """Examples:
+
+\b
+  hexaquant deploy net.onnx --data calib.npz --target sm8650 -o out
+  hexaquant info out
+  hexaquant doctor
+
+Exit codes: 0 done, 1 threshold missed, 2 bad input or usage, 3 refused by the target, 4 something is missing here,
+70 our bug (HEXAQUANT_DEBUG=1 shows the traceback), 130 interrupted."""
+
+app = typer.Typer(
+    name="hexaquant",
+    help=HELP,
+    epilog=EPILOG,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version and exit.")
+) -> None:
+    if version:
+        from hexaquant import __version__
+
+        print(__version__, file=context.obj.out)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help(), file=context.obj.err)
+        raise typer.Exit(2)
+
+
+def _register(function: Callable[..., None], epilog: str, name: str = "") -> None:
+    """Add a command, during which ``print`` goes to stderr: what the user's code or a library says is no result."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **kwargs: Any) -> None:
+        with contextlib.redirect_stdout(sys.stderr):
+            function(*args, **kwargs)
+
+    app.command(name or function.__name__, epilog=epilog)(command)
+
+
+_register(deploy.deploy, deploy.EPILOG)
+_register(quantize.quantize, quantize.EPILOG)
+_register(export.export, export.EPILOG)
+_register(compile_.compile_command, compile_.EPILOG, "compile")
+_register(run.run, run.EPILOG)
+_register(verify.verify, verify.EPILOG)
+_register(info.info, info.EPILOG)
+_register(doctor.doctor, doctor.EPILOG)

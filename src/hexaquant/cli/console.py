@@ -1,0 +1,117 @@
+"""What the commands show: human text on stderr, results on stdout, with ``--json`` one JSON document on stdout.
+
+rich is imported when something is drawn, so that ``--help`` stays quick. It honours NO_COLOR.
+"""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+    from rich.table import Table
+
+    from hexaquant.core.events import Events
+
+PIPE_WIDTH = 200
+"""Columns of tables that go into a file or a pipe: they are as wide as their content, up to this."""
+
+
+class Console:
+    """One command's output. ``json``: results are the JSON document, text goes to stderr all the same.
+
+    stdout is remembered here and ``sys.stdout`` points to stderr while a command runs (cli/main.py): what a user's
+    function or a library prints cannot spoil the results.
+    """
+
+    def __init__(self, *, json: bool = False, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        self.json = json
+        self.out: TextIO = out or sys.stdout
+        self.err: TextIO = err or sys.stderr
+        self._answered = False
+
+    def say(self, text: str) -> None:
+        """A line for the human."""
+        print(text, file=self.err, flush=True)
+
+    def warn(self, text: str) -> None:
+        self._rich(self.err).print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+    def alarm(self, text: str) -> None:
+        """A line that must not be overlooked, in red."""
+        self._rich(self.err).print(text, style="bold red", markup=False, highlight=False, soft_wrap=True)
+
+    def result(self, document: Mapping[str, Any], *drawings: Callable[[], Table | str]) -> None:
+        """The command's result: ``document`` as JSON with ``--json``, otherwise ``drawings`` one after the other."""
+        self._answered = True
+        if self.json:
+            print(json_module.dumps(document, indent=2, allow_nan=False, default=str), file=self.out, flush=True)
+            return
+        rich = self._rich(self.out)
+        for draw in drawings:
+            drawn = draw()
+            if isinstance(drawn, str):
+                rich.print(drawn, markup=False, highlight=False, soft_wrap=True)
+            else:
+                rich.print(drawn)
+        self.out.flush()
+
+    def fail(self, sentence: str, code: int) -> None:
+        """The sentence of an error; with ``--json`` also the document, unless the result is printed already."""
+        print(sentence, file=self.err, flush=True)
+        if self.json and not self._answered:
+            self._answered = True
+            message = sentence.removeprefix("error: ")
+            print(json_module.dumps({"error": message, "exit_code": code}), file=self.out, flush=True)
+
+    @contextmanager
+    def events(self) -> Iterator[Events]:
+        """An event stream that is shown as progress bars on a terminal and as a line a task elsewhere."""
+        from hexaquant.cli.progress import Lines, bars
+        from hexaquant.core.events import Events
+
+        if self.err.isatty():
+            with bars(self._rich(self.err)) as listener:
+                yield Events(listener)
+        else:
+            yield Events(Lines(self.err))
+
+    def _rich(self, stream: TextIO) -> RichConsole:
+        from rich.console import Console as RichConsole
+
+        width = None if stream.isatty() else PIPE_WIDTH
+        return RichConsole(file=stream, width=width, highlight=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[int] = ()) -> Table:
+    """A rich table; ``right``: indices of columns of numbers. Cells are shown as they are, without markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold")
+    for index, column in enumerate(columns):
+        drawn.add_column(column, justify="right" if index in right else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    return drawn
+
+
+def bytes_text(count: int | None) -> str:
+    """ "69,632 B (68.0 KiB)"."""
+    if count is None:
+        return ""
+    size, unit = float(count), "B"
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{count:,} B" if unit == "B" else f"{count:,} B ({size:.1f} {unit})"
+
+
+def number(value: float | None, digits: int = 1, unit: str = "") -> str:
+    """A figure of a report; a dash where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}{unit}"

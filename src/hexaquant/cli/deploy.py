@@ -1,0 +1,85 @@
+"""``hexaquant deploy``: from a network to an accuracy measured on the target."""
+
+from __future__ import annotations
+
+import typer
+
+from hexaquant.cli import options as o
+from hexaquant.cli.console import Console
+from hexaquant.cli.data import RANDOM_WARNING, calibration_data, check_choice
+from hexaquant.cli.model import load_model
+from hexaquant.cli.reports import report_drawings
+
+EPILOG = """Examples:
+
+\b
+  hexaquant deploy net.onnx --data calib.npz --eval-data test.npz --target sm8650 -o out
+  hexaquant deploy net.onnx --data photos/ --image-size 224 --mean 0.5 --std 0.5 --scheme w8a16 -o out
+  hexaquant deploy model.py:build --data data.py:batches --fail-below 0.9 --json -o out > report.json
+  hexaquant deploy net.onnx --random-data --shape x=1,3,320,320 -o trial
+
+A second run on the same OUT keeps the steps whose inputs did not change."""
+
+
+def deploy(
+    context: typer.Context,
+    model: o.ModelArgument,
+    out: o.OutOption,
+    data: o.DataOption = None,
+    eval_data: str | None = typer.Option(None, help="Data to verify on (default: a held-out fifth of --data)."),
+    target: o.TargetOption = "sm8650",
+    scheme: o.SchemeOption = "w8a8",
+    recipe: o.RecipeOption = "fast",
+    overrides: o.OverridesOption = None,
+    shape: o.ShapeOption = None,
+    metric: o.MetricOption = "top1",
+    limit: o.LimitOption = None,
+    workers: o.WorkersOption = None,
+    encodings_version: o.VersionOption = "1.0.0",
+    random_data: o.RandomOption = False,
+    fail_below: o.FailBelowOption = None,
+    force: o.ForceOption = False,
+    images: o.ImagesOption = None,
+    image_size: o.ImageSizeOption = None,
+    resize: o.ResizeOption = None,
+    scale: o.ScaleOption = None,
+    mean: o.MeanOption = None,
+    std: o.StdOption = None,
+    layout: o.LayoutOption = None,
+    color: o.ColorOption = None,
+    json: o.JsonOption = False,
+) -> None:
+    """Quantize, export, compile and verify a network: FP32, simulation and target side by side."""
+    console: Console = context.obj
+    check_choice(data, random_data)
+    shapes = o.parse_shapes(shape)
+    spec = o.image_spec(
+        images, size=image_size, resize=resize, scale=scale, mean=mean, std=std, layout=layout, color=color
+    )
+    from hexaquant.api.deploy import Settings
+    from hexaquant.api.deploy import deploy as run
+
+    Settings(target, scheme, recipe, overrides, encodings_version).check()
+    graph = load_model(model, shapes)
+    with console.events() as events:
+        report = run(
+            graph,
+            calibration_data(graph, data, random_data, spec),
+            out,
+            eval_data=eval_data,
+            target=target,
+            scheme=scheme,
+            recipe=recipe,
+            overrides=overrides,
+            metric=o.metric_name(metric),
+            limit=limit,
+            workers=workers,
+            encodings_version=encodings_version,
+            images=spec,
+            force=force,
+            events=events,
+        )
+    if random_data:
+        console.alarm(RANDOM_WARNING)
+    console.result(report, *report_drawings(report))
+    o.check_threshold(report, fail_below)

@@ -1,0 +1,33 @@
+"""``hexaquant info``: what an artifact folder, DLC, context binary, encodings file or ONNX file holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hexaquant.cli import options as o
+from hexaquant.cli.console import Console
+
+EPILOG = """Examples:
+
+\b
+  hexaquant info out
+  hexaquant info out/model.dlc
+  hexaquant info out/model.sm8650.bin --json
+  hexaquant info model.encodings --limit 500"""
+
+
+def info(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="FILE|OUT", help=".onnx, .encodings, .dlc, .bin, or a folder.")],
+    limit: Annotated[int, typer.Option(min=1, help="Rows of each table; --json has all.")] = 40,
+    json: o.JsonOption = False,
+) -> None:
+    """Graphs, tensors, types, encodings and sizes."""
+    console: Console = context.obj
+    from hexaquant.cli.describe import describe, drawings
+
+    document = describe(path)
+    console.result(document, *drawings(document, limit))

@@ -1,0 +1,50 @@
+"""The MODEL argument: a file, or a Python function that returns the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hexaquant.core.errors import HexaquantError, InputError
+from hexaquant.core.user_code import find_object, looks_like_function
+
+if TYPE_CHECKING:
+    from hexaquant.ir.graph import Graph
+
+
+def load_model(text: str, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Graph:
+    """The graph of a path, or of what ``module:function`` returns: (nn.Module, example_inputs[, example_kwargs]).
+
+    Naming a function executes the user's code. Raises InputError for whatever cannot become a graph.
+    """
+    from hexaquant.frontends import load
+
+    if Path(text).exists() or not looks_like_function(text):
+        return load(text, shapes=shapes)
+    return load_made(_call(text), text, shapes)
+
+
+def _call(text: str) -> Any:
+    function = find_object(text, "the model")
+    if not callable(function):
+        return function
+    try:
+        return function()
+    except HexaquantError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"the model '{text}' raised {type(error).__name__} ({reason}); repair the function") from error
+
+
+def load_made(made: Any, text: str, shapes: Mapping[str, Sequence[int | str]] | None) -> Graph:
+    """The graph of a function's result."""
+    from hexaquant.frontends import load
+
+    if isinstance(made, tuple) and len(made) in (2, 3):
+        inputs = made[1] if isinstance(made[1], (tuple, list)) else (made[1],)
+        return load(made[0], inputs, made[2] if len(made) == 3 else None, shapes)
+    if hasattr(made, "named_parameters"):
+        raise InputError(f"the model '{text}' returned only a module; return (module, example_inputs)")
+    return load(made, shapes=shapes)

@@ -1,0 +1,171 @@
+"""``hexaquant run``: a context binary on files, results as Result_N/<output>.raw as Qualcomm's tools write them."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hexaquant.cli import options as o
+from hexaquant.cli.console import Console, number, table
+from hexaquant.core.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hexaquant.io.dataset import Dataset
+    from hexaquant.io.input_spec import InputSpec
+    from hexaquant.qnn.runtime import Runtime
+
+EPILOG = """Examples:
+
+\b
+  hexaquant run out --input x=image.npy -o results
+  hexaquant run out/model.sm8650.bin --input-list input_list.txt --format npy -o results
+
+Each sample is one folder Result_0, Result_1 ...; floats in and out unless --native."""
+
+FORMATS = ("raw", "npy")
+_FORBIDDEN = re.compile(r"[^\w.-]")
+
+
+def run(
+    context: typer.Context,
+    binary: Annotated[Path, typer.Argument(metavar="BIN|OUT", help="Context binary, or an artifact folder.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the results.")],
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", help="NAME=FILE.npy; repeat for more inputs. Axis 0 is samples.")
+    ] = None,
+    input_list: Annotated[Path | None, typer.Option(help="One inference a line: NAME:=FILE.raw ...")] = None,
+    target: Annotated[str | None, typer.Option(help="Which binary of an artifact folder.")] = None,
+    form: Annotated[str, typer.Option("--format", help="raw (float32, or the stored type) or npy.")] = "raw",
+    native: Annotated[bool, typer.Option("--native", help="Stored integers in and out instead of floats.")] = False,
+    workers: o.WorkersOption = None,
+    json: o.JsonOption = False,
+) -> None:
+    """Execute a context binary on the emulator (on a device: the NPU) and write its outputs."""
+    console: Console = context.obj
+    if bool(inputs) == (input_list is not None):
+        raise InputError("give either --input NAME=FILE.npy or --input-list FILE")
+    if form not in FORMATS:
+        raise InputError(f"--format {form} does not exist; choose {' or '.join(FORMATS)}")
+    from hexaquant.qnn.runtime import Runtime
+
+    path = find_binary(binary, target)
+    with Runtime(path, float_io=not native) as runtime:
+        specs = input_specs_of(runtime, native)
+    data = _data(specs, inputs or [], input_list, native)
+    document = _execute(console, path, data, output, form, native, workers)
+    console.result(document, lambda: _table(document))
+
+
+def find_binary(path: Path, target: str | None) -> Path:
+    """The context binary ``path``, or the one for ``target`` in the artifact folder ``path``."""
+    if not path.is_dir():
+        return path
+    from hexaquant.api.artifacts import open_folder
+    from hexaquant.api.compile import binary_name
+    from hexaquant.targets.soc import find_target
+
+    folder, manifest = open_folder(path)
+    soc = find_target(target or manifest.target)
+    binary = folder / binary_name(soc)
+    if not binary.is_file():
+        raise InputError(f"{binary} does not exist: run hexaquant compile {folder} --target {soc.name} first")
+    return binary
+
+
+def input_specs_of(runtime: Runtime, native: bool) -> tuple[InputSpec, ...]:
+    """What the compiled graph takes, as the data readers want it: float32 for quantized inputs unless ``native``."""
+    import numpy as np
+
+    from hexaquant.io.input_spec import InputSpec
+
+    first = runtime.inputs[0].shape[:1]
+    specs = []
+    for spec in runtime.inputs:
+        as_float = not native and (spec.scale is not None or spec.dtype.kind == "f")
+        dtype = np.dtype(np.float32) if as_float else spec.dtype
+        specs.append(InputSpec(spec.name, dtype, spec.shape, spec.shape[:1] == first))
+    return tuple(specs)
+
+
+def _data(specs: tuple[InputSpec, ...], inputs: list[str], listed: Path | None, native: bool) -> Dataset:
+    from hexaquant.io.data import from_iterable
+    from hexaquant.io.input_list import input_list
+
+    if listed is not None:
+        return input_list(listed, specs, native)
+    return from_iterable([dict(_read(text) for text in inputs)], specs, "--input")
+
+
+def _read(text: str) -> tuple[str, np.ndarray]:
+    import numpy as np
+
+    name, equals, file = text.partition("=")
+    if not equals:
+        raise InputError(f"--input {text} is not of the form NAME=FILE.npy; correct it")
+    try:
+        return name, np.load(file, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"--input {text}: there is no file {file}; check the path") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"--input {text}: {file} is not a readable .npy file ({error}); write it again") from None
+
+
+def _execute(
+    console: Console, path: Path, data: Dataset, folder: Path, form: str, native: bool, workers: int | None
+) -> dict[str, Any]:
+    """Run all samples, write their outputs, and say what was done."""
+    from hexaquant.qnn.pool import PoolOptions, run_many
+
+    options = PoolOptions(workers=workers, float_io=not native)
+    seen: dict[str, dict[str, Any]] = {}
+    count, start = 0, time.monotonic()
+    with console.events() as events:
+        for count, outputs in enumerate(run_many(path, data.batches(), options, events=events), 1):
+            write_outputs(folder / f"Result_{count - 1}", outputs, form)
+            _note(seen, outputs)
+    seconds = round(time.monotonic() - start, 3)
+    done = {"binary": str(path), "inferences": count, "seconds": seconds, "folder": str(folder)}
+    return {**done, "outputs": list(seen.values())}
+
+
+def write_outputs(folder: Path, outputs: Mapping[str, np.ndarray], form: str) -> None:
+    """One file an output, each whole or not at all; characters that file names cannot have become underscores."""
+    import numpy as np
+
+    from hexaquant.io.atomic import write_bytes
+
+    for name, array in outputs.items():
+        if form == "npy":
+            buffer = io.BytesIO()
+            np.save(buffer, array)
+            content = buffer.getvalue()
+        else:
+            content = array.astype(array.dtype.newbyteorder("<")).tobytes()
+        write_bytes(folder / f"{_FORBIDDEN.sub('_', name)}.{form}", content)
+
+
+def _note(seen: dict[str, dict[str, Any]], outputs: Mapping[str, np.ndarray]) -> None:
+    """Widen the range of each output."""
+    for name, array in outputs.items():
+        low, high = float(array.min()), float(array.max())
+        entry = seen.setdefault(
+            name, {"name": name, "shape": list(array.shape), "dtype": str(array.dtype), "min": low, "max": high}
+        )
+        entry["min"], entry["max"] = min(entry["min"], low), max(entry["max"], high)
+
+
+def _table(document: Mapping[str, Any]) -> Any:
+    title = f"{document['inferences']} inferences in {document['seconds']:.1f} s -> {document['folder']}"
+    rows = [
+        [e["name"], "x".join(map(str, e["shape"])), e["dtype"], number(e["min"], 4), number(e["max"], 4)]
+        for e in document["outputs"]
+    ]
+    return table(title, ["output", "shape", "dtype", "min", "max"], rows, right=(3, 4))

@@ -1,0 +1,64 @@
+"""``hexaquant verify``: FP32 against simulation against target."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hexaquant.cli import options as o
+from hexaquant.cli.console import Console
+from hexaquant.cli.data import RANDOM_WARNING
+from hexaquant.cli.reports import report_drawings
+
+EPILOG = """Examples:
+
+\b
+  hexaquant verify out --data test.npz
+  hexaquant verify out --data photos/ --images preprocessing.yaml --metric top5 --limit 500
+  hexaquant verify out --data data.py:test --metric metrics.py:psnr --fail-below 30 --json
+
+Outputs of the target are kept in OUT/.state: an interrupted run goes on where it stopped."""
+
+
+def verify(
+    context: typer.Context,
+    folder: o.FolderArgument,
+    data: Annotated[str, typer.Option("--data", help=f"Evaluation data: {o.DATA_FORMS}.", show_default=False)],
+    target: Annotated[str | None, typer.Option(help="SoC (default: the one it was quantized for).")] = None,
+    metric: o.MetricOption = "top1",
+    limit: o.LimitOption = None,
+    workers: o.WorkersOption = None,
+    fail_below: o.FailBelowOption = None,
+    images: o.ImagesOption = None,
+    image_size: o.ImageSizeOption = None,
+    resize: o.ResizeOption = None,
+    scale: o.ScaleOption = None,
+    mean: o.MeanOption = None,
+    std: o.StdOption = None,
+    layout: o.LayoutOption = None,
+    color: o.ColorOption = None,
+    json: o.JsonOption = False,
+) -> None:
+    """Run the same samples through FP32, simulation and target and compare."""
+    console: Console = context.obj
+    spec = o.image_spec(
+        images, size=image_size, resize=resize, scale=scale, mean=mean, std=std, layout=layout, color=color
+    )
+    from hexaquant.api.verify import verify_folder
+
+    with console.events() as events:
+        report = verify_folder(
+            folder,
+            data,
+            target=target,
+            metric=o.metric_name(metric),
+            limit=limit,
+            workers=workers,
+            images=spec,
+            events=events,
+        )
+    if report["random_data"]:
+        console.alarm(RANDOM_WARNING)
+    console.result(report, *report_drawings(report))
+    o.check_threshold(report, fail_below)
