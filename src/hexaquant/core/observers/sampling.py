@@ -20,8 +20,8 @@ from torch import Tensor
 WHOLE = 1 << 16
 """Tensors of at most this many elements are taken whole: sampling them would cost as much."""
 
-LEAST_STRIDE = 17
-"""Of larger ones about one element in so many is taken."""
+STRIDES = ((1 << 18, 17), (1 << 62, 37))
+"""Number of elements up to which about one element in so many is taken of larger tensors."""
 
 ROW, TAIL_ROWS = 64, 128
 """Row length of the search for tails; one row in TAIL_ROWS is looked at element by element."""
@@ -62,10 +62,10 @@ def flat(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4096)
 def stride_for(n: int) -> int:
-    """The sampling stride k for ``n`` elements: 1, or the first prime from LEAST_STRIDE on that does not divide n."""
+    """The sampling stride k: 1, or the first prime from that of STRIDES on which does not divide ``n``."""
     if n <= WHOLE:
         return 1
-    k = LEAST_STRIDE
+    k = next(k for most, k in STRIDES if n <= most)
     while n % k == 0 or any(k % d == 0 for d in range(2, int(k**0.5) + 1)):
         k += 1
     return k
