@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hexaquant.core.errors import InputError
+from hexaquant.core.user_code import find_object
 
 Outputs = Mapping[str, np.ndarray]
 Metric = Callable[[Outputs, Any], float]
@@ -35,25 +33,11 @@ def find_metric(metric: str | Metric) -> tuple[str, Metric]:
     """
     if callable(metric):
         return getattr(metric, "__name__", "metric"), metric
-    if metric.startswith("top") and metric[3:].isdigit():
+    if metric.startswith("top") and metric[3:].isdigit() and int(metric[3:]):
         return metric, top_k(int(metric[3:]))
-    module, _, name = metric.rpartition(":")
-    if not module:
+    if ":" not in metric:
         raise InputError(f"unknown metric '{metric}': use top1, top5, or module:function")
-    function = getattr(_import(module), name, None)
+    function = find_object(metric, "the metric")
     if not callable(function):
-        raise InputError(f"metric '{metric}': module {module} has no function '{name}'")
-    return name, function
-
-
-def _import(module: str) -> Any:
-    try:
-        if not module.endswith(".py"):
-            return importlib.import_module(module)
-        spec = importlib.util.spec_from_file_location(Path(module).stem, module)
-        assert spec is not None and spec.loader is not None
-        loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
-        return loaded
-    except (ImportError, OSError, SyntaxError) as error:
-        raise InputError(f"cannot import the metric's module {module}: {error}") from None
+        raise InputError(f"metric '{metric}' is a {type(function).__name__}, not a function; name a function")
+    return metric.rpartition(":")[2], function

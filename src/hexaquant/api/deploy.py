@@ -134,7 +134,7 @@ def deploy(
     settings = Settings(target, scheme, recipe, overrides, encodings_version)
     settings.check()
     if metric is not None:
-        find_metric(metric)
+        _, metric = find_metric(metric)
     graph = load(model, example_inputs=example_inputs, shapes=shapes)
     calibration = open_data(data, graph, images)
     if eval_data is None:

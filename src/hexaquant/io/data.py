@@ -8,15 +8,13 @@ iterable, DataLoader       arrays, tuples (inputs, then perhaps labels) or dicts
 ``file.npy``               the only input; dimension 0 is samples
 ``input_list.txt``         raw files, Qualcomm's format (io.input_list)
 folder                     images with a preprocessing spec (io.image_folder)
-``package.module:name``    a function that returns any of the iterables, or such an iterable
+``module:name``            a function that returns any of the iterables, or such an iterable; also ``file.py:name``
 =========================  =======================================================================
 """
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
@@ -24,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from hexaquant.core.errors import InputError
+from hexaquant.core.errors import HexaquantError, InputError
+from hexaquant.core.user_code import find_object
 from hexaquant.io.batches import LABEL_KEYS, Array, wrong_names
 from hexaquant.io.dataset import Dataset
 from hexaquant.io.image_folder import ImageSpec, image_folder
@@ -147,20 +146,15 @@ def _arrays(arrays: dict[str, Array], labels: Array | None, specs: tuple[InputSp
 
 
 def _from_function(text: str, specs: tuple[InputSpec, ...]) -> Dataset:
-    """Data from ``module:name``; the current folder is searched first, as ``python -m`` does."""
-    module_name, _, name = text.partition(":")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+    """Data from ``module:name`` or ``file.py:name``, which executes the user's code."""
+    found = find_object(text, "the data")
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise InputError(f"cannot import '{module_name}' of '{text}' ({error}); check the path or the name") from None
-    finally:
-        sys.path.remove(here)
-    found = getattr(module, name, None)
-    if found is None:
-        raise InputError(f"module '{module_name}' has no '{name}'; check the name after the colon")
-    made = found() if callable(found) else found
+        made = found() if callable(found) else found
+    except HexaquantError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"the data '{text}' raised {type(error).__name__} ({reason}); repair the function") from error
     if not isinstance(made, Iterable):
         raise InputError(f"'{text}' gave a {type(made).__name__}, not an iterable; return a DataLoader or a list")
     return from_iterable(made, specs, text)
