@@ -91,6 +91,16 @@ def test_tails_of_a_sampled_tensor_are_counted_exactly(phase: int) -> None:
     assert float(h.counts[body].sum()) == pytest.approx(float(exact[body].sum()), rel=0.01)
 
 
+def test_rare_positives_do_not_disturb_the_zeros() -> None:
+    torch.manual_seed(0)
+    x = -torch.randn(700_000).relu()
+    x[::200_000] = 1.0
+    h = Histogram()
+    h.add(x)
+    assert float(h.counts.min()) > -1e-6
+    assert h.zeros == pytest.approx(float((x == 0).sum()), rel=0.02)
+
+
 @pytest.mark.parametrize("bits", [2, 4, 8, 12, 16])
 def test_expected_noise_is_the_measured_noise(bits: int) -> None:
     torch.manual_seed(1)

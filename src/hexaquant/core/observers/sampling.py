@@ -104,6 +104,7 @@ def _tail(rows: Tensor, ends: Tensor, phase: int, side: int) -> Tail:
     picked, bound = rows[best.indices], best.values[-1:]
     if side < 0:
         picked, bound = picked.neg_(), -bound
+    bound = bound.clamp(min=0)  # zeros belong to the sample
     return Tail(picked, best.indices * ROW - phase, bound.expand(picked.shape[0]), side)
 
 
