@@ -24,7 +24,7 @@ class Recipe:
 
     name: str
     observer: str = "mse"
-    weight_observer: str = "mse"
+    weight_observer: str = "auto"
     bias_samples: int = 32
 
 

@@ -26,13 +26,14 @@ def calibrate(
     batches: Iterable[Mapping[str, Any]],
     *,
     observer: str = "mse",
-    weight_observer: str = "min_max",
+    weight_observer: str = "auto",
     events: Events | None = None,
 ) -> int:
     """Set all encodings of ``model`` from ``batches`` (each a mapping input name -> array or tensor).
 
     ``observer``: min_max, moving_average, percentile, mse, sqnr or entropy, for activations;
-    ``weight_observer``: min_max or mse. Quantizers are on afterwards. Returns the number of samples seen.
+    ``weight_observer``: min_max, mse, or auto (mse below 8 bits; from 8 bits on clipping costs more than it gains
+    once biases are corrected). Quantizers are on afterwards. Returns the number of samples seen.
     Raises InputError for empty data and for NaN or infinite activations, naming the tensor.
     """
     fit_weights(model, weight_observer)
@@ -42,7 +43,7 @@ def calibrate(
     return seen
 
 
-def fit_weights(model: QuantizedModel, observer: str = "min_max") -> None:
+def fit_weights(model: QuantizedModel, observer: str = "auto") -> None:
     """Encodings of weights and constants from their own values."""
     parameters = model.parameters_by_name()
     for name, quantizer in model.quantizers.items():
@@ -53,7 +54,8 @@ def fit_weights(model: QuantizedModel, observer: str = "min_max") -> None:
             raise InputError(f"constant '{name}' of the plan is not a parameter of the network")
         if not bool(torch.isfinite(data).all()):
             raise InputError(f"'{name}' ({quantizer.plan.layer}) holds NaN or infinite values: the network is broken")
-        if observer == "mse" and quantizer.plan.role == "weight":
+        clips = observer == "mse" or (observer == "auto" and quantizer.grid.bits < 8)
+        if clips and quantizer.plan.role == "weight":
             quantizer.encoding = mse_weight_encoding(data.detach(), quantizer.grid)
         else:
             quantizer.fit(data)
