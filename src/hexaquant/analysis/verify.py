@@ -79,12 +79,14 @@ def verify(
     metric: Metric | None = None,
     limit: int | None = None,
     workers: int | None = None,
+    soc: int | None = None,
     cache: Path | None = None,
     events: Events | None = None,
 ) -> Comparison:
     """Compare FP32, simulation and target on the first ``limit`` samples of ``data``.
 
-    ``reference``: the FP32 ONNX file; ``binary``: the context binary; ``cache``: folder for the target's outputs.
+    ``reference``: the FP32 ONNX file; ``binary``: the context binary, refused when it is not for the SoC model
+    ``soc``; ``cache``: folder for the target's outputs.
     Progress goes to ``events`` as task "verify".
     """
     float_reference = FloatReference(reference)
@@ -93,7 +95,7 @@ def verify(
     comparison = Comparison(steps, metric)
     store = TargetCache(cache, binary) if cache is not None else None
     total = data.samples if limit is None else min(limit, data.samples or limit)
-    options = PoolOptions(workers=workers)
+    options = PoolOptions(workers=workers, soc=soc)
     with Pool(binary, options) as pool:
         pairs = _run_target(pool, _samples(data, limit), store, 4 * options.size)
         for sample, on_target in (events or Events()).track(pairs, "verify", total):

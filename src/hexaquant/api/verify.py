@@ -58,6 +58,7 @@ def verify_folder(
         metric=function,
         limit=limit,
         workers=workers,
+        soc=soc.model,
         cache=out / ".state" / "target",
         events=events,
     )

@@ -15,8 +15,10 @@ from hexaquant.core.errors import InputError
 Document = dict[str, Any]
 
 
-def describe(path: Path) -> Document:
-    """The document of ``path``, by what it is. Raises InputError for anything else, or when it is damaged."""
+def describe(path: Path, model: Path | None = None) -> Document:
+    """The document of ``path``, by what it is. ``model``: ONNX file that encodings must belong to. Raises InputError for anything else, or when it is damaged."""
+    if model is not None:
+        _require_encodings(path, model)
     if path.is_dir():
         return _folder(path)
     if not path.is_file():
@@ -33,6 +35,15 @@ def describe(path: Path) -> Document:
         raise InputError(f"{path} is no {', '.join(readers)} or artifact folder; give one of those")
     document = reader(path)
     return {"kind": document.pop("kind"), "path": str(path), "bytes": path.stat().st_size, **document}
+
+
+def _require_encodings(path: Path, model: Path) -> None:
+    """Raise EncodingError when ``path`` is not an encodings file of ``model``."""
+    from hexaquant.io.encodings_file import read_encodings
+    from hexaquant.ir.graph import Graph
+    from hexaquant.ir.load import read_model
+
+    read_encodings(path).check_against(Graph(read_model(model), model.name))
 
 
 def _folder(path: Path) -> Document:

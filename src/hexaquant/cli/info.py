@@ -16,18 +16,21 @@ EPILOG = """Examples:
   hexaquant info out
   hexaquant info out/model.dlc
   hexaquant info out/model.sm8650.bin --json
-  hexaquant info model.encodings --limit 500"""
+  hexaquant info model.encodings --model model.onnx --limit 500"""
 
 
 def info(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(metavar="FILE|OUT", help=".onnx, .encodings, .dlc, .bin, or a folder.")],
     limit: Annotated[int, typer.Option(min=1, help="Rows of each table; --json has all.")] = 40,
+    model: Annotated[
+        Path | None, typer.Option(help="ONNX file that an encodings file must belong to; others are refused.")
+    ] = None,
     json: o.JsonOption = False,
 ) -> None:
     """Graphs, tensors, types, encodings and sizes."""
     console: Console = context.obj
     from hexaquant.cli.describe import describe, drawings
 
-    document = describe(path)
+    document = describe(path, model)
     console.result(document, *drawings(document, limit))

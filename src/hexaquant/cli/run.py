@@ -56,28 +56,32 @@ def run(
         raise InputError(f"--format {form} does not exist; choose {' or '.join(FORMATS)}")
     from hexaquant.qnn.runtime import Runtime
 
-    path = find_binary(binary, target)
-    with Runtime(path, float_io=not native) as runtime:
+    path, soc = find_binary(binary, target)
+    with Runtime(path, float_io=not native, soc=soc) as runtime:
         specs = input_specs_of(runtime, native)
     data = _data(specs, inputs or [], input_list, native)
     document = _execute(console, path, data, output, form, native, workers)
     console.result(document, lambda: _table(document))
 
 
-def find_binary(path: Path, target: str | None) -> Path:
-    """The context binary ``path``, or the one for ``target`` in the artifact folder ``path``."""
+def find_binary(path: Path, target: str | None) -> tuple[Path, int | None]:
+    """The context binary ``path``, or the one for ``target`` in the artifact folder ``path``; and its SoC model.
+
+    The SoC model is None where nobody said what it should be.
+    """
+    from hexaquant.targets.soc import find_target
+
     if not path.is_dir():
-        return path
+        return path, None if target is None else find_target(target).model
     from hexaquant.api.artifacts import open_folder
     from hexaquant.api.compile import binary_name
-    from hexaquant.targets.soc import find_target
 
     folder, manifest = open_folder(path)
     soc = find_target(target or manifest.target)
     binary = folder / binary_name(soc)
     if not binary.is_file():
         raise InputError(f"{binary} does not exist: run hexaquant compile {folder} --target {soc.name} first")
-    return binary
+    return binary, soc.model
 
 
 def input_specs_of(runtime: Runtime, native: bool) -> tuple[InputSpec, ...]:
