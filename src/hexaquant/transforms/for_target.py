@@ -6,10 +6,20 @@ from collections.abc import Callable
 
 from hexaquant.ir.graph import Graph
 from hexaquant.transforms.add_missing_bias import add_missing_bias
-from hexaquant.transforms.decompose_groupnorm import decompose_groupnorm
 from hexaquant.transforms.form_linear import form_linear
+from hexaquant.transforms.separate_biases import separate_biases
+from hexaquant.transforms.unroll_gru import unroll_gru
+from hexaquant.transforms.unroll_lstm import unroll_lstm
+from hexaquant.transforms.unroll_rnn import unroll_rnn
 
-STEPS: tuple[Callable[[Graph], int], ...] = (decompose_groupnorm, form_linear, add_missing_bias)
+STEPS: tuple[Callable[[Graph], int], ...] = (
+    unroll_lstm,
+    unroll_gru,
+    unroll_rnn,
+    form_linear,
+    add_missing_bias,
+    separate_biases,
+)
 
 
 def prepare_for_target(graph: Graph) -> dict[str, int]:

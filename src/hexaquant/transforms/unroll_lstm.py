@@ -1,0 +1,67 @@
+"""LSTM of static length becomes basic operators (conditions: unroll_steps).
+
+    i, o, f = sigmoid(P_t + h R^T),  g = tanh(P_t + h R^T)      ONNX's order of the gates: i, o, f, c
+    c' = f * c + i * g
+    h' = o * tanh(c')
+
+Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 1997. The three sigmoids are one operator.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as oir
+
+from hexaquant.ir.graph import Graph
+from hexaquant.transforms.emitter import Emitter
+from hexaquant.transforms.unroll_steps import (
+    Cell,
+    Layer,
+    States,
+    cut_steps,
+    direction_name,
+    project_inputs,
+    read_layer,
+    unroll,
+)
+
+INITIAL_H, INITIAL_C = 5, 6
+
+
+def unroll_lstm(graph: Graph) -> int:
+    """Returns the number of LSTM operators replaced. Raises InputError or TargetError for one that cannot be."""
+    changed = 0
+    for node in graph.nodes:
+        if node.op_type == "LSTM":
+            layer = read_layer(graph, node, ("Sigmoid", "Tanh", "Tanh"))
+            emit = Emitter(node)
+            unroll(emit, layer, lambda d, e=emit, y=layer: _cell(e, y, d), (INITIAL_H, INITIAL_C))  # type: ignore[misc]
+            changed += 1
+    return changed
+
+
+def _cell(emit: Emitter, layer: Layer, direction: int) -> Cell:
+    hidden, batch, gates = layer.hidden, layer.batch, 4 * layer.hidden
+    name = direction_name(layer, direction)
+    bias = layer.b[direction, :gates] + layer.b[direction, gates:]
+    inputs = cut_steps(emit, layer, project_inputs(emit, layer, direction, bias))
+    weight = emit.constant(f"{name}.weight_hh", layer.r[direction])
+
+    def step(t: int, states: States) -> tuple[oir.Value, ...]:
+        (h, c), here, shape = states, f"{name}_t{t}", (batch, hidden)
+        total = inputs[t]
+        if h is not None:
+            recurrent = emit.linear(h, weight, None, f"{here}_recurrent")
+            total = emit.op("Add", [total, recurrent], f"{here}_gates", (batch, gates))
+        names = [f"{here}_iof", f"{here}_g"]
+        logistic, candidate = emit.split(total, [3 * hidden, hidden], names, batch)
+        opened = emit.op("Sigmoid", [logistic], f"{here}_sigmoid", (batch, 3 * hidden))
+        i, o, f = emit.split(opened, [hidden] * 3, [f"{here}_{gate}" for gate in "iof"], batch)
+        g = emit.op("Tanh", [candidate], f"{here}_tanh", shape)
+        new = emit.op("Mul", [i, g], f"{here}_new", shape)
+        if c is not None:
+            kept = emit.op("Mul", [f, c], f"{here}_kept", shape)
+            new = emit.op("Add", [kept, new], f"{here}_cell", shape)
+        shown = emit.op("Tanh", [new], f"{here}_cell_tanh", shape)
+        return emit.op("Mul", [o, shown], f"{here}_hidden", shape), new
+
+    return step

@@ -1,0 +1,49 @@
+"""RNN (Elman) of static length becomes basic operators: h' = tanh(P_t + h R^T). Conditions: unroll_steps."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as oir
+
+from hexaquant.ir.graph import Graph
+from hexaquant.transforms.emitter import Emitter
+from hexaquant.transforms.unroll_steps import (
+    Cell,
+    Layer,
+    States,
+    cut_steps,
+    direction_name,
+    project_inputs,
+    read_layer,
+    unroll,
+)
+
+INITIAL_H = 5
+
+
+def unroll_rnn(graph: Graph) -> int:
+    """Returns the number of RNN operators replaced. Raises InputError or TargetError for one that cannot be."""
+    changed = 0
+    for node in graph.nodes:
+        if node.op_type == "RNN":
+            layer = read_layer(graph, node, ("Tanh",))
+            emit = Emitter(node)
+            unroll(emit, layer, lambda d, e=emit, y=layer: _cell(e, y, d), (INITIAL_H,))  # type: ignore[misc]
+            changed += 1
+    return changed
+
+
+def _cell(emit: Emitter, layer: Layer, direction: int) -> Cell:
+    shape, name = (layer.batch, layer.hidden), direction_name(layer, direction)
+    bias: np.ndarray = np.add(*np.split(layer.b[direction], 2))
+    inputs = cut_steps(emit, layer, project_inputs(emit, layer, direction, bias))
+    weight = emit.constant(f"{name}.weight_hh", layer.r[direction])
+
+    def step(t: int, states: States) -> tuple[oir.Value, ...]:
+        (h,), here, total = states, f"{name}_t{t}", inputs[t]
+        if h is not None:
+            recurrent = emit.linear(h, weight, None, f"{here}_recurrent")
+            total = emit.op("Add", [total, recurrent], f"{here}_sum", shape)
+        return (emit.op("Tanh", [total], f"{here}_hidden", shape),)
+
+    return step
