@@ -16,7 +16,10 @@ Document = dict[str, Any]
 
 
 def describe(path: Path, model: Path | None = None) -> Document:
-    """The document of ``path``, by what it is. ``model``: ONNX file that encodings must belong to. Raises InputError for anything else, or when it is damaged."""
+    """The document of ``path``, by what it is. ``model``: ONNX file that encodings must belong to.
+
+    Raises InputError for anything else, for what is damaged, and for encodings of another model.
+    """
     if model is not None:
         _require_encodings(path, model)
     if path.is_dir():

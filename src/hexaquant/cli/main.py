@@ -17,6 +17,9 @@ from hexaquant.core.errors import EnvironmentLacksError, HexaquantError, InputEr
 DEBUG = "HEXAQUANT_DEBUG"
 """Environment variable: when set and not 0, errors show their traceback."""
 
+NO_TELEMETRY = ("ORT_DISABLE_TELEMETRY", "1")
+"""onnxruntime sends usage data and leaves a file in the temporary folder unless told before it is imported."""
+
 BUG, INTERRUPTED = 70, 130
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -25,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's) and return its exit code; never raises."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     console = Console(json="--json" in arguments)
+    os.environ.setdefault(*NO_TELEMETRY)
     try:
         return _run(arguments, console)
     except KeyboardInterrupt:
@@ -56,6 +60,8 @@ def _run(arguments: list[str], console: Console) -> int:
         if not isinstance(error, typer.BadParameter.__mro__[1]):
             raise
         return _fail(console, 2, f"error: {_usage(error)}")
+    if code == INTERRUPTED:
+        return _fail(console, INTERRUPTED, "interrupted")
     return code if isinstance(code, int) else 0
 
 
