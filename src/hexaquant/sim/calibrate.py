@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hexaquant.core.encoding import Encoding
+from hexaquant.core.encoding import Encoding, encoding_from_range
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.core.observers import make_observer
@@ -18,6 +18,7 @@ from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.overflow import safe_weight_scale
 from hexaquant.sim.plan import TensorPlan
 from hexaquant.sim.quantizer import ActivationQuantizer, BiasQuantizer, ConstantQuantizer
+from hexaquant.targets import ops
 
 
 @torch.no_grad()
@@ -54,7 +55,8 @@ def fit_weights(model: QuantizedModel, observer: str = "auto") -> None:
             raise InputError(f"constant '{name}' of the plan is not a parameter of the network")
         if not bool(torch.isfinite(data).all()):
             raise InputError(f"'{name}' ({quantizer.plan.layer}) holds NaN or infinite values: the network is broken")
-        clips = observer == "mse" or (observer == "auto" and quantizer.grid.bits < 8)
+        chosen = quantizer.plan.observer if quantizer.plan.observer in ("min_max", "mse") else observer
+        clips = chosen == "mse" or (chosen == "auto" and quantizer.grid.bits < 8)
         if clips and quantizer.plan.role == "weight":
             quantizer.encoding = mse_weight_encoding(data.detach(), quantizer.grid)
         else:
@@ -66,7 +68,7 @@ def observe(model: QuantizedModel, batches: Iterable[Mapping[str, Any]], observe
     watched = [q for q in model.quantizers.values() if isinstance(q, ActivationQuantizer) and q.plan.how == "observed"]
     model.set_state("off")
     for quantizer in watched:
-        quantizer.observer = make_observer(observer, quantizer.grid)
+        quantizer.observer = make_observer(quantizer.plan.observer or observer, quantizer.grid)
         quantizer.state = "observe"
     seen = 0
     for batch in events.track(batches, "calibrate"):
@@ -83,18 +85,25 @@ def observe(model: QuantizedModel, batches: Iterable[Mapping[str, Any]], observe
 def _take(quantizer: ActivationQuantizer) -> None:
     assert quantizer.observer is not None
     try:
-        quantizer.encoding = _without_negatives(quantizer.plan, quantizer.observer.encoding())
+        quantizer.encoding = within_clamp(quantizer.plan, quantizer.observer.encoding())
     except InputError as error:
         raise InputError(f"tensor '{quantizer.plan.name}' ({quantizer.plan.layer}): {error}") from None
     quantizer.observer = None
 
 
-def _without_negatives(plan: TensorPlan, encoding: Encoding) -> Encoding:
-    """Keep the encoding of a fused Clip(0, c) inside [0, c], whatever histogram bins rounded it to."""
-    if plan.clamp is None or plan.clamp[1] is None or float(encoding.max) <= plan.clamp[1]:
+def within_clamp(plan: TensorPlan, encoding: Encoding) -> Encoding:
+    """Keep the encoding of a fused Relu or Clip(0, c) inside [0, c], whatever histogram bins rounded it to.
+
+    Only then does the target fuse the two operators; a range beyond c makes it refuse the model.
+    """
+    if plan.clamp is None:
         return encoding
-    scale = torch.full_like(encoding.scale, plan.clamp[1] / (encoding.grid.levels - 1))
-    return dataclasses.replace(encoding, scale=scale, offset=torch.zeros_like(encoding.offset))
+    high = float(encoding.max) if plan.clamp[1] is None else min(float(encoding.max), plan.clamp[1])
+    if high == float(encoding.max) and not bool(encoding.offset.any()):
+        return encoding
+    inside = encoding_from_range(torch.zeros_like(encoding.scale), torch.full_like(encoding.scale, high), encoding.grid)
+    too_far = plan.clamp[1] is not None and float(inside.max) > plan.clamp[1]
+    return dataclasses.replace(inside, scale=torch.nextafter(inside.scale, inside.scale * 0)) if too_far else inside
 
 
 def protect_from_overflow(model: QuantizedModel) -> list[str]:
@@ -109,7 +118,7 @@ def protect_from_overflow(model: QuantizedModel) -> list[str]:
         weight, x = model.quantizers[quantizer.plan.weight], model.quantizers[model.plan.root(_source(quantizer)).name]
         if weight.encoding.scale.dim() > 1:
             continue
-        y = outputs.get(quantizer.plan.weight)
+        y = outputs.get(name)
         bias = parameters[name] if weight.encoding.scale.dim() else parameters[name].reshape(-1)
         safe = _safe_scale(weight.encoding, x.encoding, None if y is None else y.encoding, bias)
         if not torch.equal(safe, weight.encoding.scale):
@@ -129,14 +138,16 @@ def _safe_scale(weight: Encoding, x: Encoding, y: Encoding | None, bias: Tensor)
 
 
 def _output_quantizers(model: QuantizedModel) -> dict[str, ActivationQuantizer]:
-    """Weight name -> quantizer of the output of the operator that uses it (following fused activations)."""
+    """Bias name -> quantizer of the output of the operator that adds it (following fused activations)."""
     result: dict[str, ActivationQuantizer] = {}
     for node in model.source_graph.nodes:
         output = model.plan.tensors.get(node.outputs[0].name or "")
-        if output is None or len(node.inputs) < 2 or node.inputs[1] is None:
+        index = ops.BIAS_INPUTS.get(node.op_type)
+        bias = node.inputs[index] if index is not None and len(node.inputs) > index else None
+        if output is None or bias is None:
             continue
         name = output.source if output.how == "fused" else output.name
         quantizer = model.quantizers.get(name or "")
         if isinstance(quantizer, ActivationQuantizer):
-            result[node.inputs[1].name or ""] = quantizer
+            result[bias.name or ""] = quantizer
     return result

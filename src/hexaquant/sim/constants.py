@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as oir
 
+from hexaquant.core.errors import InputError
 from hexaquant.core.grid import Granularity, Grid, Lpbq, PerBlock, PerChannel, PerTensor
 from hexaquant.ir.graph import Graph, shape_of
 from hexaquant.sim.overrides import Overrides, Setting
@@ -35,7 +36,21 @@ def weight_plan(graph: Graph, node: oir.Node, value: oir.Value, scheme: Scheme, 
     rank = len(shape_of(value) or ())
     axis = _channel_axis(node, rank)
     granularity = _granularity(setting, axis, node, rank)
-    return TensorPlan(name, "weight", "own", Grid(bits, True, True, granularity), layer=str(origin))
+    _require_blocks(granularity, value, str(origin))
+    grid = Grid(bits, True, True, granularity)
+    return TensorPlan(name, "weight", "own", grid, layer=str(origin), observer=setting.observer)
+
+
+def _require_blocks(granularity: Granularity, value: oir.Value, layer: str) -> None:
+    if not isinstance(granularity, PerBlock | Lpbq):
+        return
+    shape = shape_of(value) or ()
+    size = shape[granularity.axis]
+    if not isinstance(size, int) or size % granularity.block_size:
+        raise InputError(
+            f"weight '{value.name}' of {layer} has shape {list(shape)}: axis {granularity.axis} is not a multiple of "
+            f"the block size {granularity.block_size}; override it with another block_size, or leave this layer out"
+        )
 
 
 def _channel_axis(node: oir.Node, rank: int) -> int | None:
@@ -49,7 +64,7 @@ def _granularity(setting: Setting, axis: int | None, node: oir.Node, rank: int) 
         return PerTensor()
     if setting.granularity not in ("block", "lpbq"):
         return PerChannel(axis)
-    reduced = 1 - axis if rank == 2 or node.op_type in ("Conv", "Gemm") else rank - 2
+    reduced = rank - 2 if node.op_type == "MatMul" else 1 - axis
     size = setting.block_size or 32
     if setting.granularity == "block":
         return PerBlock(reduced, size, axis)

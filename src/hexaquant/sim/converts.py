@@ -5,27 +5,42 @@ node marked ``hexaquant.convert`` is put on the edge; its output has its own ent
 conversion is simulated, exported (as DequantizeLinear -> QuantizeLinear) and proven like everything else.
 
 Legal for: integer -> integer of another width, float -> integer. Integer -> float needs no node: the reader
-takes the dequantized tensor.
+takes the dequantized tensor. Readers of one tensor that want the same type share one convert; the second operand of
+a 16-bit product is symmetric (sim/einsum_products.py), so it gets its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import onnx_ir as oir
 
-from hexaquant.core.grid import Grid
+from hexaquant.core.grid import FLOAT16, Grid, PerTensor
+from hexaquant.ir.edit import taken_names, unique_name
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.targets import ops
 
 CONVERT = "hexaquant.convert"
+"""Key of a convert node's metadata; its value is "symmetric:16", "asymmetric:8", ... or "float16"."""
+
+
+def convert_grid(node: oir.Node | None) -> Grid | None:
+    """The grid that the convert node ``node`` converts to, None for other nodes."""
+    text = None if node is None else node.metadata_props.get(CONVERT)
+    if text is None:
+        return None
+    if text == "float16":
+        return FLOAT16
+    kind, _, bits = text.partition(":")
+    return Grid(int(bits), False, kind == "symmetric", PerTensor())
 
 
 def insert_converts(
     graph: Graph, grid_of_node: Callable[[oir.Node], Grid], input_grid: Callable[[oir.Value], Grid]
 ) -> int:
     """Put convert nodes into ``graph`` (in place); returns how many."""
-    made: dict[tuple[str, str], oir.Value] = {}
+    made: dict[tuple[str, int, bool], oir.Value] = {}
     for node in graph.nodes:
         rule = ops.rule_of(node.op_type)
         if rule is None or rule.role != "compute" or CONVERT in node.metadata_props:
@@ -38,11 +53,18 @@ def insert_converts(
                 continue
             if _same_type(input_grid(value), wanted):
                 continue
-            key = (value.name or "", str(wanted))
+            grid = replace(wanted, symmetric=wanted.symmetric or is_second_operand(node, index, wanted))
+            key = (value.name or "", grid.bits, grid.symmetric)
             if key not in made:
-                made[key] = _convert(graph, value, wanted, node)
+                made[key] = _convert(graph, value, grid, node)
             node.replace_input_with(index, made[key])
     return len(made)
+
+
+def is_second_operand(node: oir.Node, index: int, grid: Grid) -> bool:
+    """True for the right operand of a 16-bit product of two computed tensors."""
+    computed = all(constant(value) is None for value in node.inputs)
+    return node.op_type in ("MatMul", "Einsum") and grid.bits == 16 and index == len(node.inputs) - 1 and computed
 
 
 def _same_type(a: Grid, b: Grid) -> bool:
@@ -55,7 +77,7 @@ def _is_float(value: oir.Value) -> bool:
 
 def _convert(graph: Graph, value: oir.Value, grid: Grid, before: oir.Node) -> oir.Value:
     kind = "symmetric" if grid.symmetric else "asymmetric"
-    name = f"{value.name}_as_uint{grid.bits}"
+    name = unique_name(f"{value.name}_as_uint{grid.bits}", taken_names(graph.model.graph))
     node = oir.Node("", "Identity", [value], name=f"{name}_convert", metadata_props={CONVERT: f"{kind}:{grid.bits}"})
     output = node.outputs[0]
     output.name, output.type, output.shape = name, value.type, value.shape

@@ -15,6 +15,7 @@ import onnx_ir as oir
 from hexaquant.core.grid import Grid
 from hexaquant.ir.edit import replace_node
 from hexaquant.ir.graph import Graph, constant, shape_of
+from hexaquant.sim.converts import CONVERT
 from hexaquant.targets import ops
 
 EQUATIONS = {3: "bij,bjk->bik", 4: "bhij,bhjk->bhik"}
@@ -59,7 +60,7 @@ def _root(value: oir.Value | None) -> str:
     while value is not None:
         node = value.producer()
         rule = ops.rule_of(node.op_type) if node is not None else None
-        if node is None or rule is None or rule.role != "move":
+        if node is None or rule is None or rule.role != "move" or CONVERT in node.metadata_props:
             return value.name or ""
         value = node.inputs[0]
     return ""

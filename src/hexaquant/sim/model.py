@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -97,24 +98,28 @@ class QuantizedModel(nn.Module):
         """Take ``encodings`` over (derived and shared ones follow by themselves) and turn those quantizers on.
 
         Returns the names that stay without an encoding. With ``strict`` a grid that differs from the plan's
-        raises EncodingError; otherwise the plan follows the encoding.
+        raises EncodingError; otherwise the plan follows the encoding. Signed or unsigned storage does not matter.
         """
+        followed: dict[str, TensorPlan] = {}
         for name, quantizer in self.quantizers.items():
             encoding = encodings.get(name)
             if encoding is None or isinstance(quantizer, BiasQuantizer):
                 continue
-            if encoding.grid != quantizer.grid:
+            grid = replace(encoding.grid, signed=quantizer.grid.signed)
+            if grid != quantizer.grid:
                 if strict:
                     raise EncodingError(
                         f"tensor '{name}': the encoding is {encoding.grid} but the plan says {quantizer.grid}; "
                         "quantize with the scheme and overrides that the encodings were made with"
                     )
-                quantizer.plan = _with_grid(quantizer.plan, encoding)
-            quantizer.encoding = encoding
+                quantizer.plan = followed[name] = replace(quantizer.plan, grid=encoding.grid)
+            quantizer.encoding = replace(encoding, grid=quantizer.grid)
             quantizer.state = "on"
         for quantizer in self.quantizers.values():
             if isinstance(quantizer, BiasQuantizer):
                 quantizer.state = "on"
+        if followed:
+            self.plan = replace(self.plan, tensors={**self.plan.tensors, **followed})
         return [n for n, q in self.quantizers.items() if isinstance(q, Quantizer) and not q.has_encoding]
 
     def bypassed(self) -> list[str]:
@@ -140,7 +145,8 @@ class QuantizedModel(nn.Module):
         return graph
 
     def __deepcopy__(self, memo: dict[int, Any]) -> QuantizedModel:
-        twin = QuantizedModel(self.source_graph, self.plan)
+        twin = type(self)(self.source_graph, self.plan)
+        twin.__dict__.update({key: value for key, value in self.__dict__.items() if key not in twin.__dict__})
         twin.load_state_dict(copy.deepcopy(self.state_dict()))
         for name, quantizer in self.quantizers.items():
             twin.quantizers[name].state = quantizer.state
@@ -166,12 +172,6 @@ def _make_quantizers(plan: QuantPlan) -> dict[str, Any]:
         if tensor.how == "derived" and tensor.source is not None and tensor.weight is not None:
             made[tensor.name] = BiasQuantizer(tensor, made[plan.root(tensor.source).name], made[tensor.weight])
     return made
-
-
-def _with_grid(plan: TensorPlan, encoding: Encoding) -> TensorPlan:
-    from dataclasses import replace
-
-    return replace(plan, grid=encoding.grid)
 
 
 def _strip_prefix(module: nn.Module, state: dict[str, Any], prefix: str, local_metadata: Any) -> None:

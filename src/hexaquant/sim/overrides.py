@@ -5,7 +5,7 @@ A YAML file or a Python mapping from glob to setting; later entries win::
     "*.attn.*":        w8a16                      # a scheme, for the layers whose name or module matches
     "/head/Softmax*":  fp16
     "features.0.weight": {bits: 8, granularity: tensor}
-    "logits":          {bits: 16, observer: minmax}
+    "logits":          {bits: 16, observer: min_max}
 
 A glob is matched against the tensor's name, and against the node name and module path of its layer.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hexaquant.core.errors import InputError
+from hexaquant.core.observers import OBSERVERS
 from hexaquant.targets.scheme import SCHEMES, Scheme
 
 _KEYS = {"bits", "symmetric", "granularity", "block_size", "observer", "float"}
@@ -93,11 +94,14 @@ def _setting(glob: str, value: Any) -> Setting:
     granularity = value.get("granularity")
     if granularity not in (None, "tensor", "channel", "block", "lpbq"):
         raise InputError(f"override '{glob}': granularity must be tensor, channel, block or lpbq, not {granularity}")
+    observer = value.get("observer")
+    if observer is not None and observer not in OBSERVERS:
+        raise InputError(f"override '{glob}': observer must be one of {', '.join(OBSERVERS)}, not {observer}")
     return Setting(
         bits=bits,
         symmetric=value.get("symmetric"),
         granularity=granularity,
         block_size=value.get("block_size"),
-        observer=value.get("observer"),
+        observer=observer,
         is_float=bool(value.get("float", False)),
     )

@@ -28,6 +28,7 @@ class TensorPlan:
     scale of ``weight``), *fused* (never materialized: its operator and ``source``'s are one on the target),
     *float* (not quantized, because ``reason``).
     ``clamp``: (low, high) of an activation function that this tensor's own clipping replaces.
+    ``observer``: the observer that the user chose for this tensor, None for the recipe's.
     """
 
     name: str
@@ -41,6 +42,7 @@ class TensorPlan:
     clamp: tuple[float | None, float | None] | None = None
     layer: str = ""
     reason: str = ""
+    observer: str | None = None
 
     @property
     def is_quantized(self) -> bool:
@@ -106,7 +108,7 @@ def _tensor_json(plan: TensorPlan) -> dict[str, Any]:
     data: dict[str, Any] = {"role": plan.role, "how": plan.how}
     if plan.grid is not None:
         data["grid"] = grid_json(plan.grid)
-    for key in ("source", "weight", "low", "high", "layer", "reason"):
+    for key in ("source", "weight", "low", "high", "layer", "reason", "observer"):
         value = getattr(plan, key)
         if value not in (None, ""):
             data[key] = value

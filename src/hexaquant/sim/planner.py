@@ -24,7 +24,7 @@ from hexaquant.core.errors import InputError
 from hexaquant.core.grid import FLOAT16, Grid, PerTensor
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.sim.constants import bias_plan, constant_plan, is_parameter, weight_plan
-from hexaquant.sim.converts import insert_converts
+from hexaquant.sim.converts import CONVERT, convert_grid, insert_converts
 from hexaquant.sim.einsum_products import products_as_einsum, second_operands
 from hexaquant.sim.overrides import Overrides, Setting, parse_overrides
 from hexaquant.sim.plan import QuantPlan, TensorPlan
@@ -90,15 +90,19 @@ class ActivationPlanner:
     def grid(self, value: oir.Value) -> Grid:
         """The activation grid of ``value``: of its convert node, its override, or the scheme."""
         node = value.producer()
-        if node is not None and "hexaquant.convert" in node.metadata_props:
-            return _convert_grid(node.metadata_props["hexaquant.convert"])
+        converted = convert_grid(node)
+        if converted is not None:
+            return converted
         grid = _activation_grid(self.scheme, self.setting(value))
+        if node is not None:
+            grid = _executable_grid(node.op_type, grid)
         return replace(grid, symmetric=True) if grid.bits == 16 and value.name in self.symmetric else grid
 
     def grid_of_node(self, node: oir.Node) -> Grid:
         """The activation type in which ``node`` computes: that of its first output (data movers: of their input)."""
         rule = ops.rule_of(node.op_type)
-        if rule is not None and rule.role == "move" and node.inputs[0] is not None:
+        moves = rule is not None and rule.role == "move" and CONVERT not in node.metadata_props
+        if moves and node.inputs[0] is not None:
             producer = node.inputs[0].producer()
             return self.grid(node.inputs[0]) if producer is None else self.grid_of_node(producer)
         return self.grid(node.outputs[0])
@@ -122,11 +126,17 @@ def _activation_grid(scheme: Scheme, setting: Setting | None) -> Grid:
     return Grid(max(bits, 8), False, symmetric, PerTensor())
 
 
-def _convert_grid(text: str) -> Grid:
-    if text == "float16":
-        return FLOAT16
-    kind, _, bits = text.partition(":")
-    return Grid(int(bits), False, kind == "symmetric", PerTensor())
+def _type_name(grid: Grid) -> str:
+    return "fp16" if grid.is_float else f"u{grid.bits}"
+
+
+def _executable_grid(op_type: str, grid: Grid) -> Grid:
+    """``grid``, or the one that the target executes ``op_type`` in where it has no kernel for ``grid``."""
+    wanted = _type_name(grid)
+    kind = ops.executable_type(op_type, wanted)
+    if kind == wanted:
+        return grid
+    return FLOAT16 if kind == "fp16" else Grid(16)
 
 
 class _Planner:
@@ -162,19 +172,22 @@ class _Planner:
             self._add(TensorPlan(name, "input", "float", reason=f"holds {value.dtype} indices"))
             return
         grid = self.activations.grid(value)
-        how = "float" if grid.is_float else "observed"
-        self._add(TensorPlan(name, "input", how, grid, layer=f"input '{name}'"))  # type: ignore[arg-type]
+        layer, observer = f"input '{name}'", self._observer(value)
+        if grid.is_float:
+            self._add(TensorPlan(name, "input", "float", grid, layer=layer, reason="kept in float16"))
+        else:
+            self._add(TensorPlan(name, "input", "observed", grid, layer=layer, observer=observer))
 
     def _plan_output(self, node: oir.Node, value: oir.Value) -> TensorPlan:
         name, layer = value.name or "", str(self.graph.origin(node))
         rule = ops.rule_of(node.op_type)
         if not is_float_value(value) or rule is None or (rule.role == "logic" and node.op_type != "Cast"):
             return TensorPlan(name, "activation", "float", layer=layer, reason="not a real number")
-        if rule.role == "move" and "hexaquant.convert" not in node.metadata_props:
+        if rule.role == "move" and CONVERT not in node.metadata_props:
             return self._plan_move(node, name, layer)
         grid = self.activations.grid(value)
         if grid.is_float:
-            return TensorPlan(name, "activation", "float", grid, layer=layer, reason="kept in float16")
+            return TensorPlan(name, "activation", "float", grid, layer=layer, reason=_float_reason(rule, node.op_type))
         if rule.low is not None:
             low, high = fixed_range(rule, grid)
             return TensorPlan(name, "activation", "fixed", grid, low=low, high=high, layer=layer)
@@ -185,7 +198,11 @@ class _Planner:
             return TensorPlan(
                 name, "activation", "fused", source=source, layer=layer, reason=f"with {follower.op_type}"
             )
-        return TensorPlan(name, "activation", "observed", grid, layer=layer)
+        return TensorPlan(name, "activation", "observed", grid, layer=layer, observer=self._observer(value))
+
+    def _observer(self, value: oir.Value) -> str | None:
+        setting = self.activations.setting(value)
+        return None if setting is None else setting.observer
 
     def _plan_move(self, node: oir.Node, name: str, layer: str) -> TensorPlan:
         source = node.inputs[0]
@@ -206,10 +223,21 @@ class _Planner:
         return readers[0] if low == 0 and same_grid else None
 
     def _plan_fused_activation(self, node: oir.Node, producer: str, grid: Grid, layer: str) -> None:
-        name = node.outputs[0].name or ""
-        clamp = clip_bounds(node)
+        value, clamp = node.outputs[0], clip_bounds(node)
         self.bypass.append(node.name or "")
-        self._add(TensorPlan(name, "activation", "observed", grid, source=producer, clamp=clamp, layer=layer))
+        observer = self._observer(value)
+        self._add(
+            TensorPlan(
+                value.name or "",
+                "activation",
+                "observed",
+                grid,
+                source=producer,
+                clamp=clamp,
+                layer=layer,
+                observer=observer,
+            )
+        )
 
     def _plan_constants(self, node: oir.Node) -> None:
         is_float_node = self.activations.grid_of_node(node).is_float
@@ -234,6 +262,13 @@ class _Planner:
         bias = node.inputs[index]
         if bias is not None and bias.is_initializer() and bias.name not in self.tensors:
             self._add(bias_plan(self.graph, node, bias, self.tensors))
+
+
+def _float_reason(rule: ops.OpRule, op_type: str) -> str:
+    integers = [kind for kind in rule.types if kind != "fp16"]
+    if len(integers) == 2:
+        return "kept in float16"
+    return f"the target has no {'16-bit' if integers else 'integer'} kernel for {op_type}: it computes in float16"
 
 
 def clip_bounds(node: oir.Node) -> tuple[float | None, float | None]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hexaquant.core.encoding import Encoding, encoding_of, float_encoding
-from hexaquant.core.errors import EncodingError
+from hexaquant.core.errors import EncodingError, InputError
 from hexaquant.core.fake_quant import fake_quantize
 from hexaquant.core.grid import Grid, PerChannel, PerTensor
 from hexaquant.core.observers import Observer
@@ -98,8 +98,15 @@ class ActivationQuantizer(Quantizer):
             return fake_quantize(x if self.clips_exactly else self.clamp(x), self.encoding)
         x = self.clamp(x)
         if self.state == "observe" and self.observer is not None:
-            self.observer.update(x.detach())
+            self._observe(x.detach())
         return x
+
+    def _observe(self, x: Tensor) -> None:
+        assert self.observer is not None
+        try:
+            self.observer.update(x)
+        except InputError as error:
+            raise InputError(f"tensor '{self.plan.name}' ({self.plan.layer}): {error}") from None
 
     def clamp(self, x: Tensor) -> Tensor:
         """The fused activation function on ``x`` (identity when there is none)."""
@@ -130,7 +137,8 @@ class ConstantQuantizer(Quantizer):
     def __init__(self, plan: TensorPlan) -> None:
         super().__init__(plan)
         self._kept: Tensor | None = None
-        self._kept_for: tuple[int, int, int, torch.dtype] | None = None
+        self._kept_for: tuple[int, int, torch.dtype] | None = None
+        self._kept_with: Encoding | None = None
 
     def fit(self, w: Tensor) -> None:
         """Set the min-max encoding of ``w``."""
@@ -141,14 +149,17 @@ class ConstantQuantizer(Quantizer):
             return w
         if torch.is_grad_enabled() and w.requires_grad:
             return fake_quantize(w, self.encoding)
-        key = (w.data_ptr(), w._version, id(self.encoding), w.dtype)
-        if self._kept is None or key != self._kept_for:
-            self._kept, self._kept_for = fake_quantize(w.detach(), self.encoding), key
+        key = (w.data_ptr(), w._version, w.dtype)
+        if self._kept is None or key != self._kept_for or self._kept_with is not self.encoding:
+            self._kept, self._kept_for, self._kept_with = fake_quantize(w.detach(), self.encoding), key, self.encoding
         return self._kept
 
 
 class BiasQuantizer(nn.Module):
-    """On an int32 bias: scale = scale of the input times scale of the weight, per output channel; offset 0."""
+    """On an int32 bias: scale = scale of the input times scale of the weight, per output channel; offset 0.
+
+    Of a weight with one scale a block the largest of the channel counts.
+    """
 
     def __init__(self, plan: TensorPlan, x: Quantizer, weight: Quantizer) -> None:
         super().__init__()
@@ -162,7 +173,8 @@ class BiasQuantizer(nn.Module):
         x, weight = self._sources
         if self.plan.grid is None:
             raise EncodingError(f"bias '{self.plan.name}' has no grid")
-        scale = x.encoding.scale.reshape(()) * weight.encoding.scale
+        per_row = weight.encoding.scale
+        scale = x.encoding.scale.reshape(()) * (per_row.amax(1) if per_row.dim() > 1 else per_row)
         grid = Grid(32, True, True, PerChannel(0) if scale.dim() else PerTensor())
         return Encoding(grid, scale, torch.full_like(scale, float(grid.symmetric_offset)))
 

@@ -126,6 +126,17 @@ def channel_axis(op_type: str, attributes: dict[str, int], rank: int) -> int | N
     return None
 
 
+def executable_type(op_type: str, wanted: str) -> str:
+    """The activation type ("fp16", "u8", "u16") in which the target executes ``op_type`` when ``wanted`` is asked for.
+
+    Where it has no kernel for ``wanted``: float16 if it has that, else 16 bits.
+    """
+    rule = OPS.get(op_type)
+    if rule is None or wanted in rule.types:
+        return wanted
+    return "fp16" if "fp16" in rule.types else "u16"
+
+
 def rule_of(op_type: str) -> OpRule | None:
     """The rule of ``op_type``, or None when the target refuses it."""
     return OPS.get(op_type)
