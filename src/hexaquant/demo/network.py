@@ -46,7 +46,7 @@ class InvertedResidual(nn.Module):
 
 
 class DemoNet(nn.Module):
-    """Ten logits (N, 10) of grey images (N, 1, 28, 28), float32; 108,000 parameters, 6 million MACs an image."""
+    """Ten logits (N, 10) of grey images (N, 1, 28, 28), float32; 108,626 parameters, 5.5 million MACs an image."""
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ class TrainConfig:
     """AdamW under a one-cycle schedule. ``samples`` limits the training set (None: all of it)."""
 
     seed: int = 0
-    epochs: int = 6
+    epochs: int = 5
     batch: int = 64
     peak_rate: float = 1e-2
     weight_decay: float = 0.02
@@ -84,7 +84,7 @@ def logits(net: nn.Module, x: npt.NDArray[np.float32], batch: int = 500) -> npt.
 
 def _fit(net: DemoNet, x: Tensor, y: Tensor, config: TrainConfig, events: Events) -> None:
     steps = config.epochs * (len(x) // config.batch)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=config.peak_rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=config.peak_rate, weight_decay=config.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.peak_rate, steps, pct_start=0.2)
     criterion = nn.CrossEntropyLoss(label_smoothing=config.label_smoothing)
     net.train()
