@@ -18,7 +18,7 @@ import onnx_ir as oir
 
 from hexaquant.core.grid import FLOAT16, Grid, PerTensor
 from hexaquant.ir.edit import taken_names, unique_name
-from hexaquant.ir.graph import Graph, constant
+from hexaquant.ir.graph import ORIGIN_MODULE, Graph, constant
 from hexaquant.targets import ops
 
 CONVERT = "hexaquant.convert"
@@ -78,7 +78,9 @@ def _is_float(value: oir.Value) -> bool:
 def _convert(graph: Graph, value: oir.Value, grid: Grid, before: oir.Node) -> oir.Value:
     kind = "symmetric" if grid.symmetric else "asymmetric"
     name = unique_name(f"{value.name}_as_uint{grid.bits}", taken_names(graph.model.graph))
-    node = oir.Node("", "Identity", [value], name=f"{name}_convert", metadata_props={CONVERT: f"{kind}:{grid.bits}"})
+    layer = graph.origin(before).module or before.name or ""
+    metadata = {**before.metadata_props, ORIGIN_MODULE: layer, CONVERT: f"{kind}:{grid.bits}"}
+    node = oir.Node("", "Identity", [value], name=f"{name}_convert", metadata_props=metadata)
     output = node.outputs[0]
     output.name, output.type, output.shape = name, value.type, value.shape
     graph.model.graph.insert_before(before, node)

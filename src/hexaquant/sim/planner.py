@@ -87,13 +87,17 @@ class ActivationPlanner:
             return self.overrides.find(value.name or "")
         return self.overrides.find(value.name or "", node.name or "", self.graph.origin(node).module)
 
+    def wanted(self, value: oir.Value) -> Grid:
+        """What the override or the scheme says, whether the target can or not."""
+        return _activation_grid(self.scheme, self.setting(value))
+
     def grid(self, value: oir.Value) -> Grid:
         """The activation grid of ``value``: of its convert node, its override, or the scheme."""
         node = value.producer()
         converted = convert_grid(node)
         if converted is not None:
             return converted
-        grid = _activation_grid(self.scheme, self.setting(value))
+        grid = self.wanted(value)
         if node is not None:
             grid = _executable_grid(node.op_type, grid)
         return replace(grid, symmetric=True) if grid.bits == 16 and value.name in self.symmetric else grid
@@ -187,7 +191,7 @@ class _Planner:
             return self._plan_move(node, name, layer)
         grid = self.activations.grid(value)
         if grid.is_float:
-            return TensorPlan(name, "activation", "float", grid, layer=layer, reason=_float_reason(rule, node.op_type))
+            return TensorPlan(name, "activation", "float", grid, layer=layer, reason=self._float_reason(value, node))
         if rule.low is not None:
             low, high = fixed_range(rule, grid)
             return TensorPlan(name, "activation", "fixed", grid, low=low, high=high, layer=layer)
@@ -199,6 +203,12 @@ class _Planner:
                 name, "activation", "fused", source=source, layer=layer, reason=f"with {follower.op_type}"
             )
         return TensorPlan(name, "activation", "observed", grid, layer=layer, observer=self._observer(value))
+
+    def _float_reason(self, value: oir.Value, node: oir.Node) -> str:
+        wanted = self.activations.wanted(value)
+        if wanted.is_float:
+            return "kept in float16"
+        return f"the target has no {wanted.bits}-bit kernel for {node.op_type}: it computes in float16"
 
     def _observer(self, value: oir.Value) -> str | None:
         setting = self.activations.setting(value)
@@ -262,13 +272,6 @@ class _Planner:
         bias = node.inputs[index]
         if bias is not None and bias.is_initializer() and bias.name not in self.tensors:
             self._add(bias_plan(self.graph, node, bias, self.tensors))
-
-
-def _float_reason(rule: ops.OpRule, op_type: str) -> str:
-    integers = [kind for kind in rule.types if kind != "fp16"]
-    if len(integers) == 2:
-        return "kept in float16"
-    return f"the target has no {'16-bit' if integers else 'integer'} kernel for {op_type}: it computes in float16"
 
 
 def clip_bounds(node: oir.Node) -> tuple[float | None, float | None]:

@@ -74,8 +74,8 @@ def find_target(name: str | Target) -> Target:
             return target
     names = [t.name for t in TARGETS]
     close = difflib.get_close_matches(key, names, 1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
-    raise InputError(f"unknown target '{name}'{hint} Known targets: {', '.join(names)}")
+    hint = f" (did you mean '{close[0]}'?)" if close else ""
+    raise InputError(f"unknown target '{name}'{hint}: known are {', '.join(names)}")
 
 
 def target_of_model(model: int) -> Target | None:
