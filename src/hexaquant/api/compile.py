@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx_ir as oir
 
+from hexaquant.analysis.coverage import prove_coverage
 from hexaquant.api.artifacts import DLC, QDQ, open_folder
 from hexaquant.api.resume import KEY, is_current, step_fingerprint
 from hexaquant.core.events import Events
+from hexaquant.io.atomic import write_text
 from hexaquant.io.manifest import amend_manifest, verify_files
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import freeze_batch
@@ -20,6 +23,8 @@ from hexaquant.qnn.lower import lower
 from hexaquant.targets.soc import Target, find_target
 
 STATIC = ".state/static.qdq.onnx"
+COVERAGE = "coverage.json"
+"""Every tensor of the DLC with the encoding asked for and the one it has (analysis/coverage.py)."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def compile_folder(
 
     Dimensions that are still symbolic become ``batch``: the NPU needs static shapes. Without ``force``, what was made
     from the same model with the same settings is kept. Raises TargetError naming the operators that the target
-    refuses, with the library's reason.
+    refuses, with the library's reason, or the tensor whose encoding did not arrive unchanged in the DLC.
     """
     out, manifest = open_folder(folder)
     verify_files(out, [QDQ])
@@ -81,9 +86,13 @@ def _lower(out: Path, soc: Target, batch: int, fingerprint: str, log: Events) ->
     graph.save(out / STATIC)
     log.note("lower", f"lowering for {soc}")
     report = lower(out / STATIC, out / DLC, soc.model, soc.arch)
+    coverage = prove_coverage(graph, report)
+    coverage.require_complete()
+    log.note("lower", "encodings in the DLC: " + (coverage.summary() or "none (a float network)"))
+    write_text(out / COVERAGE, json.dumps([asdict(row) for row in coverage.rows], indent=1))
     section: dict[str, Any] = {KEY: fingerprint, "target": soc.name, "seconds": round(report.seconds, 3)}
-    section |= {"batch": batch, "io": report.io.names()}
-    amend_manifest(out, files=[DLC], sections={"lower": section}, names=report.lowered_names)
+    section |= {"batch": batch, "io": report.io.names(), "coverage": coverage.counts()}
+    amend_manifest(out, files=[DLC, COVERAGE], sections={"lower": section}, names=report.lowered_names)
 
 
 def _targets(target: str | Target | Sequence[str | Target] | None, default: str) -> list[Target]:

@@ -86,7 +86,8 @@ def _fold(graph: Graph, node: oir.Node) -> bool:
 
 def _evaluate(node: oir.Node) -> list[np.ndarray] | None:
     """Outputs of ``node`` on its constant inputs by ONNX's reference implementation; None where it has none."""
-    feeds = {v.name: v.const_value.numpy() for v in node.inputs if v is not None and v.const_value is not None}
+    known = [v for v in node.inputs if v is not None and v.const_value is not None]
+    feeds = {v.name or "": v.const_value.numpy() for v in known if v.const_value is not None}
     try:
         evaluator = ReferenceEvaluator(oir.serde.serialize_node(node), opsets={"": OPSET})
         results = evaluator.run(None, feeds)

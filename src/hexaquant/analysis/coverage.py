@@ -1,0 +1,158 @@
+"""The coverage proof: read the lowered graph back and check that every tensor carries exactly our encoding.
+
+Verdicts: *exact* (a lowered tensor has scale, offset and bits to the last bit), *inherited* (a further lowered
+tensor that holds the same data, moved or transposed, with the same encoding), *inserted* (the lowering's own
+tensor), *absorbed* (no lowered tensor of its own: data movement that was merged into a neighbour), *missing*
+(a computed tensor or a weight of ours without a lowered counterpart), *changed* (another encoding than ours).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import onnx_ir as oir
+
+from hexaquant.core.encoding import Encoding
+from hexaquant.core.errors import TargetError
+from hexaquant.io.qdq_reader import read_encoding
+from hexaquant.io.qdq_writer import TENSOR
+from hexaquant.ir.graph import Graph
+from hexaquant.qnn.lower import LowerReport
+from hexaquant.qnn.records import QuantInfo, TensorInfo
+from hexaquant.targets import ops
+
+Verdict = Literal["exact", "inherited", "inserted", "absorbed", "missing", "changed"]
+BAD: tuple[Verdict, ...] = ("missing", "changed")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tensor: its ONNX name, its QNN name, what we asked for, what it has, and the verdict."""
+
+    tensor: str
+    lowered: str
+    asked: str
+    has: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The whole proof."""
+
+    rows: tuple[Row, ...]
+
+    def counts(self) -> dict[str, int]:
+        """Number of tensors by verdict."""
+        result: dict[str, int] = {}
+        for row in self.rows:
+            result[row.verdict] = result.get(row.verdict, 0) + 1
+        return result
+
+    def summary(self) -> str:
+        """ "162 exact, 2 inherited"."""
+        return ", ".join(f"{count} {verdict}" for verdict, count in self.counts().items())
+
+    def failures(self) -> list[Row]:
+        return [row for row in self.rows if row.verdict in BAD]
+
+    def require_complete(self) -> None:
+        """Raise TargetError naming the first tensor whose encoding did not arrive."""
+        failures = self.failures()
+        if not failures:
+            return
+        first = failures[0]
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        what = "did not arrive in the DLC" if first.verdict == "missing" else f"arrived as {first.has}"
+        raise TargetError(
+            f"the encoding {first.asked} of tensor '{first.tensor}' {what}{more}: simulation and device would differ"
+        )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    tensor: str
+    encoding: Encoding
+    moved: bool
+
+
+def prove_coverage(qdq: Graph, report: LowerReport) -> Coverage:
+    """Compare the encodings of ``qdq`` (as it was lowered) with those in ``report``'s graph."""
+    asked = _asked(qdq)
+    rows: list[Row] = []
+    seen: set[str] = set()
+    for lowered in report.graph.tensors:
+        wanted = asked.get(report.names.get(lowered.name, ""))
+        if wanted is None:
+            if lowered.quant is not None:
+                rows.append(Row("", lowered.name, "", describe(lowered), "inserted"))
+            continue
+        same = matches(wanted.encoding, lowered)
+        verdict: Verdict = "changed" if not same else "inherited" if wanted.tensor in seen else "exact"
+        if same or lowered.quant is not None:
+            rows.append(Row(wanted.tensor, lowered.name, spell(wanted.encoding), describe(lowered), verdict))
+            seen.add(wanted.tensor)
+    for wanted in {entry.tensor: entry for entry in asked.values()}.values():
+        if wanted.tensor not in seen:
+            verdict = "absorbed" if wanted.moved else "missing"
+            rows.append(Row(wanted.tensor, "", spell(wanted.encoding), "", verdict))
+    return Coverage(tuple(rows))
+
+
+def _asked(qdq: Graph) -> dict[str, _Asked]:
+    """Stored name (integers, or a graph input or output) -> our tensor and its encoding."""
+    result: dict[str, _Asked] = {}
+    for node in qdq.nodes:
+        stored = node.inputs[0] if node.op_type == "DequantizeLinear" else None
+        tensor = node.metadata_props.get(TENSOR, "")
+        if stored is None or not tensor:
+            continue
+        entry = _Asked(tensor, read_encoding(node, stored, qdq.source), _is_moved(stored))
+        for name in (stored.name, node.outputs[0].name, tensor):
+            result.setdefault(name or "", entry)
+    return result
+
+
+def _is_moved(stored: oir.Value) -> bool:
+    """True when the quantized tensor comes from a data-movement operator."""
+    quantize = stored.producer()
+    source = quantize.inputs[0] if quantize is not None else None
+    producer = source.producer() if source is not None else None
+    rule = ops.rule_of(producer.op_type) if producer is not None else None
+    return rule is not None and rule.role == "move"
+
+
+def matches(encoding: Encoding, lowered: TensorInfo) -> bool:
+    """True when ``lowered`` has ``encoding``'s scales, offsets and bits exactly."""
+    quant = lowered.quant
+    if quant is None:
+        return False
+    scales = encoding.scale.double().reshape(-1).numpy().astype(np.float32)
+    if len(quant.scales) != len(scales) or not np.array_equal(np.asarray(quant.scales, np.float32), scales):
+        return False
+    offsets = encoding.offset.double().reshape(-1).numpy()
+    return bool(np.array_equal(_unsigned_offsets(quant, lowered, encoding.grid.bits), offsets))
+
+
+def _unsigned_offsets(quant: QuantInfo, lowered: TensorInfo, bits: int) -> np.ndarray:
+    """Offsets on the unsigned grid of ``bits``: signed storage lies half the grid lower."""
+    offsets = np.asarray(quant.offsets, np.float64)
+    return offsets - 2.0 ** (bits - 1) if lowered.dtype.startswith(("int", "sfixed")) else offsets
+
+
+def spell(encoding: Encoding) -> str:
+    """An encoding in a few words."""
+    first, count = float(encoding.scale.reshape(-1)[0]), encoding.scale.numel()
+    each = f" x {count}" if count > 1 else f" offset {int(encoding.offset.reshape(-1)[0])}"
+    return f"{encoding.grid} scale {first:.6g}{each}"
+
+
+def describe(lowered: TensorInfo) -> str:
+    """A lowered tensor's type and encoding in a few words."""
+    if lowered.quant is None or not lowered.quant.scales:
+        return lowered.dtype
+    count = len(lowered.quant.scales)
+    each = f" x {count}" if count > 1 else f" offset {lowered.quant.offsets[0]}"
+    return f"{lowered.dtype} scale {lowered.quant.scales[0]:.6g}{each}"

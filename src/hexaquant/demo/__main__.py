@@ -1,0 +1,115 @@
+"""``python -m hexaquant.demo``: a network from FP32 training to an accuracy measured on the NPU emulator.
+
+Trains a small CNN on Fashion-MNIST, quantizes it after training to w8a8 and w4a8, converts each to a DLC and a
+context binary for one SoC, runs test images on Qualcomm's emulator and prints one table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from hexaquant.cli.console import Console
+from hexaquant.core.errors import HexaquantError
+from hexaquant.core.events import Events
+
+SCHEMES = ("w8a8", "w4a8")
+CALIBRATION = 256
+"""Training images that calibrate."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the demo; returns the exit code."""
+    options = _options(argv)
+    console = Console(json=options.json)
+    start = time.monotonic()
+    try:
+        with console.events() as events:
+            rows = run(Path(options.out), options.images, options.target, tuple(options.scheme or SCHEMES), events)
+    except HexaquantError as error:
+        console.fail(f"error: {error}", error.exit_code)
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.say("interrupted; run the same command again to go on where it stopped")
+        return 130
+    took = f"{time.monotonic() - start:.0f} s. Artifacts in {options.out}/<scheme>/; next: see README.md"
+    console.result({"demo": rows, "seconds": round(time.monotonic() - start, 1)}, lambda: table(rows), lambda: took)
+    return 0
+
+
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m hexaquant.demo", description=__doc__)
+    parser.add_argument("-o", "--out", default="out/demo", help="folder for the artifacts (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=1000, help="test images to run on the emulator")
+    parser.add_argument("--target", default="sm8650", help="SoC to compile for (default: %(default)s)")
+    parser.add_argument("--scheme", action="append", help="scheme to quantize to; may be given several times")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
+    return parser.parse_args(argv)
+
+
+def run(out: Path, images: int, target: str, schemes: tuple[str, ...], events: Events) -> list[dict[str, Any]]:
+    """One report of ``verify.json`` for each scheme, with the FP32 accuracy on all 10,000 test images."""
+    import torch
+
+    import hexaquant as hq
+    from hexaquant.demo.data import load_test, load_train, normalized
+    from hexaquant.demo.train import logits, trained_network
+
+    network = trained_network(out / "fp32.safetensors", events=events)
+    test, labels = load_test()
+    x = normalized(test)
+    full = float((logits(network, x).argmax(1) == labels).mean())
+    events.note("train", f"FP32 accuracy on all {len(labels)} test images: {full:.2%}")
+    graph = hq.load(network, example_inputs=(torch.from_numpy(x[:2]),))
+    name = graph.inputs[0].name or "image"
+    calibration = {name: normalized(load_train()[0][:CALIBRATION])}
+    evaluation = {name: x[:images], "labels": labels[:images]}
+    rows = []
+    for scheme in schemes:
+        events.note("deploy", f"{scheme} for {target}")
+        report = hq.deploy(
+            graph, calibration, out / scheme, eval_data=evaluation, target=target, scheme=scheme, events=events
+        )
+        rows.append(report | {"fp32_all_test_images": full})
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> Any:
+    """The demo's table: a row for FP32, and for each scheme one for the simulation and one for the target."""
+    from rich.table import Table
+
+    first = rows[0]
+    title = f"Fashion-MNIST, {first['samples']} test images, {first['target']} (Qualcomm's HTP emulator)"
+    result = Table(title=title)
+    for heading in ("network", "top-1 %", "agrees with sim %", "SQNR to FP32 dB", "SQNR to sim dB", "bytes"):
+        result.add_column(heading, justify="left" if heading == "network" else "right")
+    result.add_row("FP32 (onnxruntime)", _percent(first["metrics"]["fp32"]), "", "", "", "")
+    for row in rows:
+        output, files = row["outputs"][0], row["artifacts"]
+        sim, target = row["metrics"]["sim"], row["metrics"]["target"]
+        onnx = f"{files['qdq']['bytes']:,}"
+        result.add_row(f"{row['scheme']} simulation", _percent(sim), "", _db(output["fp32_vs_sim_sqnr_db"]), "", onnx)
+        result.add_row(
+            f"{row['scheme']} on target",
+            _percent(target),
+            _percent(output["top1_agreement_sim_target"]),
+            _db(output["fp32_vs_target_sqnr_db"]),
+            _db(output["sim_vs_target_sqnr_db"]),
+            f"{files['binary']['bytes']:,}",
+        )
+    return result
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"
+
+
+def _db(value: float | None) -> str:
+    return "same" if value is None else f"{value:.1f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
