@@ -45,16 +45,18 @@ def calibrate(
 
 
 def fit_weights(model: QuantizedModel, observer: str = "auto") -> None:
-    """Encodings of weights and constants from their own values."""
+    """Encodings of weights and constants from their own values. Raises InputError for NaN, in biases too."""
     parameters = model.parameters_by_name()
     for name, quantizer in model.quantizers.items():
-        if not isinstance(quantizer, ConstantQuantizer):
+        if not isinstance(quantizer, ConstantQuantizer | BiasQuantizer):
             continue
         data = parameters.get(name)
         if data is None:
             raise InputError(f"constant '{name}' of the plan is not a parameter of the network")
         if not bool(torch.isfinite(data).all()):
             raise InputError(f"'{name}' ({quantizer.plan.layer}) holds NaN or infinite values: the network is broken")
+        if isinstance(quantizer, BiasQuantizer):
+            continue
         chosen = quantizer.plan.observer if quantizer.plan.observer in ("min_max", "mse") else observer
         clips = chosen == "mse" or (chosen == "auto" and quantizer.grid.bits < 8)
         if clips and quantizer.plan.role == "weight":
