@@ -94,7 +94,7 @@ def read_label_map(path: Path) -> dict[str, frozenset[int]]:
 def preprocess(path: Path, mirror: bool = False) -> Array:
     """float32 (3, 224, 224): RGB on a white square, bicubic to 224, (x - 127) / 128; ``mirror`` flips it.
 
-    Nothing is cropped: the photos are cropped already, and the cut-outs fill their frame.
+    Nothing is cropped: nearly all photos are square, and the cut-outs fill their frame.
     """
     with Image.open(path) as file:
         picture = file.convert("RGBA")
