@@ -89,6 +89,9 @@ def _lower(out: Path, soc: Target, batch: int, fingerprint: str, log: Events) ->
     coverage = prove_coverage(graph, report)
     coverage.require_complete()
     log.note("lower", "encodings in the DLC: " + (coverage.summary() or "none (a float network)"))
+    if report.float_tensors and coverage.rows:
+        islands = ", ".join(report.float_tensors[:4])
+        log.warn("lower", f"{len(report.float_tensors)} tensors stay float16 inside the DLC: {islands}")
     write_text(out / COVERAGE, json.dumps([asdict(row) for row in coverage.rows], indent=1))
     section: dict[str, Any] = {KEY: fingerprint, "target": soc.name, "seconds": round(report.seconds, 3)}
     section |= {"batch": batch, "io": report.io.names(), "coverage": coverage.counts()}

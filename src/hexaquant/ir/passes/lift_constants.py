@@ -29,7 +29,7 @@ def lift_constants(graph: Graph) -> int:
             name = unique_name(f"{name}_value", taken)
         taken.add(name)
         array = oir.tensor(tensor.numpy(), name=name, dtype=tensor.dtype)
-        shape = oir.Shape(array.shape)
+        shape = oir.Shape(tensor.numpy().shape)
         lifted = oir.Value(name=name, shape=shape, type=oir.TensorType(array.dtype), const_value=array)
         inner.register_initializer(lifted)
         if value.is_graph_output():
