@@ -45,10 +45,12 @@ def on_terminal(*arguments: object) -> tuple[int, str]:
     return code, terminal.text()
 
 
-def test_bars_with_time_estimate_on_a_terminal_only(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bars_with_time_estimate_on_a_terminal_only(
+    room: Path, deployed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    command = ["verify", room / "deployed", "--data", room / "data.npz"]
+    command = ["verify", deployed, "--data", room / "data.npz"]
     code, shown = on_terminal(*command)
     assert code == 0 and "verify" in shown and "10/10" in shown and "left" in shown and "\x1b[" in shown
     piped = hexaquant(*command)
@@ -106,6 +108,6 @@ def test_what_the_system_refuses(number: str, code: int | None) -> None:
     assert error is None or "out/model.onnx" in str(error)
 
 
-def test_stdout_of_json_is_only_json(room: Path) -> None:
-    json.loads(hexaquant("info", room / "deployed", "--json").out)
-    json.loads(hexaquant("verify", room / "deployed", "--data", room / "data.npz", "--json").out)
+def test_stdout_of_json_is_only_json(room: Path, deployed: Path) -> None:
+    json.loads(hexaquant("info", deployed, "--json").out)
+    json.loads(hexaquant("verify", deployed, "--data", room / "data.npz", "--json").out)

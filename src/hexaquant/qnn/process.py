@@ -98,18 +98,28 @@ def start_child(module: str, stderr_file: Any) -> subprocess.Popen[bytes]:
 
 def kill_group(child: subprocess.Popen[bytes]) -> None:
     """End ``child`` and everything it started, and reap it. Harmless when it has ended."""
+    end_group(child)
+    close_pipes(child)
+
+
+def end_group(child: subprocess.Popen[bytes]) -> None:
+    """As kill_group, but leave the pipes open: a thread that reads from them sees their end."""
     if child.poll() is None:
         try:
             os.killpg(child.pid, signal.SIGKILL)
         except (AttributeError, ProcessLookupError, PermissionError):
             child.kill()
+    child.wait()
+
+
+def close_pipes(child: subprocess.Popen[bytes]) -> None:
+    """Close this end of the pipes. No thread may use them any more: the descriptors will be given to others."""
     for pipe in (child.stdin, child.stdout):
         if pipe is not None:
             try:
                 pipe.close()
             except OSError:
                 continue  # unflushed bytes for a child that is gone
-    child.wait()
 
 
 def describe_exit(code: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +18,7 @@ from hexaquant.qnn.channel import ERROR, HELLO, TENSORS, ChannelClosed, ChannelT
 from hexaquant.qnn.integrity import check_integrity, recorded_io
 from hexaquant.qnn.libraries import find_libraries
 from hexaquant.qnn.log_text import last_lines
-from hexaquant.qnn.process import ERROR_KINDS, describe_exit, kill_group, start_child
+from hexaquant.qnn.process import ERROR_KINDS, close_pipes, describe_exit, end_group, start_child
 from hexaquant.qnn.records import BinaryInfo, TensorInfo
 from hexaquant.qnn.tensor_io import TensorSpec, batch_factor, bind_inputs, ordered_specs, prepare, to_float
 
@@ -51,6 +52,7 @@ class Runtime:
         find_libraries()
         check_integrity(self.path)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        self._busy = threading.RLock()
         self._child = start_child("hexaquant.qnn.worker", self._stderr)
         try:
             self.info, name = self._start(graph, memory_mb)
@@ -102,6 +104,10 @@ class Runtime:
         return to_float(array, spec) if self.float_io else array
 
     def _run_once(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        with self._busy:
+            return self._exchange(arrays)
+
+    def _exchange(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         if self._child.stdin is None or self._child.stdin.closed:
             raise WorkerError(f"the runtime of {self.path.name} is closed: make a new one")
         try:
@@ -148,8 +154,10 @@ class Runtime:
 
     def close(self) -> None:
         """End the process. Safe to call twice and from another thread (a waiting run then fails)."""
-        kill_group(self._child)
-        self._stderr.close()
+        end_group(self._child)
+        with self._busy:  # a waiting run has seen the end of the pipe by now and lets go
+            close_pipes(self._child)
+            self._stderr.close()
 
     def __enter__(self) -> Runtime:
         return self
