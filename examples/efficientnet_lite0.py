@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,17 +119,53 @@ def top_k(outputs: Array, pictures: list[Labelled], k: int = 1) -> float:
     return float(np.mean([bool(picture.accepted & set(row.tolist())) for picture, row in zip(pictures, best)]))
 
 
+def deployed(model: nn.Module, pictures: list[Labelled], calibration: list[Path], args: argparse.Namespace) -> None:
+    """Quantize, compile and run on the emulator with each scheme; one line each."""
+    import hexaquant as hq
+
+    inputs = np.stack([preprocess(picture.path) for picture in pictures])
+    graph = hq.load(model, example_inputs=(torch.from_numpy(inputs[:2]),))
+    name = graph.inputs[0].name or "input"
+    data = inputs if not calibration else np.stack([preprocess(path) for path in calibration])
+
+    def top1(outputs: Mapping[str, Array], index: int) -> float:
+        logits = next(iter(outputs.values()))
+        return float(int(logits.argmax()) in pictures[int(index)].accepted)
+
+    for scheme in args.scheme or ("w8a8", "w8a16"):
+        report = hq.deploy(
+            graph,
+            {name: data},
+            args.out / scheme,
+            eval_data={name: inputs, "labels": np.arange(len(pictures))},
+            target=args.target,
+            scheme=scheme,
+            metric=top1,
+        )
+        figures = report["outputs"][0]
+        print(f"{scheme} on {args.target}: {json.dumps({k: v for k, v in figures.items() if k != 'name'})}")
+        accuracy = ", ".join(f"{backend} {100 * value:.1f} %" for backend, value in report["metrics"].items())
+        flips = report["flips"]
+        print(f"  top-1: {accuracy}; flips against FP32: {flips['worse']} worse, {flips['better']} better")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stamps", type=Path, default=STAMPS, help="folder of tuxpaint-stamps-default")
-    stamps = parser.parse_args().stamps
+    parser.add_argument("--cutouts", action="store_true", help="evaluate the cut-outs too, calibrate on other ones")
+    parser.add_argument("--scheme", action="append", help="scheme; may be given several times (default: w8a8, w8a16)")
+    parser.add_argument("--target", default="sm8650", help="SoC (default: %(default)s)")
+    parser.add_argument("-o", "--out", type=Path, default=Path("out/efficientnet_lite0"), help="artifact folder")
+    args = parser.parse_args()
     model = load_model()
-    pictures = [*photos(), *cutouts(stamps)]
-    print(f"{len(pictures)} labelled pictures, {len(unlabelled(stamps))} more for calibration")
+    pictures = [*photos(), *(cutouts(args.stamps) if args.cutouts else [])]
+    calibration = unlabelled(args.stamps)[::8] if args.cutouts else []
+    print(f"{len(pictures)} labelled pictures, {len(calibration) or 'the same'} for calibration")
     for name, mirror in (("as they are", False), ("mirrored", True)):
         outputs = logits(model, (preprocess(picture.path, mirror) for picture in pictures))
         top1, top5 = top_k(outputs, pictures), top_k(outputs, pictures, k=5)
         print(f"FP32, {name}: top-1 {100 * top1:.1f} %, top-5 {100 * top5:.1f} %")
+    deployed(model, pictures, calibration, args)
 
 
 if __name__ == "__main__":
