@@ -115,7 +115,7 @@ def test_while_the_emulator_runs(net: Path, data: Path, tmp_path: Path, mark: st
     assert stdout.strip().startswith('{"error": "interrupted"')
     assert processes(mark) == [] and half_written(out, temporary) == []
     assert not (out / "verify.json").exists()
-    again = hexaquant("deploy", net, "--data", data, "-o", out)
+    again = hexaquant("deploy", net, "--data", data, "--eval-data", data, "-o", out)
     assert again.code == 0 and "up to date" in again.err
 
 
