@@ -15,8 +15,7 @@ from hexaquant.core.errors import EncodingError, InputError
 from hexaquant.core.grid import Grid, Lpbq, PerBlock, PerChannel
 from hexaquant.io.qdq_reader import from_qdq
 from hexaquant.io.qdq_writer import to_qdq
-from hexaquant.ir.graph import Graph
-from hexaquant.sim.converts import CONVERT
+from hexaquant.ir.graph import CONVERT, Graph
 
 Run = Callable[..., list[np.ndarray]]
 

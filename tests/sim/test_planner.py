@@ -301,7 +301,7 @@ def test_log_has_an_8_bit_kernel() -> None:
 def test_an_operator_without_a_float_kernel_is_quantized_in_an_fp16_network() -> None:
     graph = net("(float[2,8] x) => (float[2,8] y) { n = Neg (x)\n a = Asin (n)\n y = Neg (a) }")
     plan = planned(graph, "fp16")
-    assert plan["a"].grid == plan["n_as_uint16"].grid == Grid(16)
+    assert plan["a"].grid == plan["n_as_uint8"].grid == Grid(8)
     assert plan["y"].how == plan["n"].how == "float"
 
 

@@ -23,8 +23,7 @@ from hexaquant.core.errors import EncodingError, InputError
 from hexaquant.core.grid import Granularity, Grid, Lpbq, PerBlock
 from hexaquant.io import onnx_storage as storage
 from hexaquant.io.qdq_writer import CHANNEL_AXIS, DECOMPRESSED_BITS, SYMMETRIC, TENSOR
-from hexaquant.ir.graph import Graph, constant, shape_of
-from hexaquant.sim.converts import CONVERT
+from hexaquant.ir.graph import CONVERT, Graph, constant, shape_of
 
 Q, DQ = "QuantizeLinear", "DequantizeLinear"
 SUFFIXES = ("_q", "_quantized")

@@ -25,8 +25,7 @@ from hexaquant.core.grid import Lpbq, PerBlock, PerChannel
 from hexaquant.io import onnx_storage as storage
 from hexaquant.io.encodings_file import unknown_names_message
 from hexaquant.io.fused_nodes import drop_fused
-from hexaquant.ir.graph import Graph, constant, shape_of
-from hexaquant.sim.converts import CONVERT
+from hexaquant.ir.graph import CONVERT, Graph, constant, shape_of
 
 OPSET = 21
 TENSOR, SYMMETRIC = "hexaquant.tensor", "hexaquant.symmetric"

@@ -18,15 +18,15 @@ import onnx_ir as oir
 
 from hexaquant.core.grid import FLOAT16, Grid, PerTensor
 from hexaquant.ir.edit import taken_names, unique_name
-from hexaquant.ir.graph import ORIGIN_MODULE, Graph, constant
+from hexaquant.ir.graph import CONVERT, ORIGIN_MODULE, Graph, constant
 from hexaquant.targets import ops
-
-CONVERT = "hexaquant.convert"
-"""Key of a convert node's metadata; its value is "symmetric:16", "asymmetric:8", ... or "float16"."""
 
 
 def convert_grid(node: oir.Node | None) -> Grid | None:
-    """The grid that the convert node ``node`` converts to, None for other nodes."""
+    """The grid that the convert node ``node`` converts to, None for other nodes.
+
+    Its metadata says "symmetric:16", "asymmetric:8", ... or "float16".
+    """
     text = None if node is None else node.metadata_props.get(CONVERT)
     if text is None:
         return None

@@ -14,8 +14,7 @@ import onnx_ir as oir
 
 from hexaquant.core.grid import Grid
 from hexaquant.ir.edit import replace_node
-from hexaquant.ir.graph import Graph, constant, shape_of
-from hexaquant.sim.converts import CONVERT
+from hexaquant.ir.graph import CONVERT, Graph, constant, shape_of
 from hexaquant.targets import ops
 
 EQUATIONS = {3: "bij,bjk->bik", 4: "bhij,bhjk->bhik"}

@@ -22,9 +22,9 @@ import onnx_ir as oir
 
 from hexaquant.core.errors import InputError
 from hexaquant.core.grid import FLOAT16, Grid, PerTensor
-from hexaquant.ir.graph import Graph, constant
+from hexaquant.ir.graph import CONVERT, Graph, constant
 from hexaquant.sim.constants import bias_plan, constant_plan, is_parameter, weight_plan
-from hexaquant.sim.converts import CONVERT, convert_grid, insert_converts
+from hexaquant.sim.converts import convert_grid, insert_converts
 from hexaquant.sim.einsum_products import products_as_einsum, second_operands
 from hexaquant.sim.overrides import Overrides, Setting, parse_overrides
 from hexaquant.sim.plan import QuantPlan, TensorPlan
@@ -130,17 +130,13 @@ def _activation_grid(scheme: Scheme, setting: Setting | None) -> Grid:
     return Grid(max(bits, 8), False, symmetric, PerTensor())
 
 
-def _type_name(grid: Grid) -> str:
-    return "fp16" if grid.is_float else f"u{grid.bits}"
-
-
 def _executable_grid(op_type: str, grid: Grid) -> Grid:
     """``grid``, or the one that the target executes ``op_type`` in where it has no kernel for ``grid``."""
-    wanted = _type_name(grid)
+    wanted = "fp16" if grid.is_float else f"u{grid.bits}"
     kind = ops.executable_type(op_type, wanted)
     if kind == wanted:
         return grid
-    return FLOAT16 if kind == "fp16" else Grid(16)
+    return FLOAT16 if kind == "fp16" else Grid(int(kind[1:]))
 
 
 class _Planner:

@@ -60,7 +60,7 @@ OPS: dict[str, OpRule] = {
     "ReduceL2": OpRule(types=("fp16",)),
     "LSTM": OpRule(error_16=50),
     "LRN": OpRule(types=("fp16", "u8")),
-    "Asin": OpRule(types=("u8", "u16")),
+    "Asin": OpRule(types=("u8",)),
     "ReduceLogSumExp": OpRule(types=("fp16",)),
 }
 """Operators the target executes."""
@@ -129,12 +129,12 @@ def channel_axis(op_type: str, attributes: dict[str, int], rank: int) -> int | N
 def executable_type(op_type: str, wanted: str) -> str:
     """The activation type ("fp16", "u8", "u16") in which the target executes ``op_type`` when ``wanted`` is asked for.
 
-    Where it has no kernel for ``wanted``: float16 if it has that, else 16 bits.
+    Where it has no kernel for ``wanted``: the most exact one that it has.
     """
     rule = OPS.get(op_type)
     if rule is None or wanted in rule.types:
         return wanted
-    return "fp16" if "fp16" in rule.types else "u16"
+    return next(kind for kind in ("fp16", "u16", "u8") if kind in rule.types)
 
 
 def rule_of(op_type: str) -> OpRule | None:

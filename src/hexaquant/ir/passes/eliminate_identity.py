@@ -4,7 +4,7 @@
 2. Pad by constant zeros, Transpose by the identity permutation, Expand, Reshape and Flatten to the same shape,
    Concat or Sum of one tensor, Slice that provably takes everything is left to constant folding.
 3. Add or Sub of a constant scalar 0, Mul or Div by a constant scalar 1 (float, and the shape does not grow).
-4. A node between a graph input (or a parameter) and a graph output stays.
+4. A node between a graph input (or a parameter) and a graph output stays, and so does a convert of the plan.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as oir
 
 from hexaquant.ir.edit import bypass, int_attribute, ints_attribute
-from hexaquant.ir.graph import Graph, constant
+from hexaquant.ir.graph import CONVERT, Graph, constant
 from hexaquant.ir.symbolic import dims_of
 
 
@@ -21,7 +21,9 @@ def eliminate_identity(graph: Graph) -> int:
     """Returns the number of nodes removed."""
     changed = 0
     for node in graph.nodes:
-        if node.domain != "" or any(list(v.uses()) or v.is_graph_output() for v in node.outputs[1:]):
+        if node.domain != "" or CONVERT in node.metadata_props:
+            continue
+        if any(list(v.uses()) or v.is_graph_output() for v in node.outputs[1:]):
             continue
         source = _passed_on(node)
         if source is not None and bypass(graph, node, source):
