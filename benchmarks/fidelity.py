@@ -12,7 +12,7 @@ import argparse
 import tempfile
 
 import torch
-from networks import conv_stack
+from cnns import conv_stack
 from torch import nn
 
 import hexaquant as hq

@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable
 
 import torch
+from cnns import mobilenet_v2, resnet18, settle_statistics
 
 import hexaquant as hq
 from hexaquant.sim.calibrate import calibrate
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.planner import make_plan
-from networks import mobilenet_v2, resnet18, settle_statistics
 
 
 def cpu_seconds(run: Callable[[], object], repeats: int = 3) -> float:
