@@ -14,6 +14,7 @@ import onnx_ir as oir
 
 from hexaquant.core.errors import InputError
 from hexaquant.frontends.torch_origins import record_origins
+from hexaquant.frontends.torch_translations import translation_table
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import normalize
 from hexaquant.ir.opset import OPSET
@@ -63,7 +64,15 @@ def from_exported(path: str | Path, shapes: Mapping[str, Sequence[int | str]] | 
         raise InputError(f"{path}: not a program saved by torch.export.save ({_reason(error)})") from error
     try:
         with _quiet():
-            exported = torch.onnx.export(program, (), dynamo=True, opset_version=OPSET, optimize=False, verbose=False)
+            exported = torch.onnx.export(
+                program,
+                (),
+                dynamo=True,
+                opset_version=OPSET,
+                custom_translation_table=translation_table(),
+                optimize=False,
+                verbose=False,
+            )
     except Exception as error:
         raise InputError(f"{path}: PyTorch cannot export the program to ONNX: {_reason(error)}") from error
     assert exported is not None
@@ -100,6 +109,7 @@ def _export_once(
             dynamo=True,
             opset_version=OPSET,
             dynamic_shapes=dims,
+            custom_translation_table=translation_table(),
             optimize=False,
             verbose=False,
         )
