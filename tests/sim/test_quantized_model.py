@@ -183,9 +183,7 @@ def sixteen_bits() -> Encoding:
 
 
 def test_another_grid_is_refused_when_strict(model: QuantizedModel) -> None:
-    with pytest.raises(
-        EncodingError, match="tensor 'x': the encoding is uint16 but the plan says uint8"
-    ):
+    with pytest.raises(EncodingError, match="tensor 'x': the encoding is uint16 but the plan says uint8"):
         model.set_encodings({"x": sixteen_bits()})
 
 

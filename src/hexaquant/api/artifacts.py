@@ -22,9 +22,8 @@ from hexaquant.io.qdq_reader import from_qdq
 from hexaquant.io.qdq_writer import to_qdq
 from hexaquant.ir.graph import Graph
 from hexaquant.sim.model import QuantizedModel
-from hexaquant.sim.overrides import parse_overrides
 from hexaquant.sim.plan import QuantPlan
-from hexaquant.sim.planner import make_plan
+from hexaquant.sim.plan_json import plan_from_json, plan_to_json
 
 MODEL, ENCODINGS, QDQ, DLC = "model.onnx", "model.encodings", "model.qdq.onnx", "model.dlc"
 REFERENCE = ".state/fp32.onnx"
@@ -45,7 +44,7 @@ def export_model(
     *,
     encodings_version: str = "1.0.0",
     reference: Graph | None = None,
-    overrides: Any = None,
+    overrides: Mapping[str, Any] | None = None,
     steps: list[dict[str, Any]] | None = None,
     made_from: Mapping[str, Any] | None = None,
 ) -> Exported:
@@ -120,7 +119,7 @@ def same_numbers(a: Encoding, b: Encoding) -> bool:
 
 def _record(out: Path, plan: QuantPlan, names: list[str], overrides: Any, made: dict[str, Any], version: str) -> None:
     quantization = {"overrides": dict(overrides or {}), "encodings_version": version, **made}
-    sections = {"quantization": quantization, "plan": plan.to_json()}
+    sections = {"quantization": quantization, "plan": plan_to_json(plan)}
     amend_manifest(out, files=names, sections=sections, target=plan.target.name, scheme=plan.scheme.name)
 
 
@@ -151,9 +150,8 @@ def load_quantized(folder: str | Path) -> QuantizedModel:
     """The simulation as it was exported to ``folder``: same graph, plan and encodings, quantizers on."""
     out, manifest = open_folder(folder)
     verify_files(out, [MODEL, QDQ])
-    info = manifest.sections["quantization"]
     graph = Graph(oir.load(out / MODEL), str(out / MODEL))
-    plan = make_plan(graph, manifest.target, manifest.scheme, parse_overrides(info.get("overrides") or None))
+    plan = plan_from_json(manifest.sections.get("plan", {}))
     _, encodings = from_qdq(Graph(oir.load(out / QDQ), str(out / QDQ)))
     model = QuantizedModel(graph, plan)
     missing = model.set_encodings(encodings)

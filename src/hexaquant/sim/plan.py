@@ -8,10 +8,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from hexaquant.core.errors import InputError
-from hexaquant.core.grid import Grid, Lpbq, PerBlock, PerChannel, PerTensor
+from hexaquant.core.grid import Grid
 from hexaquant.targets.scheme import Scheme
 from hexaquant.targets.soc import Target
 
@@ -93,39 +93,3 @@ class QuantPlan:
     def __str__(self) -> str:
         head = f"{self.scheme.name} for {self.target}: " + ", ".join(f"{n} {how}" for how, n in self.counts().items())
         return "\n".join([head, *("  " + "  ".join(row) for row in self.rows())])
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for the manifest."""
-        return {
-            "target": self.target.name,
-            "scheme": self.scheme.name,
-            "bypass": list(self.bypass),
-            "tensors": {plan.name: _tensor_json(plan) for plan in self},
-        }
-
-
-def _tensor_json(plan: TensorPlan) -> dict[str, Any]:
-    data: dict[str, Any] = {"role": plan.role, "how": plan.how}
-    if plan.grid is not None:
-        data["grid"] = grid_json(plan.grid)
-    for key in ("source", "weight", "low", "high", "layer", "reason", "observer"):
-        value = getattr(plan, key)
-        if value not in (None, ""):
-            data[key] = value
-    return data
-
-
-def grid_json(grid: Grid) -> dict[str, Any]:
-    """A grid as plain data."""
-    data: dict[str, Any] = {"bits": grid.bits, "kind": grid.kind}
-    if grid.is_float:
-        return data
-    data |= {"signed": grid.signed, "symmetric": grid.symmetric}
-    where = grid.granularity
-    if isinstance(where, PerTensor):
-        return data
-    data["axis"] = where.axis
-    if isinstance(where, PerBlock | Lpbq):
-        data |= {"block_size": where.block_size, "channel_axis": where.channel_axis}
-    data["granularity"] = {PerChannel: "channel", PerBlock: "block", Lpbq: "lpbq"}[type(where)]
-    return data
