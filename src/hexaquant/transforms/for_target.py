@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from hexaquant.ir.graph import Graph
 from hexaquant.transforms.add_missing_bias import add_missing_bias
+from hexaquant.transforms.form_bias_vector import form_bias_vector
 from hexaquant.transforms.form_linear import form_linear
+from hexaquant.transforms.form_pooling import form_pooling
 from hexaquant.transforms.separate_biases import separate_biases
 from hexaquant.transforms.unroll_gru import unroll_gru
 from hexaquant.transforms.unroll_lstm import unroll_lstm
@@ -17,7 +19,9 @@ STEPS: tuple[Callable[[Graph], int], ...] = (
     unroll_gru,
     unroll_rnn,
     form_linear,
+    form_pooling,
     add_missing_bias,
+    form_bias_vector,
     separate_biases,
 )
 

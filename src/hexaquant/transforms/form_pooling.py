@@ -1,0 +1,168 @@
+"""AveragePool that the target computes wrongly, without a word, is written so that it computes it right.
+
+Measured on the emulator (v69 to v75, release 2.7.0), error in steps of uint8:
+
+- windows with kernel = stride, two or more axes of which are even and at least 4 (20 at 4x4, 26 at 8x8; one crash):
+  they become one AveragePool an axis, each of which is exact;
+- ``ceil_mode`` that adds a window (183): zeros that count are padded instead, and a product with a constant map
+  corrects the windows at the border, where fewer elements count. Where it adds none the attribute is dropped.
+
+A window over the whole input becomes GlobalAveragePool. Legal when the windows are not dilated and, for padding and
+``ceil_mode``, the size of the input is known. (A depthwise convolution would do too, but the target has none with
+strides of 4 and more.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as oir
+
+from hexaquant.ir.edit import (
+    add_constant,
+    insert_before,
+    int_attribute,
+    ints_attribute,
+    replace_node,
+    string_attribute,
+)
+from hexaquant.ir.graph import Graph, shape_of
+
+
+@dataclass(frozen=True)
+class Window:
+    """Of one spatial axis. ``size``: length of the input; None when it is not known, which only plain windows allow."""
+
+    size: int | None
+    kernel: int
+    stride: int
+    before: int
+    after: int
+    ceil: bool
+
+    def outputs(self, ceil: bool) -> int:
+        """Number of windows. A last one that would start in the trailing padding does not count."""
+        assert self.size is not None
+        room = self.size + self.before + self.after - self.kernel
+        steps = -(-room // self.stride) if ceil else room // self.stride
+        if ceil and steps * self.stride >= self.size + self.before:
+            steps -= 1
+        return steps + 1
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether ``ceil_mode`` adds a window."""
+        return self.ceil and self.outputs(True) != self.outputs(False)
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Pads before and after, with which floor visits the same windows."""
+        if not self.is_ragged:
+            return self.before, self.after
+        assert self.size is not None
+        return self.before, (self.outputs(True) - 1) * self.stride + self.kernel - self.size - self.before
+
+    def counts(self, with_pads: bool) -> np.ndarray:
+        """Number of elements that count in each window."""
+        assert self.size is not None
+        low, high = (-self.before, self.size + self.after) if with_pads else (0, self.size)
+        starts = np.arange(self.outputs(self.ceil)) * self.stride - self.before
+        taps = starts[:, None] + np.arange(self.kernel)
+        return ((taps >= low) & (taps < high)).sum(axis=1)
+
+
+def form_pooling(graph: Graph) -> int:
+    """Returns the number of AveragePool operators rewritten."""
+    changed = 0
+    for node in graph.nodes:
+        if node.op_type == "AveragePool" and string_attribute(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID"):
+            changed += _rewrite(graph.model.graph, node)
+    return changed
+
+
+def _rewrite(graph: oir.Graph, node: oir.Node) -> bool:
+    windows = _windows(node)
+    if windows is None:
+        return False
+    if all(w.size == w.kernel and not (w.before or w.after) for w in windows):
+        replace_node(node, "GlobalAveragePool", [node.inputs[0]], {})
+        return True
+    if any(w.is_ragged for w in windows):
+        _pad_and_correct(graph, node, windows)
+        return True
+    had_ceil = node.attributes.pop("ceil_mode", None) is not None and windows[0].ceil
+    if _are_even_tiles(windows):
+        _pool_each_axis(node, windows)
+        return True
+    return had_ceil
+
+
+def _windows(node: oir.Node) -> list[Window] | None:
+    shape = shape_of(node.inputs[0]) if node.inputs[0] is not None else None
+    if shape is None:
+        return None
+    sizes = [d if isinstance(d, int) else None for d in shape[2:]]
+    ones, ceil = [1] * len(sizes), bool(int_attribute(node, "ceil_mode", 0))
+    kernel = ints_attribute(node, "kernel_shape")
+    strides, dilations = ints_attribute(node, "strides", ones), ints_attribute(node, "dilations", ones)
+    pads = ints_attribute(node, "pads", [0] * 2 * len(sizes))
+    needs_size = ceil or any(pads)
+    if len(kernel) != len(sizes) or any(d != 1 for d in dilations) or (needs_size and None in sizes):
+        return None
+    ends = zip(pads[: len(sizes)], pads[len(sizes) :], strict=True)
+    rows = zip(sizes, kernel, strides, ends, strict=True)
+    return [Window(n, k, s, before, after, ceil) for n, k, s, (before, after) in rows]
+
+
+def _are_even_tiles(windows: list[Window]) -> bool:
+    """Whether the target's pooling kernel gets these windows wrong."""
+    tiles = all(w.kernel == w.stride for w in windows)
+    return tiles and sum(w.kernel % 2 == 0 and w.kernel >= 4 for w in windows) >= 2
+
+
+def _pad_and_correct(graph: oir.Graph, node: oir.Node, windows: list[Window]) -> None:
+    output = node.outputs[0]
+    name = output.name or "pool"
+    factors = _correction(windows, bool(int_attribute(node, "count_include_pad", 0)))
+    attributes = {
+        "kernel_shape": [w.kernel for w in windows],
+        "strides": [w.stride for w in windows],
+        "pads": [w.padding[0] for w in windows] + [w.padding[1] for w in windows],
+        "count_include_pad": 1,
+    }
+    if bool((factors == 1).all()):
+        pool = replace_node(node, "AveragePool", [node.inputs[0]], attributes)
+    else:
+        mean = insert_before(node, "AveragePool", [node.inputs[0]], attributes, f"{name}_mean")
+        mean.shape, mean.type = output.shape, output.type
+        replace_node(node, "Mul", [mean, add_constant(graph, f"{name}.correction", factors)], {})
+        pool = mean.producer() or node
+    plain = _windows(pool)
+    if plain is not None and _are_even_tiles(plain):
+        _pool_each_axis(pool, plain)
+
+
+def _correction(windows: list[Window], with_pads: bool) -> np.ndarray:
+    """(1, 1, *outputs): size of a window over the number of elements that count in it."""
+    factors = np.ones((1, 1), np.float32)
+    for window in windows:
+        factors = factors[..., None] * (window.kernel / window.counts(with_pads)).astype(np.float32)
+    return factors
+
+
+def _pool_each_axis(node: oir.Node, windows: list[Window]) -> None:
+    source, output, rank = node.inputs[0], node.outputs[0], len(windows)
+    dims = list(shape_of(source) or ()) if source is not None else []
+    done = list(shape_of(output) or [None] * (rank + 2))
+    for axis, window in enumerate(windows):
+        kernel, pads = [1] * rank, [0] * 2 * rank
+        kernel[axis], pads[axis], pads[rank + axis] = window.kernel, window.before, window.after
+        attributes = {"kernel_shape": kernel, "strides": kernel, "pads": pads}
+        attributes["count_include_pad"] = int_attribute(node, "count_include_pad", 0)  # type: ignore[assignment]
+        if axis == rank - 1:
+            replace_node(node, "AveragePool", [source], attributes)
+            return
+        source = insert_before(node, "AveragePool", [source], attributes, f"{output.name}_axis{axis + 2}")
+        dims[axis + 2] = done[axis + 2]
+        source.shape, source.type = oir.Shape(dims), output.type
