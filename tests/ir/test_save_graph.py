@@ -8,6 +8,7 @@ import onnx
 import pytest
 from onnx_text import assert_same, graph, random
 
+from hexaquant.core.errors import EnvironmentLacksError
 from hexaquant.frontends import load
 from hexaquant.ir.normalize import normalize
 from hexaquant.ir.save import save_model
@@ -34,7 +35,7 @@ def test_failed_save_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Monk
     path = tmp_path / "m.onnx"
     path.write_text("old")
     monkeypatch.setattr("os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(EnvironmentLacksError, match="the disk is full"):
         normalize(graph(CONV, w=random(4, 3, 3, 3))).save(path)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]

@@ -15,9 +15,9 @@ import torch
 
 from hexaquant.analysis.compare import Comparison
 from hexaquant.analysis.metrics import Metric
+from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
-from hexaquant.io.atomic import atomic_path
 from hexaquant.io.dataset import Dataset, sample_hash
 from hexaquant.qnn.pool import Pool, PoolOptions, available_cores
 from hexaquant.sim.model import QuantizedModel

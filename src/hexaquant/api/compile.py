@@ -13,8 +13,8 @@ import onnx_ir as oir
 from hexaquant.analysis.coverage import prove_coverage
 from hexaquant.api.artifacts import DLC, QDQ, open_folder
 from hexaquant.api.resume import KEY, is_current, step_fingerprint
+from hexaquant.core.atomic import write_text
 from hexaquant.core.events import Events
-from hexaquant.io.atomic import write_text
 from hexaquant.io.manifest import amend_manifest, verify_files
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import freeze_batch

@@ -144,7 +144,7 @@ def write_outputs(folder: Path, outputs: Mapping[str, np.ndarray], form: str) ->
     """One file an output, each whole or not at all; characters that file names cannot have become underscores."""
     import numpy as np
 
-    from hexaquant.io.atomic import write_bytes
+    from hexaquant.core.atomic import write_bytes
 
     for name, array in outputs.items():
         if form == "npy":

@@ -7,6 +7,7 @@ context binary for one SoC, runs test images on Qualcomm's emulator and prints o
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -25,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the demo; returns the exit code."""
     options = _options(argv)
     console = Console(json=options.json)
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     start = time.monotonic()
     try:
         with console.events() as events:

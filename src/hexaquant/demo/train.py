@@ -17,10 +17,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from hexaquant.core.atomic import atomic_path
 from hexaquant.core.events import Event, Events
 from hexaquant.demo import data, network
 from hexaquant.demo.network import DemoNet
-from hexaquant.io.atomic import atomic_path
 
 TASK = "train"
 

@@ -29,13 +29,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hexaquant.core.atomic import write_text
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import EncodingError, InputError
 from hexaquant.core.grid import PerTensor
 from hexaquant.io import encodings_v06 as v06
 from hexaquant.io import encodings_v1 as v1
 from hexaquant.io import encodings_v2 as v2
-from hexaquant.io.atomic import write_text
 from hexaquant.io.channel_axes import resolve_axes
 from hexaquant.io.encoding_fields import is_bias
 from hexaquant.io.encoding_losses import VERSIONS, check_version, what_is_lost
@@ -170,7 +170,7 @@ def write_encodings(
     ``graph`` lets 2.0.0 give block scales their tensor's rank and checks axes that other versions imply.
     ``biases``: also write int32 biases into 0.6.1 and 1.0.0 (AIMET does not).
     Returns one sentence for each thing the version cannot hold. Raises EncodingError on an unknown version or a
-    name without an encoding, and the errors of io.atomic.
+    name without an encoding, and the errors of core.atomic.
     """
     document = encodings_document(
         encodings, activations=activations, params=params, version=version, graph=graph, biases=biases

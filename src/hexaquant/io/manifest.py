@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hexaquant.core.atomic import write_text
 from hexaquant.core.errors import InputError
-from hexaquant.io.atomic import write_text
 
 NAME = "manifest.json"
 FORMAT = 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
 import onnx
 import onnx_ir as oir
+
+from hexaquant.core.atomic import write_bytes
 
 INLINE_LIMIT = 1_500_000_000
 """Bytes of constants up to which they are stored inside the ``.onnx`` file (protobuf ends at 2 GiB)."""
@@ -16,13 +17,13 @@ INLINE_LIMIT = 1_500_000_000
 def save_model(model: oir.Model, path: Path, inline_limit: int = INLINE_LIMIT) -> None:
     """Write ``model`` to ``path`` via a temporary file, plus ``<name>.data`` when constants exceed ``inline_limit``.
 
-    The caller's ``model`` is left as it was. Raises OSError when the disk is full or the folder is missing.
+    The caller's ``model`` is left as it was. Errors as for core.atomic.atomic_path (full disk, unwritable folder).
     """
     path = Path(path)
     if sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None) > inline_limit:
         _save_external(model, path)
         return
-    _replace_file(path, oir.to_proto(model).SerializeToString())
+    write_bytes(path, oir.to_proto(model).SerializeToString())
 
 
 def _save_external(model: oir.Model, path: Path) -> None:
@@ -37,20 +38,6 @@ def _save_external(model: oir.Model, path: Path) -> None:
                 value.const_value = tensor
         (Path(folder) / data_path.name).replace(data_path)
         target.replace(path)
-
-
-def _replace_file(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def to_proto(model: oir.Model) -> onnx.ModelProto:

@@ -46,9 +46,9 @@ def correct_biases(
     biases = _bias_of_output(model)
     walk = _LockStep(model.network)
     reports = []
-    nodes = list((events or Events()).track(model.network.graph.nodes, "bias correction"))
-    order = [value.name for value in model.source_graph.inputs]
-    for node in walk.run(nodes, [inputs[name or ""] for name in order]):
+    nodes = list(model.network.graph.nodes)
+    steps = walk.run(nodes, [inputs[value.name or ""] for value in model.source_graph.inputs])
+    for node in (events or Events()).track(steps, "bias correction", len(nodes) - 1):
         bias_name = biases.get(node.meta.get("untapped", node.meta.get("value", "")))
         if bias_name is None or node.op != "call_function":
             continue

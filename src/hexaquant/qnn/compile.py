@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError
+from hexaquant.io.manifest import sha256_of
 from hexaquant.qnn.inspect import inspect_binary
-from hexaquant.qnn.integrity import sha256_of
 from hexaquant.qnn.native_io import NativeIo
 from hexaquant.qnn.process import JobFailed, Limits, run_job
 from hexaquant.qnn.records import BinaryInfo
@@ -54,24 +54,20 @@ def compile_dlc(
         raise InputError(f"optimization level {o_level} does not exist: choose 1, 2 or 3")
     if not dlc.is_file():
         raise InputError(f"{dlc} does not exist: lower the model to a DLC first")
-    part = binary.with_name(f".{binary.name}.{os.getpid()}.part")
-    spec = {
-        "dlc": str(dlc.resolve()),
-        "bin": str(part.resolve()),
-        "soc_model": soc_model,
-        "arch": arch,
-        "o_level": o_level,
-        "vtcm_mb": vtcm_mb,
-        "graph_name": graph_name,
-    }
     start = time.monotonic()
-    try:
-        run_job("compile", spec, limits)
-        info = inspect_binary(part)
-        digest = sha256_of(part)
-        part.replace(binary)
-    except JobFailed as failure:
-        raise failure.as_error(f"compiling {dlc.name} for SoC model {soc_model}") from failure
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_path(binary) as part:
+        spec = {
+            "dlc": str(dlc.resolve()),
+            "bin": str(part.resolve()),
+            "soc_model": soc_model,
+            "arch": arch,
+            "o_level": o_level,
+            "vtcm_mb": vtcm_mb,
+            "graph_name": graph_name,
+        }
+        try:
+            run_job("compile", spec, limits)
+        except JobFailed as failure:
+            raise failure.as_error(f"compiling {dlc.name} for SoC model {soc_model}") from failure
+        info, digest = inspect_binary(part), sha256_of(part)
     return CompileReport(binary, digest, time.monotonic() - start, info)

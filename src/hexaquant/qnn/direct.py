@@ -6,18 +6,18 @@ it. The execution provider itself compiles such networks (unrolled, the cells in
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from pathlib import Path
 
 import onnx_ir as oir
 
+from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError
+from hexaquant.io.manifest import sha256_of
 from hexaquant.qnn.compile import CompileReport
 from hexaquant.qnn.explain import explain
 from hexaquant.qnn.inspect import inspect_binary
-from hexaquant.qnn.integrity import sha256_of
 from hexaquant.qnn.libraries import find_libraries
 from hexaquant.qnn.lower import lowering_spec, prepare_io, read_model
 from hexaquant.qnn.preflight import check_lowerable
@@ -43,18 +43,14 @@ def compile_direct(
     check_lowerable(model, qdq_onnx.name)
     check_silent_errors(model, qdq_onnx.name)
     io, _ = prepare_io(model)
-    part = binary.with_name(f".{binary.name}.{os.getpid()}.part")
-    with tempfile.TemporaryDirectory(prefix="hexaquant-direct-") as name:
+    with tempfile.TemporaryDirectory(prefix="hexaquant-direct-") as name, atomic_path(binary) as part:
         folder = Path(name)
         oir.save(model, folder / "model.onnx", external_data="model.data")
         spec = lowering_spec(libraries, folder, soc_model, arch)
         rest = {"bin": str(part.resolve()), "o_level": o_level, "vtcm_mb": vtcm_mb}
         try:
             run_job("compile_direct", {**spec, **rest}, limits)
-            info, digest = inspect_binary(part), sha256_of(part)
-            part.replace(binary)
         except JobFailed as failure:
             raise explain(failure, spec, model, qdq_onnx.name, limits) from failure
-        finally:
-            part.unlink(missing_ok=True)
+        info, digest = inspect_binary(part), sha256_of(part)
     return CompileReport(binary, digest, time.monotonic() - start, info, io)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from hexaquant.core.errors import InputError
+from hexaquant.io.manifest import sha256_of
 
 MANIFEST = "manifest.json"
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of the file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -12,10 +11,11 @@ from typing import Any
 
 import onnx_ir as oir
 
+from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError, TargetError
+from hexaquant.io.manifest import sha256_of
 from hexaquant.qnn.explain import explain
 from hexaquant.qnn.inspect import inspect_dlc
-from hexaquant.qnn.integrity import sha256_of
 from hexaquant.qnn.libraries import QnnLibraries, find_libraries
 from hexaquant.qnn.name_map import map_names
 from hexaquant.qnn.native_io import NativeIo, to_native_io
@@ -86,7 +86,8 @@ def lower(
         except JobFailed as failure:
             raise explain(failure, spec, model, qdq_onnx.name, limits) from failure
         graph = inspect_dlc(Path(outcome.result["dlc"])).graphs[0]
-        _move(Path(outcome.result["dlc"]), dlc)
+        with atomic_path(dlc) as temporary:
+            shutil.copyfile(outcome.result["dlc"], temporary)
     names = {lowered: originals.get(name, name) for lowered, name in map_names(model, graph).items()}
     return LowerReport(dlc, sha256_of(dlc), time.monotonic() - start, io, graph, names)
 
@@ -133,13 +134,3 @@ def lowering_spec(libraries: QnnLibraries, folder: Path, soc_model: int, arch: i
         "htp": str(libraries.htp),
         "ir": str(libraries.ir),
     }
-
-
-def _move(source: Path, target: Path) -> None:
-    """Copy across file systems, then rename: ``target`` is never half-written."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        shutil.copyfile(source, part)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)

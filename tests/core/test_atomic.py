@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from hexaquant.core.atomic import atomic_path, write_bytes, write_text
 from hexaquant.core.errors import EnvironmentLacksError, InputError
-from hexaquant.io.atomic import atomic_path, write_bytes, write_text
 
 
 def test_the_file_appears_whole_in_a_new_folder(tmp_path: Path) -> None:
