@@ -100,5 +100,5 @@ def test_progress_is_told(deployed: Deployed) -> None:
 
 def test_empty_data_is_an_error(deployed: Deployed) -> None:
     empty = Deployed(deployed.model, deployed.folder, open_data([], deployed.model.source_graph))
-    with pytest.raises(InputError, match="no sample"):
+    with pytest.raises(InputError, match="is empty; give at least one sample"):
         empty.verify(None, None)

@@ -33,7 +33,10 @@ def test_it_can_be_quantized_then(shape: tuple[int, ...]) -> None:
 
 
 def test_vectors_and_matrices_are_left() -> None:
-    text = "(float[3,32] x) => (float[3,6] y, float[3,6] z) { y = Gemm <transB=1> (x, w, b)\n z = Gemm <transB=1> (x, w, m) }"
+    text = """(float[3,32] x) => (float[3,6] y, float[3,6] z) {
+        y = Gemm <transB=1> (x, w, b)
+        z = Gemm <transB=1> (x, w, m)
+    }"""
     assert form_bias_vector(normalize(graph(text, w=random(6, 32), b=random(6), m=random(3, 6)))) == 0
 
 
