@@ -4,8 +4,10 @@ Measured on the emulator (v69 to v75, release 2.7.0), error in steps of uint8:
 
 - windows with kernel = stride, two or more axes of which are even and at least 4 (20 at 4x4, 26 at 8x8; one crash):
   they become one AveragePool an axis, each of which is exact;
-- ``ceil_mode`` that adds a window (183): zeros that count are padded instead, and a product with a constant map
-  corrects the windows at the border, where fewer elements count. Where it adds none the attribute is dropped.
+- windows with kernel = stride over padding that counts (148); other windows over uneven padding that does not count
+  (139); ``ceil_mode`` that adds a window (183). The padding becomes explicit, does not count in the former and counts
+  in the others, and a product with a constant map corrects the windows in which another number of elements shall
+  count. Where ceil_mode adds nothing the attribute is dropped.
 
 A window over the whole input becomes GlobalAveragePool. Legal when the windows are not dilated and, for padding and
 ``ceil_mode``, the size of the input is known. (A depthwise convolution would do too, but the target has none with
@@ -88,7 +90,7 @@ def _rewrite(graph: oir.Graph, node: oir.Node) -> bool:
     if all(w.size == w.kernel and not (w.before or w.after) for w in windows):
         replace_node(node, "GlobalAveragePool", [node.inputs[0]], {})
         return True
-    if any(w.is_ragged for w in windows):
+    if any(w.is_ragged for w in windows) or _is_padded_wrongly(node, windows):
         _pad_and_correct(graph, node, windows)
         return True
     had_ceil = node.attributes.pop("ceil_mode", None) is not None and windows[0].ceil
@@ -115,21 +117,30 @@ def _windows(node: oir.Node) -> list[Window] | None:
     return [Window(n, k, s, before, after, ceil) for n, k, s, (before, after) in rows]
 
 
+def _is_padded_wrongly(node: oir.Node, windows: list[Window]) -> bool:
+    if int_attribute(node, "count_include_pad", 0):
+        return _are_tiles(windows) and any(w.before or w.after for w in windows)
+    return not _are_tiles(windows) and any(w.before != w.after for w in windows)
+
+
+def _are_tiles(windows: list[Window]) -> bool:
+    return all(w.kernel == w.stride for w in windows)
+
+
 def _are_even_tiles(windows: list[Window]) -> bool:
-    """Whether the target's pooling kernel gets these windows wrong."""
-    tiles = all(w.kernel == w.stride for w in windows)
-    return tiles and sum(w.kernel % 2 == 0 and w.kernel >= 4 for w in windows) >= 2
+    return _are_tiles(windows) and sum(w.kernel % 2 == 0 and w.kernel >= 4 for w in windows) >= 2
 
 
 def _pad_and_correct(graph: oir.Graph, node: oir.Node, windows: list[Window]) -> None:
     output = node.outputs[0]
     name = output.name or "pool"
-    factors = _correction(windows, bool(int_attribute(node, "count_include_pad", 0)))
+    pads_count = not _are_tiles(windows)
+    factors = _correction(windows, pads_count, bool(int_attribute(node, "count_include_pad", 0)))
     attributes = {
         "kernel_shape": [w.kernel for w in windows],
         "strides": [w.stride for w in windows],
         "pads": [w.padding[0] for w in windows] + [w.padding[1] for w in windows],
-        "count_include_pad": 1,
+        "count_include_pad": int(pads_count),
     }
     if bool((factors == 1).all()):
         pool = replace_node(node, "AveragePool", [node.inputs[0]], attributes)
@@ -143,11 +154,13 @@ def _pad_and_correct(graph: oir.Graph, node: oir.Node, windows: list[Window]) ->
         _pool_each_axis(pool, plain)
 
 
-def _correction(windows: list[Window], with_pads: bool) -> np.ndarray:
-    """(1, 1, *outputs): size of a window over the number of elements that count in it."""
+def _correction(windows: list[Window], counted: bool, wanted: bool) -> np.ndarray:
+    """(1, 1, *outputs): elements over which the pooling averages (all, or those that are no padding) over those that
+    shall count (with or without padding)."""
     factors = np.ones((1, 1), np.float32)
     for window in windows:
-        factors = factors[..., None] * (window.kernel / window.counts(with_pads)).astype(np.float32)
+        elements = np.float32(window.kernel) if counted else window.counts(False)
+        factors = factors[..., None] * (elements / window.counts(wanted)).astype(np.float32)
     return factors
 
 
