@@ -20,6 +20,9 @@ from hexaquant.sim.plan import TensorPlan
 from hexaquant.sim.quantizer import ActivationQuantizer, BiasQuantizer, ConstantQuantizer
 from hexaquant.targets import ops
 
+HEADROOM_16 = 1.25
+"""Factor on observed ranges of 16 bits: it costs 2 of some 90 dB, a value beyond the range costs tens of dB."""
+
 
 @torch.no_grad()
 def calibrate(
@@ -34,8 +37,8 @@ def calibrate(
 
     ``observer``: min_max, moving_average, percentile, mse, sqnr or entropy, for activations;
     ``weight_observer``: min_max, mse, or auto (mse below 8 bits; from 8 bits on clipping costs more than it gains
-    once biases are corrected). Quantizers are on afterwards. Returns the number of samples seen.
-    Raises InputError for empty data and for NaN or infinite activations, naming the tensor.
+    once biases are corrected). Ranges of 16 bits get HEADROOM_16, except with min_max. Quantizers are on afterwards.
+    Returns the number of samples seen. Raises InputError for empty data and for NaN or infinite activations, naming the tensor.
     """
     fit_weights(model, weight_observer)
     seen = observe(model, batches, observer, events or Events())
@@ -80,17 +83,26 @@ def observe(model: QuantizedModel, batches: Iterable[Mapping[str, Any]], observe
     if not seen:
         raise InputError("the calibration data is empty: give at least one sample")
     for quantizer in watched:
-        _take(quantizer)
+        _take(quantizer, exact=(quantizer.plan.observer or observer) == "min_max")
     return seen
 
 
-def _take(quantizer: ActivationQuantizer) -> None:
+def _take(quantizer: ActivationQuantizer, exact: bool) -> None:
     assert quantizer.observer is not None
     try:
-        quantizer.encoding = within_clamp(quantizer.plan, quantizer.observer.encoding())
+        encoding = quantizer.observer.encoding()
+        quantizer.encoding = within_clamp(quantizer.plan, encoding if exact else with_headroom(encoding))
     except InputError as error:
         raise InputError(f"tensor '{quantizer.plan.name}' ({quantizer.plan.layer}): {error}") from None
     quantizer.observer = None
+
+
+def with_headroom(encoding: Encoding) -> Encoding:
+    """A 16-bit integer encoding with its range widened by HEADROOM_16; any other as it is."""
+    if encoding.grid.is_float or encoding.grid.bits != 16:
+        return encoding
+    low, high = encoding.min.clamp(max=0) * HEADROOM_16, encoding.max.clamp(min=0) * HEADROOM_16
+    return encoding_from_range(low, high, encoding.grid)
 
 
 def within_clamp(plan: TensorPlan, encoding: Encoding) -> Encoding:
