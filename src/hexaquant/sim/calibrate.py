@@ -38,7 +38,8 @@ def calibrate(
     ``observer``: min_max, moving_average, percentile, mse, sqnr or entropy, for activations;
     ``weight_observer``: min_max, mse, or auto (mse below 8 bits; from 8 bits on clipping costs more than it gains
     once biases are corrected). Ranges of 16 bits get HEADROOM_16, except with min_max. Quantizers are on afterwards.
-    Returns the number of samples seen. Raises InputError for empty data and for NaN or infinite activations, naming the tensor.
+    Returns the number of samples seen. Raises InputError for empty data and for NaN or infinite activations, naming
+    the tensor.
     """
     fit_weights(model, weight_observer)
     seen = observe(model, batches, observer, events or Events())
