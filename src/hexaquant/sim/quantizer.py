@@ -91,7 +91,8 @@ class ActivationQuantizer(Quantizer):
     def __init__(self, plan: TensorPlan) -> None:
         super().__init__(plan)
         self.observer: Observer | None = None
-        self._clips: bool | None = None
+        self._clips = False
+        self._clips_for: Encoding | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.state == "on":
@@ -122,8 +123,12 @@ class ActivationQuantizer(Quantizer):
         """True when the encoding's own range does the fused activation: no value outside ``plan.clamp`` exists."""
         if self.plan.clamp is None:
             return True
-        encoding = self.encoding
-        if encoding.grid.is_float:
+        if self._clips_for is not self.encoding:
+            self._clips_for, self._clips = self.encoding, self._range_is_inside_clamp(self.encoding)
+        return self._clips
+
+    def _range_is_inside_clamp(self, encoding: Encoding) -> bool:
+        if self.plan.clamp is None or encoding.grid.is_float:
             return False
         low, high = self.plan.clamp
         step = float(encoding.scale)
