@@ -22,7 +22,19 @@ class TokenMlp(nn.Module):
         return x + self.down(torch.relu(self.up(x)))
 
 
+class SequenceFirst(nn.Module):
+    """The batch is the second dimension where the layer runs, as inside nn.MultiheadAttention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Linear(8, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.up(x.transpose(0, 1))).transpose(0, 1)
+
+
 CASES = {
+    "linear layer on tokens, sequence first": (SequenceFirst(), torch.randn(2, 5, 8)),
     "linear layers on tokens": (TokenMlp(), torch.randn(2, 5, 8)),
     "group norm": (nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(4, 8), nn.ReLU()), torch.randn(2, 3, 7, 6)),
     "convolution without bias": (nn.Sequential(nn.Conv2d(3, 8, 3, bias=False)), torch.randn(2, 3, 7, 6)),
@@ -60,6 +72,14 @@ def test_linear_layers_keep_their_parameter_names_and_get_int32_biases() -> None
     assert all(len(node.inputs) == 3 for node in gemms), "each has a bias, the second one of zeros"
     assert not [node for node in graph.nodes if node.op_type == "MatMul"]
     assert gemms[0].inputs[2] is not None and gemms[0].inputs[2].name == "up.bias"
+
+
+def test_a_linear_layer_whose_batch_is_not_first_becomes_a_gemm() -> None:
+    module, x = CASES["linear layer on tokens, sequence first"]
+    graph = load(module.eval(), (x,))
+    prepare_for_target(graph)
+    kinds = [node.op_type for node in graph.nodes]
+    assert kinds.count("Gemm") == 1 and "MatMul" not in kinds
 
 
 def test_group_norm_is_gone() -> None:

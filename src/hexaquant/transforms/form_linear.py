@@ -1,12 +1,12 @@
 """MatMul with a constant matrix, and the Add of a constant vector after it, become one Gemm between reshapes.
 
-    (..., S, K) @ (K, N) + b   ->   Reshape (-1, K), Gemm, Reshape (-1, ..., S, N)
+    (B, ..., S, K) @ (K, N) + b   ->   Reshape (-1, K), Gemm, Reshape (-1, ..., S, N)
 
 On the target both are a fully connected layer, but the Gemm has an int32 bias inside the accumulator; MatMul and
 Add would quantize the product, and the bias to 8 bits, on the way. Legal when:
 
 1. the matrix is a constant of rank 2 and the left operand is computed, of rank 3 or more;
-2. all dimensions of the output but the first are known;
+2. all dimensions of the output but one are known, the last among them;
 3. (with Add) only the Add reads the product, and its other operand is a constant vector of N elements.
 """
 
@@ -33,14 +33,16 @@ def form_linear(graph: Graph) -> int:
 
 
 def _output_shape(node: oir.Node) -> list[int] | None:
-    """[-1, ..., N] of a MatMul that qualifies."""
+    """The output's dimensions, one of them (the unknown one, else the first) as -1, of a MatMul that qualifies."""
     if node.op_type != "MatMul" or constant(node.inputs[0]) is not None:
         return None
     matrix, shape = constant(node.inputs[1]), shape_of(node.outputs[0])
     if matrix is None or matrix.ndim != 2 or matrix.dtype != np.float32 or shape is None or len(shape) < 3:
         return None
-    rest = [d for d in shape[1:] if isinstance(d, int)]
-    return [-1, *rest] if len(rest) == len(shape) - 1 else None
+    unknown = [axis for axis, dim in enumerate(shape) if not isinstance(dim, int)] or [0]
+    if len(unknown) > 1 or unknown[0] == len(shape) - 1:
+        return None
+    return [-1 if axis == unknown[0] else int(str(dim)) for axis, dim in enumerate(shape)]
 
 
 def _bias_add(node: oir.Node, size: int) -> oir.Node | None:
