@@ -18,7 +18,7 @@ from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import TargetError
 from hexaquant.io.qdq_reader import read_encoding
 from hexaquant.io.qdq_writer import TENSOR
-from hexaquant.ir.graph import Graph
+from hexaquant.ir.graph import Graph, constant
 from hexaquant.qnn.lower import LowerReport
 from hexaquant.qnn.records import QuantInfo, TensorInfo
 from hexaquant.targets import ops
@@ -116,12 +116,26 @@ def _asked(qdq: Graph) -> dict[str, _Asked]:
 
 
 def _is_moved(stored: oir.Value) -> bool:
-    """True when the quantized tensor comes from a data-movement operator."""
+    """True when the quantized tensor comes from a data-movement operator, or from none.
+
+    None is left where a movement is the identity for the static batch (an Expand to batch 1): then the tensor is a
+    quantized tensor requantized with its own encoding.
+    """
     quantize = stored.producer()
     source = quantize.inputs[0] if quantize is not None else None
     producer = source.producer() if source is not None else None
-    rule = ops.rule_of(producer.op_type) if producer is not None else None
+    if quantize is None or producer is None:
+        return False
+    if producer.op_type == "DequantizeLinear":
+        pairs = zip(quantize.inputs[1:3], producer.inputs[1:3], strict=False)
+        return all(np.array_equal(_data(a), _data(b)) for a, b in pairs)
+    rule = ops.rule_of(producer.op_type)
     return rule is not None and rule.role == "move"
+
+
+def _data(value: oir.Value | None) -> np.ndarray:
+    data = constant(value)
+    return np.empty(0) if data is None else data
 
 
 def matches(encoding: Encoding, lowered: TensorInfo) -> bool:
