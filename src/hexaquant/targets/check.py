@@ -14,13 +14,14 @@ from hexaquant.targets.soc import Target
 
 def check_graph(graph: Graph, target: Target) -> None:
     """Raise TargetError naming every refused operator with its layer and the remedy, InputError for bad shapes."""
-    problems = [problem for node in graph.nodes for problem in _check_node(graph, node)]
+    problems = [problem for node in graph.nodes for problem in problems_of(graph, node)]
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         raise TargetError(f"{target.name} refuses this network: " + "; ".join(problems[:3]) + more)
 
 
-def _check_node(graph: Graph, node: oir.Node) -> list[str]:
+def problems_of(graph: Graph, node: oir.Node) -> list[str]:
+    """Why the target refuses ``node``, with the remedy; empty when it takes it. Raises InputError for empty shapes."""
     origin = graph.origin(node)
     if ops.rule_of(node.op_type) is None:
         return [f"{origin} uses {node.op_type}: {_remedy(node.op_type)}"]

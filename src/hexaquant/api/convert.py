@@ -1,0 +1,195 @@
+"""hq.convert: a network with the encodings that it has or is given -> DLC, with the proof that every one arrived."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hexaquant.analysis.coverage import Coverage, prove_coverage
+from hexaquant.core.atomic import atomic_path, write_text
+from hexaquant.core.encoding import Encoding
+from hexaquant.core.errors import EncodingError, InputError
+from hexaquant.core.events import Events
+from hexaquant.frontends import load
+from hexaquant.io.encodings_file import EncodingsFile, read_encodings, unknown_names_message
+from hexaquant.io.qdq_reader import from_qdq, is_qdq
+from hexaquant.io.qdq_writer import to_qdq
+from hexaquant.ir.graph import Graph, constant
+from hexaquant.ir.load import read_model
+from hexaquant.ir.normalize import freeze_batch
+from hexaquant.qnn.lower import LowerReport, lower
+from hexaquant.sim.given_encodings import Decision, complete_encodings
+from hexaquant.targets.check import problems_of
+from hexaquant.targets.soc import Target, find_target
+from hexaquant.transforms.for_target import prepare_for_target
+
+Shapes = Mapping[str, Sequence[int | str]]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A static float graph as the target gets it, and the encodings that came with it, by tensor name."""
+
+    graph: Graph
+    given: dict[str, Encoding]
+
+
+@dataclass(frozen=True)
+class OpVerdict:
+    """One operator of a dry run: "runs", or why the target refuses it."""
+
+    name: str
+    op_type: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What convert wrote. ``decisions``: what became of each given encoding (sim/given_encodings.py)."""
+
+    dlc: Path
+    coverage_file: Path
+    target: Target
+    scheme: str
+    decisions: tuple[Decision, ...]
+    coverage: Coverage
+    report: LowerReport
+
+    def departures(self) -> list[Decision]:
+        """Every encoding that was not simply taken over."""
+        return [d for d in self.decisions if d.outcome != "taken"]
+
+
+def read_network(
+    model: str | Path,
+    encodings: str | Path | None = None,
+    *,
+    shapes: Shapes | None = None,
+    symbols: Mapping[str, int] | None = None,
+    batch: int | None = None,
+) -> Network:
+    """The network at ``model`` (.onnx, .pt2), made static, with its encodings: the file's before its QDQ nodes'.
+
+    ``batch`` replaces the first dimension of every input; without it a symbolic one without a value becomes 1.
+    Raises InputError for files that cannot be read, EncodingError for encodings that are not this network's.
+    """
+    path = Path(model)
+    graph = load(path, shapes=shapes)
+    if batch is not None:
+        graph = load(graph, shapes={v.name or "": [batch, *_rest(v)] for v in graph.inputs if v.shape})
+    graph = freeze_batch(graph, batch or 1, symbols)
+    graph, given = from_qdq(graph) if is_qdq(graph) else (graph, {})
+    raw = _raw_tensors(path)
+    if encodings is not None:
+        file = read_encodings(encodings).resolve(graph)
+        _require_known(file, graph, set(raw))
+        given |= file.all
+    prepare_for_target(graph)
+    _require_unchanged(graph, given, raw)
+    return Network(graph, given)
+
+
+def _rest(value: Any) -> list[int | str]:
+    return [d if isinstance(d, int) else d.value or "" for d in value.shape[1:]]
+
+
+def _raw_tensors(path: Path) -> dict[str, np.ndarray | None]:
+    """Every tensor of the ONNX file as it is on disk: its data where it is a constant. Empty for other files."""
+    if path.suffix.lower() != ".onnx":
+        return {}
+    raw = Graph(read_model(path), path.name)
+    return {v.name: constant(v) for v in raw.values() if v.name}
+
+
+def _require_known(file: EncodingsFile, graph: Graph, raw: set[str]) -> None:
+    """Names that neither the network nor its file has: renamed tensors, or another network's encodings."""
+    known = raw | {v.name for v in graph.values() if v.name}
+    unknown = [name for name in file.all if name not in known]
+    if unknown:
+        raise EncodingError(unknown_names_message(unknown, known, file.source, graph.source))
+
+
+def _require_unchanged(graph: Graph, given: Mapping[str, Encoding], raw: Mapping[str, np.ndarray | None]) -> None:
+    """A weight that was folded with its BatchNorm no longer fits the encoding made before."""
+    for value in graph.values():
+        name = value.name or ""
+        before, now = raw.get(name), constant(value) if value.is_initializer() else None
+        if name not in given or before is None or now is None or before.shape != now.shape:
+            continue
+        if not np.array_equal(before, now):
+            raise EncodingError(
+                f"the encoding of '{name}' was made before its BatchNorm was folded into it; fold first (AIMET: "
+                "fold_all_batch_norms) and export the encodings again"
+            )
+
+
+def check_operators(graph: Graph, target: str | Target) -> list[OpVerdict]:
+    """The verdict of ``target`` on every operator of ``graph``, in order (--dry_run). Raises InputError for ``target``."""
+    find_target(target)
+    rows = []
+    for node in graph.nodes:
+        problems = problems_of(graph, node)
+        rows.append(OpVerdict(node.name or node.outputs[0].name or "", node.op_type, "; ".join(problems) or "runs"))
+    return rows
+
+
+def convert(
+    network: Network,
+    dlc: str | Path,
+    *,
+    target: str | Target = "sm8650",
+    float_fallback: bool = False,
+    float_io: bool = False,
+    events: Events | None = None,
+) -> Converted:
+    """Write ``dlc`` and ``<dlc>.coverage.json``.
+
+    ``float_fallback``: tensors without an encoding run in float16 instead of being an error; ``float_io``: inputs and
+    outputs stay float32 rather than the encodings' integers. Raises EncodingError listing tensors without encodings,
+    TargetError naming the operator that the target refuses, or the tensor whose encoding did not arrive.
+    """
+    soc, path, log = find_target(target), Path(dlc), events or Events()
+    if not path.parent.is_dir():
+        raise InputError(f"there is no folder {path.parent} for the DLC; create it or choose another -o")
+    done = complete_encodings(network.graph, network.given, soc, float_fallback=float_fallback)
+    model = done.model
+    qdq = to_qdq(model.exported_graph(), model.encodings(), bypass=model.bypassed())
+    log.note("lower", f"lowering for {soc}")
+    with tempfile.TemporaryDirectory(prefix="hexaquant-convert-") as folder:
+        source, draft = Path(folder) / f"{Path(network.graph.source).stem}.qdq.onnx", Path(folder) / "model.dlc"
+        qdq.save(source)
+        report = lower(source, draft, soc.model, soc.arch, native_io=not float_io)
+        coverage = prove_coverage(qdq, report)
+        coverage.require_complete()
+        _publish(draft, path)
+    file = path.with_name(path.name + ".coverage.json")
+    result = Converted(path, file, soc, model.plan.scheme.name, done.decisions, coverage, report)
+    write_text(file, json.dumps(coverage_document(result), indent=1))
+    return result
+
+
+def _publish(draft: Path, path: Path) -> None:
+    """Put the proven DLC in place, whole or not at all."""
+    with atomic_path(path) as temporary:
+        shutil.copyfile(draft, temporary)
+
+
+def coverage_document(result: Converted) -> dict[str, Any]:
+    """What <dlc>.coverage.json holds: verdict counts, the tensors' rows, departures from the given encodings, I/O."""
+    return {
+        "dlc": result.dlc.name,
+        "sha256": result.report.sha256,
+        "target": result.target.name,
+        "scheme": result.scheme,
+        "counts": result.coverage.counts(),
+        "departures": [asdict(d) for d in result.departures()],
+        "io": result.report.io.names(),
+        "rows": [asdict(row) for row in result.coverage.rows],
+    }
