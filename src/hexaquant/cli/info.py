@@ -14,6 +14,7 @@ EPILOG = """Examples:
 
 \b
   hexaquant info out
+  hexaquant info out --coverage
   hexaquant info out/model.dlc
   hexaquant info out/model.sm8650.bin --json
   hexaquant info model.encodings --model model.onnx --limit 500"""
@@ -26,10 +27,19 @@ def info(
     model: Annotated[
         Path | None, typer.Option(help="ONNX file that an encodings file must belong to; others are refused.")
     ] = None,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Of a folder: every tensor's encoding, asked for and found in the DLC.")
+    ] = False,
     json: o.JsonOption = False,
 ) -> None:
     """Graphs, tensors, types, encodings and sizes."""
     console: Console = context.obj
+    if coverage:
+        from hexaquant.cli.coverage import coverage_drawings, read_coverage
+
+        proof = read_coverage(path)
+        console.result(proof, *coverage_drawings(proof, limit))
+        return
     from hexaquant.cli.describe import describe, drawings
 
     document = describe(path, model)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hexaquant.cli.console import Console
 from hexaquant.core.errors import EnvironmentLacksError, HexaquantError, InputError
@@ -28,9 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's) and return its exit code; never raises."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     console = Console(json="--json" in arguments)
+    return guarded(console, lambda: _run(arguments, console))
+
+
+def guarded(console: Console, work: Callable[[], int]) -> int:
+    """The exit code of ``work``; whatever it raises becomes one sentence on stderr and its exit code."""
     os.environ.setdefault(*NO_TELEMETRY)
     try:
-        return _run(arguments, console)
+        return work()
     except KeyboardInterrupt:
         return _fail(console, INTERRUPTED, "interrupted")
     except HexaquantError as error:

@@ -146,6 +146,9 @@ def write_outputs(folder: Path, outputs: Mapping[str, np.ndarray], form: str) ->
 
     from hexaquant.core.atomic import write_bytes
 
+    stems = {name: _FORBIDDEN.sub("_", name) for name in outputs}
+    if len(set(stems.values())) < len(stems):
+        raise InputError(f"outputs {', '.join(stems)} differ only in characters that file names lack; rename one")
     for name, array in outputs.items():
         if form == "npy":
             buffer = io.BytesIO()
@@ -153,7 +156,7 @@ def write_outputs(folder: Path, outputs: Mapping[str, np.ndarray], form: str) ->
             content = buffer.getvalue()
         else:
             content = array.astype(array.dtype.newbyteorder("<")).tobytes()
-        write_bytes(folder / f"{_FORBIDDEN.sub('_', name)}.{form}", content)
+        write_bytes(folder / f"{stems[name]}.{form}", content)
 
 
 def _note(seen: dict[str, dict[str, Any]], outputs: Mapping[str, np.ndarray]) -> None:

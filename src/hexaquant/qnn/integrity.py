@@ -37,9 +37,13 @@ def recorded_sha256(path: Path) -> str | None:
 
 
 def recorded_io(path: Path) -> dict[str, list[list[str]]] | None:
-    """``sections.lower.io`` of the manifest beside ``path`` (see NativeIo.names), or None when there is none."""
-    manifest = _manifest(path)
-    io = manifest.get("sections", {}).get("lower", {}).get("io")
+    """Names of inputs and outputs (see NativeIo.names) in the manifest beside ``path``, or None when there are none.
+
+    ``sections["context <file name>"].io`` is this file's own, ``sections.lower.io`` the whole folder's.
+    """
+    sections = _manifest(path).get("sections", {})
+    own = sections.get(f"context {path.name}", {}).get("io")
+    io = own or sections.get("lower", {}).get("io")
     return io if isinstance(io, dict) else None
 
 

@@ -1,0 +1,1 @@
+"""Programs with the names and flags of Qualcomm's, one file each."""
