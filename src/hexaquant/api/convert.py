@@ -19,6 +19,7 @@ from hexaquant.core.errors import EncodingError, InputError
 from hexaquant.core.events import Events
 from hexaquant.frontends import load
 from hexaquant.io.encodings_file import EncodingsFile, read_encodings, unknown_names_message
+from hexaquant.io.manifest import amend_manifest
 from hexaquant.io.qdq_reader import from_qdq, is_qdq
 from hexaquant.io.qdq_writer import to_qdq
 from hexaquant.ir.graph import Graph, constant
@@ -131,7 +132,7 @@ def _require_unchanged(graph: Graph, given: Mapping[str, Encoding], raw: Mapping
 
 
 def check_operators(graph: Graph, target: str | Target) -> list[OpVerdict]:
-    """The verdict of ``target`` on every operator of ``graph``, in order (--dry_run). Raises InputError for ``target``."""
+    """The verdict of ``target`` on every operator of ``graph``, in order. Raises InputError for an unknown target."""
     find_target(target)
     rows = []
     for node in graph.nodes:
@@ -149,7 +150,7 @@ def convert(
     float_io: bool = False,
     events: Events | None = None,
 ) -> Converted:
-    """Write ``dlc`` and ``<dlc>.coverage.json``.
+    """Write ``dlc`` and ``<dlc>.coverage.json``, and record both in the folder's manifest.json.
 
     ``float_fallback``: tensors without an encoding run in float16 instead of being an error; ``float_io``: inputs and
     outputs stay float32 rather than the encodings' integers. Raises EncodingError listing tensors without encodings,
@@ -172,7 +173,17 @@ def convert(
     file = path.with_name(path.name + ".coverage.json")
     result = Converted(path, file, soc, model.plan.scheme.name, done.decisions, coverage, report)
     write_text(file, json.dumps(coverage_document(result), indent=1))
+    _record(result)
     return result
+
+
+def _record(result: Converted) -> None:
+    """Hashes, target and the names of inputs and outputs into the manifest.json beside the DLC."""
+    folder, name = result.dlc.parent, result.dlc.name
+    section = {"target": result.target.name, "scheme": result.scheme, "io": result.report.io.names()}
+    sections = {f"context {name}": {**section, "coverage": result.coverage.counts()}}
+    files = [name, result.coverage_file.name]
+    amend_manifest(folder, files=files, sections=sections, target=result.target.name)
 
 
 def _publish(draft: Path, path: Path) -> None:

@@ -33,8 +33,24 @@ from hexaquant.targets.scheme import SCHEMES, Scheme
 from hexaquant.targets.soc import Target
 
 Outcome = Literal["taken", "fused", "shared", "derived", "clamped", "adjusted", "parameter", "float", "own range"]
+SHOWN = 12
+"""Names in the sentence of :class:`MissingEncodings`."""
+
 BIAS_TOLERANCE = 1e-6
 """Relative difference of float32 products below which a given bias scale is the derived one."""
+
+
+class MissingEncodings(EncodingError):
+    """Activations without an encoding. ``names``: all of them; the sentence shows the first few."""
+
+    def __init__(self, source: str, names: list[str]) -> None:
+        self.names = tuple(names)
+        shown = ", ".join(f"'{name}'" for name in names[:SHOWN]) + (" ..." if len(names) > SHOWN else "")
+        count = "1 tensor has" if len(names) == 1 else f"{len(names)} tensors have"
+        super().__init__(
+            f"{source}: {count} no encoding: {shown}; calibrate with `hexaquant quantize`, or run them in float16 "
+            "with --float_fallback"
+        )
 
 
 @dataclass(frozen=True)
@@ -63,7 +79,7 @@ def complete_encodings(
 ) -> Completed:
     """The model of ``graph`` (which gets convert nodes where types meet) with ``given`` encodings by tensor name.
 
-    Raises EncodingError listing the activations without an encoding and the remedies, TargetError for what the
+    Raises MissingEncodings listing the activations without an encoding and the remedies, TargetError for what the
     target refuses.
     """
     _require_executable(graph, given)
@@ -76,19 +92,11 @@ def complete_encodings(
         if not filler.missing:
             return Completed(model, tuple(filler.decisions()))
         if not float_fallback:
-            raise EncodingError(_missing_message(graph, filler.missing))
+            raise MissingEncodings(graph.source, filler.missing)
         fresh = {_glob(name): "float16" for name in filler.fallback() if settings.get(_glob(name)) != "float16"}
         if not fresh:
-            raise EncodingError(_missing_message(graph, filler.missing))
+            raise MissingEncodings(graph.source, filler.missing)
         settings |= fresh
-
-
-def _missing_message(graph: Graph, missing: list[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in missing[:20]) + (" ..." if len(missing) > 20 else "")
-    return (
-        f"{graph.source}: {len(missing)} tensors have no encoding: {shown}; calibrate them with `hexaquant quantize`, "
-        "or run them in float16 with --float_fallback"
-    )
 
 
 def _require_executable(graph: Graph, given: Mapping[str, Encoding]) -> None:
