@@ -83,8 +83,10 @@ def observe(model: QuantizedModel, batches: Iterable[Mapping[str, Any]], observe
         seen += len(next(iter(tensors.values())))
     if not seen:
         raise InputError("the calibration data is empty: give at least one sample")
+    bounded = {node.outputs[0].name for node in model.source_graph.nodes if node.op_type == "Clip"}
     for quantizer in watched:
-        _take(quantizer, exact=(quantizer.plan.observer or observer) == "min_max")
+        exact = (quantizer.plan.observer or observer) == "min_max" or quantizer.plan.name in bounded
+        _take(quantizer, exact)
     return seen
 
 
@@ -99,7 +101,10 @@ def _take(quantizer: ActivationQuantizer, exact: bool) -> None:
 
 
 def with_headroom(encoding: Encoding) -> Encoding:
-    """A 16-bit integer encoding with its range widened by HEADROOM_16; any other as it is."""
+    """A 16-bit integer encoding with its range widened by HEADROOM_16; any other as it is.
+
+    Not for the output of a Clip: the target drops the operator and lets the range do its work.
+    """
     if encoding.grid.is_float or encoding.grid.bits != 16:
         return encoding
     low, high = encoding.min.clamp(max=0) * HEADROOM_16, encoding.max.clamp(min=0) * HEADROOM_16

@@ -189,6 +189,7 @@ class _Planner:
         if grid.is_float:
             return TensorPlan(name, "activation", "float", grid, layer=layer, reason=self._float_reason(value, node))
         if rule.low is not None:
+            grid = self._fixed_grid(name, rule, grid)
             low, high = fixed_range(rule, grid)
             return TensorPlan(name, "activation", "fixed", grid, low=low, high=high, layer=layer)
         follower = self._clipping_follower(value, node, grid)
@@ -209,6 +210,14 @@ class _Planner:
     def _observer(self, value: oir.Value) -> str | None:
         setting = self.activations.setting(value)
         return None if setting is None else setting.observer
+
+    def _fixed_grid(self, name: str, rule: ops.OpRule, grid: Grid) -> Grid:
+        """The kernels' own 16-bit encoding of outputs in [0, 1) is asymmetric, whatever the scheme says.
+
+        Only the second operand of a product of two activations stays symmetric.
+        """
+        unsigned = rule.low == 0 and grid.bits == 16 and name not in self.activations.symmetric
+        return replace(grid, symmetric=False) if unsigned else grid
 
     def _plan_move(self, node: oir.Node, name: str, layer: str) -> TensorPlan:
         source = node.inputs[0]
@@ -289,6 +298,6 @@ def fixed_range(rule: ops.OpRule, grid: Grid) -> tuple[float, float]:
     16-bit outputs use scale 2^-16 over [0, 1) and 2^-15 over [-1, 1), as the target's kernels require.
     """
     low, high = rule.low or 0.0, rule.high or 1.0
-    if grid.bits < 16 or grid.symmetric:
+    if grid.bits < 16 or (grid.symmetric and low == 0):
         return low, high
     return low, high - (high - low) / grid.levels
