@@ -47,7 +47,8 @@ def _recorded_target(dlc: Path) -> Target | None:
     manifest = read_manifest(dlc.parent)
     if dlc.name not in manifest.files:
         return None
-    name = manifest.sections.get("lower", {}).get("target") or manifest.target
+    own = manifest.sections.get(f"context {dlc.name}", {})
+    name = own.get("target") or manifest.sections.get("lower", {}).get("target") or manifest.target
     return find_target(name) if name else None
 
 
