@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,12 @@ def test_help_and_version(name: str) -> None:
     assert f"Example:\n  {name} " in text.out and "Exit codes" in text.out
     assert program(name, "--version").out.startswith(f"{name} of hexaquant ")
     assert program(name).code == 2
+
+
+def test_pip_installs_every_program() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    for name, function in PROGRAMS.items():
+        assert project["scripts"][name] == f"{function.__module__}:main"
 
 
 def test_info_coverage(deployed: Path) -> None:
