@@ -11,7 +11,7 @@ from hexaquant.cli.console import table
 from hexaquant.cli.reports import Drawing
 from hexaquant.core.errors import InputError
 
-COVERAGE = "coverage.json"
+COVERAGE, DLC = "coverage.json", "model.dlc"
 MEANING = {
     "exact": "has our encoding to the last bit",
     "inherited": "the same data, moved, with the same encoding",
@@ -22,26 +22,30 @@ MEANING = {
 }
 
 
-def read_coverage(folder: Path) -> dict[str, Any]:
-    """The proof of ``folder``: {kind, path, target, complete, counts, tensors}.
+def read_coverage(path: Path) -> dict[str, Any]:
+    """The proof of an artifact folder, or of a DLC that convert wrote: {kind, path, target, complete, counts, tensors}.
 
     Raises InputError when there is none yet or when its file was changed since.
     """
-    from hexaquant.api.artifacts import open_folder
-    from hexaquant.io.manifest import verify_files
+    from hexaquant.io.manifest import read_manifest, verify_files
 
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no artifact folder; --coverage reads one that hexaquant compile wrote")
-    out, manifest = open_folder(folder)
-    if COVERAGE not in manifest.files:
-        raise InputError(f"{folder} has no {COVERAGE} yet; run hexaquant compile {folder} first")
-    verify_files(out, [COVERAGE])
-    rows = json.loads((out / COVERAGE).read_text(encoding="utf-8"))
+    if not path.is_dir() and (path.suffix != ".dlc" or not path.is_file()):
+        raise InputError(f"{path} is no artifact folder and no DLC; --coverage reads what a conversion proved")
+    folder, name = (path, COVERAGE) if path.is_dir() else (path.parent, f"{path.name}.{COVERAGE}")
+    if path.name == DLC and not (folder / name).is_file():
+        name = COVERAGE
+    manifest = read_manifest(folder)
+    if name not in manifest.files:
+        raise InputError(f"{folder} has no {name} yet; run hexaquant compile or convert the network first")
+    verify_files(folder, [name])
+    content = json.loads((folder / name).read_text(encoding="utf-8"))
+    rows = content["rows"] if isinstance(content, dict) else content
+    recorded = content if isinstance(content, dict) else manifest.sections.get("lower", {})
     counts = Counter(row["verdict"] for row in rows)
     return {
         "kind": "coverage",
-        "path": str(folder),
-        "target": manifest.sections.get("lower", {}).get("target", manifest.target),
+        "path": str(path),
+        "target": recorded.get("target", manifest.target),
         "complete": not counts["missing"] and not counts["changed"],
         "counts": {verdict: counts[verdict] for verdict in MEANING},
         "tensors": rows,

@@ -28,7 +28,8 @@ def info(
         Path | None, typer.Option(help="ONNX file that an encodings file must belong to; others are refused.")
     ] = None,
     coverage: Annotated[
-        bool, typer.Option("--coverage", help="Of a folder: every tensor's encoding, asked for and found in the DLC.")
+        bool,
+        typer.Option("--coverage", help="Of a folder or DLC: every tensor's encoding, asked for and found in the DLC."),
     ] = False,
     json: o.JsonOption = False,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from cli.command import hexaquant
 from cli.tools.programs import PROGRAMS, program
+from hexaquant.api.convert import convert, read_network
 from hexaquant.cli.tools.layers import macs_of
 from hexaquant.qnn.records import OpInfo, TensorInfo
 
@@ -78,4 +80,15 @@ def test_info_coverage(deployed: Path) -> None:
     assert "to the last bit" in text and "first 2 of" in text
     (deployed / "coverage.json").write_text("[]")
     hexaquant("info", deployed, "--coverage").assert_refused(2, "coverage.json", "changed")
-    hexaquant("info", deployed / "model.dlc", "--coverage").assert_refused(2, "model.dlc", "folder")
+    hexaquant("info", deployed / "model.onnx", "--coverage").assert_refused(2, "model.onnx", "folder")
+
+
+def test_info_coverage_of_a_converted_dlc(deployed: Path, tmp_path: Path) -> None:
+    network = read_network(deployed / "model.onnx", deployed / "model.encodings")
+    convert(network, tmp_path / "net.dlc")
+    done = hexaquant("info", tmp_path / "net.dlc", "--coverage", "--json")
+    assert done.code == 0, done.err
+    assert done.document["complete"] and done.document["target"] == "sm8650"
+    assert done.document["counts"] == hexaquant("info", deployed, "--coverage", "--json").document["counts"]
+    lone = Path(shutil.copy(tmp_path / "net.dlc", tmp_path / "lone.dlc"))
+    hexaquant("info", lone, "--coverage").assert_refused(2, "lone.dlc.coverage.json")

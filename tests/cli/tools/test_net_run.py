@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from cli.command import hexaquant
@@ -66,6 +67,30 @@ def test_dlc_compiled_on_the_fly_gives_the_same(dlc: Path, binary: Path, listed:
     assert (done.code, done.err) == (0, "")
     program("qnn-net-run", "--retrieve_context", binary, "--output_dir", tmp_path / "bin", *common)
     assert contents(tmp_path / "dlc") == contents(tmp_path / "bin") != {}
+
+
+def test_several_inputs_by_name_in_any_order_or_bare_in_the_networks(tmp_path: Path) -> None:
+    text = """<ir_version: 10, opset_import: ["" : 21]>
+        pair (float[1,4] z, float[1,4] a) => (float[1,4] y) { y = Sub (z, a) }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "pair.onnx")
+    rng = np.random.default_rng(0)
+    z, a = rng.standard_normal((2, 6, 1, 4)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", z=z[:, 0], a=3 * a[:, 0])
+    out = tmp_path / "out"
+    for command in (["quantize", tmp_path / "pair.onnx", "--data", tmp_path / "data.npz", "-o", out], ["compile", out]):
+        done = hexaquant(*command)
+        assert done.code == 0, done.err
+    z[0].tofile(tmp_path / "z.raw")
+    a[0].tofile(tmp_path / "a.raw")
+    (tmp_path / "list.txt").write_text("a:=a.raw z:=z.raw\nz.raw a.raw\na.raw z.raw\n")
+    done = program("qnn-net-run", "--dlc_path", out / "model.dlc", "--input_list", tmp_path / "list.txt",
+                   "--output_dir", tmp_path / "o")  # fmt: skip
+    assert done.code == 0, done.err
+    with Runtime(out / "model.sm8650.bin") as runtime:
+        wanted = runtime.run({"z": z[0], "a": a[0]})["y"]
+    found = [np.fromfile(tmp_path / "o" / f"Result_{i}" / "y.raw", np.float32) for i in range(3)]
+    assert np.array_equal(found[0], wanted[0]) and np.array_equal(found[1], wanted[0])
+    assert not np.array_equal(found[2], wanted[0])
 
 
 def test_names_are_sanitised_and_must_stay_apart(tmp_path: Path) -> None:
