@@ -15,7 +15,7 @@ import torch
 from onnx import numpy_helper
 
 from hexaquant.api.convert import check_operators, convert, read_network
-from hexaquant.core.errors import EncodingError, InputError
+from hexaquant.core.errors import EncodingError, InputError, TargetError
 from hexaquant.io.manifest import verify_files
 from hexaquant.qnn.compile import compile_dlc
 from hexaquant.qnn.runtime import Runtime
@@ -174,6 +174,20 @@ def test_encodings_made_before_batchnorm_folding_are_refused(tmp_path: Path) -> 
     path = with_batchnorm(tmp_path / "bn.onnx")
     with pytest.raises(EncodingError, match=r"'conv1.weight' was made before its BatchNorm was folded"):
         read_network(path, AIMET / "onnx_w8a8_1.0.0.encodings")
+
+
+@pytest.mark.parametrize("name", ["onnx_bq_2.0.0", "onnx_lpbq_1.0.0"])
+def test_block_encodings_that_cannot_arrive_are_refused_by_name(name: str) -> None:
+    read = read_network(NET, AIMET / f"{name}.encodings")
+    with pytest.raises(TargetError, match=r"weight '\S+' of .* has one scale a block.*one scale a channel"):
+        complete_encodings(read.graph, read.given, "sm8650")
+
+
+def test_an_exported_program_of_pytorch(tmp_path: Path) -> None:
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).eval()
+    torch.export.save(torch.export.export(module, (torch.zeros(1, 3, 8, 8),)), tmp_path / "net.pt2")
+    read = read_network(tmp_path / "net.pt2")
+    assert [node.op_type for node in read.graph.nodes] == ["Conv", "Relu"] and not read.given
 
 
 def test_batch_and_symbols() -> None:

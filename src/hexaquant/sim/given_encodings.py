@@ -23,7 +23,7 @@ import torch
 
 from hexaquant.core.encoding import Encoding, encoding_from_range
 from hexaquant.core.errors import EncodingError, TargetError
-from hexaquant.core.grid import PerTensor
+from hexaquant.core.grid import Lpbq, PerBlock, PerTensor
 from hexaquant.ir.graph import CONVERT, Graph
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.planner import make_plan
@@ -83,6 +83,7 @@ def complete_encodings(
     target refuses.
     """
     _require_executable(graph, given)
+    _require_no_blocks(graph, given)
     scheme, settings = _scheme(graph, given), _settings(graph, given)
     while True:
         draft = graph.clone()
@@ -108,6 +109,20 @@ def _require_executable(graph: Graph, given: Mapping[str, Encoding]) -> None:
             raise TargetError(
                 f"activation '{value.name}' has the encoding {encoding.grid}: the target takes activations of 8 or 16 "
                 "bits with one scale; export the encodings with one of these"
+            )
+
+
+def _require_no_blocks(graph: Graph, given: Mapping[str, Encoding]) -> None:
+    """Block encodings arrive in MatMul only (measured with release 2.7.0 of onnxruntime-qnn)."""
+    for node in graph.nodes:
+        weight = node.inputs[1] if node.op_type in ops.WEIGHT_INPUTS and len(node.inputs) > 1 else None
+        encoding = given.get(weight.name or "") if weight is not None else None
+        if node.op_type == "MatMul" or encoding is None or encoding.grid.is_float:
+            continue
+        if isinstance(encoding.grid.granularity, PerBlock | Lpbq):
+            raise TargetError(
+                f"weight '{weight.name if weight else ''}' of {graph.origin(node)} ({node.op_type}) has one scale a "
+                "block, which Qualcomm's lowering takes for MatMul only; export it with one scale a channel"
             )
 
 
