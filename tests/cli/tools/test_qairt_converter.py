@@ -99,3 +99,16 @@ def test_tensors_without_encodings_are_listed(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said(arguments: list[str], words: list[str], tmp_path: Path) -> None:
     program("qairt-converter", "-i", NET, "-o", tmp_path / "n.dlc", *arguments).assert_refused(2, *words)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("network", ["model.onnx", "model.qdq.onnx", "../net.onnx"])
+def test_our_own_artifacts_convert_to_the_same_encodings(network: str, room: Path, tmp_path: Path) -> None:
+    """The exported network, its QDQ form, and the network before quantization, with our encodings file."""
+    folder = room / "deployed"
+    file = [] if "qdq" in network else ["-q", folder / "model.encodings"]
+    done = program("qairt-converter", "-i", folder / network, *file, "-o", tmp_path / "net.dlc", "--json")
+    assert done.code == 0, done.err
+    assert done.document["departures"] == []
+    rows = json.loads((tmp_path / "net.dlc.coverage.json").read_text())["rows"]
+    expected = json.loads((folder / "coverage.json").read_text())
+    assert {(r["tensor"], r["asked"]) for r in rows} == {(r["tensor"], r["asked"]) for r in expected}
