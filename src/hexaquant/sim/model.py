@@ -53,6 +53,10 @@ class QuantizedModel(nn.Module):
         """The network's own parameters (weights and biases), for an optimizer group."""
         return [p for name, p in self.named_parameters() if not name.startswith("network.taps")]
 
+    def encoding_parameters(self) -> list[nn.Parameter]:
+        """Scales and offsets that are being learned (qat/learn.py), for an optimizer group without weight decay."""
+        return [p for name, p in self.named_parameters() if name.startswith("network.taps")]
+
     def parameters_by_name(self) -> dict[str, nn.Parameter]:
         """ONNX name -> parameter."""
         parameters = dict(self.network.named_parameters())
@@ -147,6 +151,9 @@ class QuantizedModel(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> QuantizedModel:
         twin = type(self)(self.source_graph, self.plan)
         twin.__dict__.update({key: value for key, value in self.__dict__.items() if key not in twin.__dict__})
+        for name, quantizer in self.quantizers.items():
+            if isinstance(quantizer, Quantizer):
+                twin.quantizers[name].learned = copy.deepcopy(quantizer.learned)
         twin.load_state_dict(copy.deepcopy(self.state_dict()))
         for name, quantizer in self.quantizers.items():
             twin.quantizers[name].state = quantizer.state

@@ -21,11 +21,14 @@ class Quantizer(nn.Module):
     """Base: holds an encoding as buffers ``scale``, ``offset``, ``block_scale`` so that it travels with the model.
 
     ``state``: "off" passes values through, "observe" shows them to ``observer``, "on" fake-quantizes them.
+    ``learned``: while the encoding is trained, the module that holds its parameters (qat/learn.py): called with a
+    tensor it fake-quantizes with gradients for them, and its ``encoding()`` is the one in force.
     """
 
     scale: Tensor
     offset: Tensor
     block_scale: Tensor
+    learned: Any
 
     def __init__(self, plan: TensorPlan) -> None:
         super().__init__()
@@ -35,6 +38,7 @@ class Quantizer(nn.Module):
         self.register_buffer("offset", torch.empty(0))
         self.register_buffer("block_scale", torch.empty(0))
         self._cached: Encoding | None = None
+        self.learned = None
 
     @property
     def grid(self) -> Grid:
@@ -49,6 +53,9 @@ class Quantizer(nn.Module):
     @property
     def encoding(self) -> Encoding:
         """The encoding in force. Raises EncodingError when the tensor was never calibrated."""
+        if self.learned is not None:
+            learned: Encoding = self.learned.encoding()
+            return learned
         if self._cached is None:
             self._cached = self._build()
         return self._cached
@@ -56,6 +63,7 @@ class Quantizer(nn.Module):
     @encoding.setter
     def encoding(self, value: Encoding) -> None:
         device = self.scale.device
+        self.learned = None
         self.scale, self.offset = value.scale.detach().to(device), value.offset.detach().to(device)
         self.block_scale = torch.empty(0) if value.block_scale is None else value.block_scale.detach().to(device)
         self._cached = None
@@ -69,6 +77,13 @@ class Quantizer(nn.Module):
             )
         blocks = self.block_scale if self.block_scale.numel() else None
         return Encoding(self.grid, self.scale, self.offset, blocks)
+
+    def fake_quantize(self, x: Tensor) -> Tensor:
+        """``x`` on the grid, with gradients for it and for an encoding that is being learned."""
+        if self.learned is not None and torch.is_grad_enabled():
+            quantized: Tensor = self.learned(x)
+            return quantized
+        return fake_quantize(x, self.encoding)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Quantizer:
         self._cached = None
@@ -96,7 +111,7 @@ class ActivationQuantizer(Quantizer):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.state == "on":
-            return fake_quantize(x if self.clips_exactly else self.clamp(x), self.encoding)
+            return self.fake_quantize(x if self.clips_exactly else self.clamp(x))
         x = self.clamp(x)
         if self.state == "observe" and self.observer is not None:
             self._observe(x.detach())
@@ -152,8 +167,8 @@ class ConstantQuantizer(Quantizer):
     def forward(self, w: Tensor) -> Tensor:
         if self.state != "on":
             return w
-        if torch.is_grad_enabled() and w.requires_grad:
-            return fake_quantize(w, self.encoding)
+        if torch.is_grad_enabled() and (w.requires_grad or self.learned is not None):
+            return self.fake_quantize(w)
         key = (w.data_ptr(), w._version, w.dtype)
         if self._kept is None or key != self._kept_for or self._kept_with is not self.encoding:
             self._kept, self._kept_for, self._kept_with = fake_quantize(w.detach(), self.encoding), key, self.encoding

@@ -1,0 +1,114 @@
+"""Scales (and offsets) of a QuantizedModel as trainable parameters, from the PTQ encodings and back into encodings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from hexaquant.core.encoding import Encoding
+from hexaquant.core.errors import InputError
+from hexaquant.qat.lsq import learned_fake_quantize, learned_offset, learned_scale
+from hexaquant.sim.calibrate import protect_from_overflow, within_clamp
+from hexaquant.sim.model import QuantizedModel
+from hexaquant.sim.plan import TensorPlan
+from hexaquant.sim.quantizer import Quantizer
+
+
+class LearnedEncoding(nn.Module):
+    """What a quantizer trains: ``log_scale`` (p) and, for asymmetric activations without fused clipping,
+    ``shift`` (u) of qat/lsq.py, both zero at the start. The buffers ``start_scale`` and ``start_offset`` stay.
+    """
+
+    start_scale: Tensor
+    start_offset: Tensor
+    block_scale: Tensor | None
+    largest: Tensor
+
+    def __init__(self, plan: TensorPlan, start: Encoding) -> None:
+        super().__init__()
+        self.grid = start.grid
+        self.is_activation = plan.role in ("activation", "input")
+        self.register_buffer("start_scale", start.scale.detach().clone())
+        self.register_buffer("start_offset", start.offset.detach().clone())
+        blocks = start.block_scale
+        self.register_buffer("block_scale", None if blocks is None else blocks.detach().clone())
+        self.register_buffer("largest", _largest_scale(plan, start))
+        self.log_scale = nn.Parameter(torch.zeros_like(self.start_scale))
+        moves = self.is_activation and not start.grid.symmetric and plan.clamp is None
+        self.shift = nn.Parameter(torch.zeros_like(self.start_offset)) if moves else None
+        self._kept: Encoding | None = None
+        self._kept_for: tuple[int, ...] = ()
+
+    def scale_and_offset(self) -> tuple[Tensor, Tensor]:
+        """Both with gradients, in the grid's stored shape."""
+        scale = learned_scale(self.log_scale, self.start_scale, self.largest)
+        if self.shift is None:
+            return scale, self.start_offset
+        return scale, learned_offset(self.shift, self.start_offset, self.grid.levels)
+
+    def encoding(self) -> Encoding:
+        """The encoding in force, without gradients; the same object until a parameter changes."""
+        tensors = [t for t in (self.log_scale, self.shift, self.start_scale, self.start_offset) if t is not None]
+        key = tuple(number for t in tensors for number in (t._version, t.data_ptr()))
+        if self._kept is None or key != self._kept_for:
+            with torch.no_grad():
+                scale, offset = self.scale_and_offset()
+            self._kept, self._kept_for = Encoding(self.grid, scale, offset, self.block_scale), key
+        return self._kept
+
+    def forward(self, v: Tensor) -> Tensor:
+        """Fake-quantized ``v``, to the last bit what the exported encoding gives, with LSQ gradients."""
+        scale, offset = self.scale_and_offset()
+        features = v.numel() // max(v.shape[0], 1) if self.is_activation and v.dim() > 1 else None
+        return learned_fake_quantize(v, scale, offset, self.encoding(), features)
+
+
+def _largest_scale(plan: TensorPlan, start: Encoding) -> Tensor:
+    """Where a fused Clip(0, c) ends, beyond which the target refuses the model; infinite for others."""
+    if plan.clamp is None or plan.clamp[1] is None or bool(start.offset.any()):
+        return torch.full_like(start.scale, math.inf)
+    beyond = replace(start, scale=torch.full_like(start.scale, 2 * plan.clamp[1]))
+    return torch.maximum(within_clamp(plan, beyond).scale, start.scale)
+
+
+def learn_encodings(model: QuantizedModel, globs: Sequence[str] = ("*",)) -> list[str]:
+    """Make scales (and offsets) of observed activations and of weights whose name matches ``globs`` trainable.
+
+    They start exactly at the encodings in force, so that nothing changes before the first optimizer step; then
+    ``model.encoding_parameters()`` has them. Ranges fixed by the target, constants and float16 tensors stay; shared
+    encodings and int32 biases follow. What learns already goes on. Returns the names that learn. Raises InputError
+    when none matches and EncodingError when one was never calibrated.
+    """
+    names = []
+    for name, quantizer in model.quantizers.items():
+        if not _can_learn(quantizer) or not any(fnmatchcase(name, glob) for glob in globs):
+            continue
+        if quantizer.learned is None:
+            quantizer.learned = LearnedEncoding(quantizer.plan, quantizer.encoding)
+        names.append(name)
+    if not names:
+        raise InputError(f"no activation or weight to train matches {', '.join(globs)}; print model.plan for the names")
+    return names
+
+
+def _can_learn(quantizer: nn.Module) -> bool:
+    if not isinstance(quantizer, Quantizer) or quantizer.grid.is_float:
+        return False
+    return quantizer.plan.how == "observed" or quantizer.plan.role == "weight"
+
+
+def freeze_encodings(model: QuantizedModel) -> list[str]:
+    """Write the trained scales back as plain encodings: what is simulated and exported from then on.
+
+    They are the trained ones to the last bit, except weight scales that would overflow the target's int32
+    arithmetic, which are raised (sim/overflow.py); the names of those are returned.
+    """
+    for quantizer in model.quantizers.values():
+        if isinstance(quantizer, Quantizer) and quantizer.learned is not None:
+            quantizer.encoding = quantizer.encoding
+    return protect_from_overflow(model)
