@@ -53,7 +53,10 @@ class OpVerdict:
 
 @dataclass(frozen=True)
 class Converted:
-    """What convert wrote. ``decisions``: what became of each given encoding (sim/given_encodings.py)."""
+    """What convert wrote. ``decisions``: what became of each given encoding (sim/given_encodings.py).
+
+    ``qdq``: the network as it was lowered.
+    """
 
     dlc: Path
     coverage_file: Path
@@ -62,6 +65,7 @@ class Converted:
     decisions: tuple[Decision, ...]
     coverage: Coverage
     report: LowerReport
+    qdq: Graph
 
     def departures(self) -> list[Decision]:
         """Every encoding that was not simply taken over."""
@@ -171,7 +175,7 @@ def convert(
         coverage.require_complete()
         _publish(draft, path)
     file = path.with_name(path.name + ".coverage.json")
-    result = Converted(path, file, soc, model.plan.scheme.name, done.decisions, coverage, report)
+    result = Converted(path, file, soc, model.plan.scheme.name, done.decisions, coverage, report, qdq)
     write_text(file, json.dumps(coverage_document(result), indent=1))
     _record(result)
     return result

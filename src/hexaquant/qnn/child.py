@@ -22,6 +22,7 @@ JOBS = {
     "compile_direct": "hexaquant.qnn.direct_job",
     "inspect_dlc": "hexaquant.qnn.inspect_job",
     "inspect_binary": "hexaquant.qnn.inspect_job",
+    "record_source": "hexaquant.qnn.saver_job",
 }
 """Job -> module whose function of the job's name does it."""
 

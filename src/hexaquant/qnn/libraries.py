@@ -63,6 +63,11 @@ class QnnLibraries:
         """The reader of DLC files and context binaries."""
         return self.folder / _file_name("QnnSystem")
 
+    @property
+    def saver(self) -> Path:
+        """The backend that records calls as C source; only saver.py needs it."""
+        return self.folder / _file_name("QnnSaver")
+
 
 def find_libraries() -> QnnLibraries:
     """Locate the installed libraries without loading them.

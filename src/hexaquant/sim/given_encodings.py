@@ -84,7 +84,7 @@ def complete_encodings(
     """
     _require_executable(graph, given)
     _require_no_blocks(graph, given)
-    scheme, settings = _scheme(graph, given), _settings(graph, given)
+    scheme, settings = _scheme(graph, given), settings_of(graph, given)
     while True:
         draft = graph.clone()
         model = QuantizedModel(draft, make_plan(draft, target, scheme, settings))
@@ -94,7 +94,8 @@ def complete_encodings(
             return Completed(model, tuple(filler.decisions()))
         if not float_fallback:
             raise MissingEncodings(graph.source, filler.missing)
-        fresh = {_glob(name): "float16" for name in filler.fallback() if settings.get(_glob(name)) != "float16"}
+        floats = [exact_glob(name) for name in filler.fallback()]
+        fresh = {glob: "float16" for glob in floats if settings.get(glob) != "float16"}
         if not fresh:
             raise MissingEncodings(graph.source, filler.missing)
         settings |= fresh
@@ -144,7 +145,7 @@ def _scheme(graph: Graph, given: Mapping[str, Encoding]) -> Scheme:
     return SCHEMES.get(f"w{w}a{a}", Scheme(f"w{w}a{a}", w, a))
 
 
-def _settings(graph: Graph, given: Mapping[str, Encoding]) -> dict[str, Any]:
+def settings_of(graph: Graph, given: Mapping[str, Encoding]) -> dict[str, Any]:
     """Overrides of the planner that make it plan the given types."""
     settings: dict[str, Any] = {}
     for value in graph.values():
@@ -154,7 +155,7 @@ def _settings(graph: Graph, given: Mapping[str, Encoding]) -> dict[str, Any]:
         if encoding is None or value.is_initializer():
             continue
         entry = {"bits": encoding.grid.bits, "symmetric": encoding.grid.symmetric}
-        settings[_glob(value.name or "")] = "float16" if encoding.grid.is_float else entry
+        settings[exact_glob(value.name or "")] = "float16" if encoding.grid.is_float else entry
     return settings
 
 
@@ -166,7 +167,7 @@ def _after_activation(value: oir.Value, given: Mapping[str, Encoding]) -> Encodi
     return given.get(readers[0].outputs[0].name or "")
 
 
-def _glob(name: str) -> str:
+def exact_glob(name: str) -> str:
     """A glob that matches exactly ``name``."""
     return re.sub(r"([*?[])", r"[\1]", name)
 

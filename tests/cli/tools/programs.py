@@ -7,10 +7,19 @@ import io
 from collections.abc import Callable, Sequence
 
 from cli.command import Result
-from hexaquant.cli.tools import context_binary_generator, context_binary_utility, dlc_info, net_run, qairt_converter
+from hexaquant.cli.tools import (
+    context_binary_generator,
+    context_binary_utility,
+    dlc_info,
+    net_run,
+    onnx_qnn_converter,
+    qairt_converter,
+)
 
 PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {
     "qairt-converter": qairt_converter.main,
+    "onnx-qnn-converter": onnx_qnn_converter.main,
+    "qnn-onnx-converter": onnx_qnn_converter.main,
     "qnn-context-binary-generator": context_binary_generator.main,
     "qnn-net-run": net_run.main,
     "qairt-dlc-info": dlc_info.main,

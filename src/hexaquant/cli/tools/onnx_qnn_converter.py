@@ -1,0 +1,332 @@
+"""``onnx-qnn-converter`` (also ``qnn-onnx-converter``): ONNX -> QNN graph as DLC, ``*_net.json`` and C source."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hexaquant.cli.console import bytes_text, table
+from hexaquant.cli.tools.program import LOG_LEVEL, Messages, Program, flag
+from hexaquant.core.errors import InputError, TargetError
+
+if TYPE_CHECKING:
+    from hexaquant.api.calibrate_missing import Calibrated
+    from hexaquant.api.convert import Network
+    from hexaquant.api.qnn_sources import QnnFiles
+    from hexaquant.sim.given_encodings import Decision
+
+_LATER = "not supported yet"
+_CUSTOM = "custom operators are not here"
+_LAYOUT = "not supported yet; layouts stay those of the source model"
+_SCHEMA = "the HTP takes symmetric weights and asymmetric activations (symmetric with 16-bit weights)"
+_OBSERVERS = {"tf": "min_max", "enhanced": "sqnr"}
+_WEIGHTS = {"tf": "min_max", "symmetric": "min_max", "enhanced": "mse", "min-max": "min_max", "mse": "mse"}
+_CALIBRATION = ("act_bw", "weight_bw", "bias_bw", "act_quantizer", "param_quantizer", "use_per_channel_quantization")
+
+PROGRAM = Program(
+    name="onnx-qnn-converter",
+    summary="Convert an ONNX network to a QNN graph. Encodings come from --quantization_overrides, before QDQ nodes\n"
+    "in the model, before calibration with --input_list (recipe 'plain': ranges only, weights unchanged). Without any\n"
+    "of them the graph is float, which HTP computes in float16. Written are NAME.dlc (what the other programs take),\n"
+    "its proof NAME.dlc.coverage.json, NAME_net.json (tensors with types, encodings; nodes) and qnn_saver/ (the graph as\n"
+    "C source, with params.bin). There is no model.cpp: a model library is not needed, the DLC takes its place.",
+    flags=(
+        flag("-i", "--input_network", metavar="FILE", type=Path, required=True, help="The network, .onnx."),
+        flag(
+            "-o",
+            "--output_path",
+            metavar="PATH",
+            type=Path,
+            help="A folder: files are called model*. A path with"
+            " .cpp or .dlc: NAME is its stem. Default: beside the network, under its name.",
+        ),
+        flag(
+            "-d",
+            "--input_dim",
+            dest="shapes",
+            nargs=2,
+            metavar=("NAME", "DIMS"),
+            action="append",
+            default=[],
+            help="Shape of an input, e.g. x 1,3,224,224; repeat for several.",
+        ),
+        flag(
+            "--define_symbol",
+            dest="symbols",
+            nargs=2,
+            metavar=("SYMBOL", "VALUE"),
+            action="append",
+            default=[],
+            help="Value of a symbolic dimension; repeat for several. A symbolic batch without one is 1.",
+        ),
+        flag("-b", "--batch", metavar="N", type=int, help="First dimension of every input."),
+        flag("--quantization_overrides", metavar="JSON", type=Path, help="Encodings file, AIMET 0.6.1, 1.0.0, 2.0.0."),
+        flag(
+            "--input_list",
+            metavar="FILE",
+            type=Path,
+            help="Calibrate what has no encoding: a line an inference, "
+            "raw files (name:=path where several) in the source model's layout.",
+        ),
+        flag("--use_native_input_files", action="store_true", help="Raw files hold the input's own type, not float32."),
+        flag("--act_bw", "--act_bitwidth", dest="act_bw", type=int, choices=(8, 16), help="Default 8."),
+        flag("--weight_bw", "--weights_bitwidth", dest="weight_bw", type=int, choices=(4, 8, 16), help="Default 8."),
+        flag("--bias_bw", "--bias_bitwidth", dest="bias_bw", type=int, choices=(32,), help="Only 32."),
+        flag(
+            "--act_quantizer",
+            "--act_quantizer_calibration",
+            dest="act_quantizer",
+            choices=("tf", "enhanced", "min-max", "sqnr", "entropy", "mse", "percentile"),
+            help="Ranges of activations. tf (default) is min-max, enhanced is sqnr.",
+        ),
+        flag(
+            "--param_quantizer",
+            "--param_quantizer_calibration",
+            dest="param_quantizer",
+            choices=tuple(_WEIGHTS),
+            help="Ranges of weights, always symmetric. tf (default) is min-max, enhanced is mse.",
+        ),
+        flag(
+            "--use_per_channel_quantization",
+            action="store_true",
+            default=None,
+            help="One scale a channel of a weight (recommended). Default: one a weight, as in the original.",
+        ),
+        flag(
+            "--float_fallback",
+            action="store_true",
+            help="Run tensors without an encoding in float16 rather than stop. Not together with --input_list.",
+        ),
+        flag(
+            "--float_bw",
+            "--float_bitwidth",
+            dest="float_bw",
+            type=int,
+            choices=(16, 32),
+            default=32,
+            help="Accepted as in the original; HTP computes float tensors in float16 with either.",
+        ),
+        flag(
+            "--preserve_io",
+            nargs="*",
+            choices=("layout", "datatype"),
+            metavar="KIND",
+            help="layout (holds always), "
+            "datatype: inputs and outputs stay float32 rather than the encodings' integers. Default: both.",
+        ),
+        flag("--target_soc_model", "--soc", dest="soc", metavar="SOC", default="sm8650", help="Default sm8650."),
+        flag(
+            "--dry_run",
+            nargs="?",
+            const="info",
+            choices=("info", "debug"),
+            help="Write nothing; list every operator with the target's verdict.",
+        ),
+        flag("--json", action="store_true", help="Print one JSON document on stdout instead of text."),
+        LOG_LEVEL,
+    ),
+    example="onnx-qnn-converter -i net.onnx -o out --input_list input_list.txt --use_per_channel_quantization",
+    refused={
+        "--algorithms": "not supported yet; hexaquant quantize corrects biases",
+        "--act_quantizer_schema": _SCHEMA,
+        "--param_quantizer_schema": _SCHEMA,
+        "--config": _LATER,
+        "--converter_op_package_lib": _CUSTOM,
+        "--custom_io": _LATER,
+        "--debug": "the spelling here is --log_level debug",
+        "--disable_batchnorm_folding": "folding is part of the import",
+        "--dump_io_config_template": _LATER,
+        "--exclude_named_tensors": "tensors keep their names",
+        "--float_bias_bw": _LATER,
+        "--ignore_encodings": "leave --quantization_overrides out",
+        "--input_dtype": "types stay those of the source model",
+        "--input_encoding": _LATER,
+        "-e": _LATER,
+        "--input_layout": _LAYOUT,
+        "-l": _LAYOUT,
+        "--keep_disconnected_nodes": "they compute nothing",
+        "--keep_quant_nodes": "QDQ nodes become the encodings of their tensors",
+        "--no_simplification": "simplification is part of the import",
+        "--op_package_config": _CUSTOM,
+        "-opc": _CUSTOM,
+        "--op_package_lib": _CUSTOM,
+        "--out_node": _LATER,
+        "--out_name": _LATER,
+        "--output_layout": _LAYOUT,
+        "--overwrite_model_prefix": "there is no model.cpp",
+        "--package_name": _CUSTOM,
+        "-p": _CUSTOM,
+        "--pack_4_bit_weights": "the DLC stores 4-bit weights as Qualcomm's library does",
+        "--percentile_calibration_value": "not supported yet; percentile takes hexaquant's own value",
+        "--restrict_quantization_steps": _SCHEMA,
+        "--use_native_dtype": "the spelling here is --use_native_input_files",
+        "--use_native_output_files": "the converter writes no outputs",
+        "--use_per_row_quantization": "--use_per_channel_quantization covers matrix products too",
+        "--validation_target": "the target of --target_soc_model validates every operator",
+    },
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code."""
+    return PROGRAM.run(argv, _convert)
+
+
+def _convert(options: argparse.Namespace, tell: Messages) -> None:
+    _check(options)
+    from hexaquant.api.convert import convert, read_network
+    from hexaquant.api.qnn_sources import write_sources
+    from hexaquant.cli.tools.program import version_text
+    from hexaquant.sim.given_encodings import MissingEncodings
+
+    network = read_network(
+        options.input_network,
+        options.quantization_overrides,
+        shapes={name: _dims(dims, "--input_dim") for name, dims in options.shapes} or None,
+        symbols={name: _dims(value, "--define_symbol")[0] for name, value in options.symbols},
+        batch=options.batch,
+    )
+    if options.dry_run:
+        _dry_run(network, options, tell)
+        return
+    calibrated = None if options.input_list is None else _calibrate(network, options, tell)
+    path = _dlc_path(options)
+    float_io = options.preserve_io is not None and options.preserve_io != ["layout"]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        done = convert(
+            network if calibrated is None else calibrated.network,
+            path,
+            target=options.soc,
+            float_fallback=options.float_fallback,
+            float_io=float_io,
+        )
+    except MissingEncodings as error:
+        for name in error.names:
+            tell.warn(f"no encoding: {name}")
+        raise InputError(f"{error}, or calibrate them with --input_list") from error
+    files = write_sources(done, float_io=float_io, command=version_text(PROGRAM.name))
+    _report(files, calibrated, tell)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raise InputError for flags that contradict each other or would have no effect."""
+    if options.input_network.suffix.lower() != ".onnx":
+        raise InputError(f"{options.input_network} is not an .onnx file; qairt-converter takes other kinds")
+    if options.batch is not None and options.batch < 1:
+        raise InputError(f"--batch is {options.batch}; give at least 1")
+    if options.input_list is not None and options.float_fallback:
+        raise InputError(
+            "--input_list and --float_fallback contradict: calibrate what has no encoding, or run it float"
+        )
+    if options.input_list is not None and options.dry_run:
+        raise InputError("--dry_run calibrates nothing; leave --input_list out")
+    for name in (*_CALIBRATION, "use_native_input_files") if options.input_list is None else ():
+        if getattr(options, name):
+            raise InputError(f"--{name} is for calibration and has no effect without --input_list; give both or none")
+    if options.weight_bw == 16 and options.act_bw != 16:
+        raise InputError("--weight_bw 16 needs --act_bw 16: the target has no kernels for 16-bit weights otherwise")
+    if options.weight_bw == 4 and not options.use_per_channel_quantization:
+        raise InputError("--weight_bw 4 needs --use_per_channel_quantization: the target takes no other 4-bit weights")
+
+
+def _dims(text: str, name: str) -> list[int]:
+    words = text.split(",")
+    if not all(word.strip().isdigit() and int(word) for word in words):
+        raise InputError(f"{name}: '{text}' is not made of positive whole numbers; give e.g. 1,3,224,224 or 8")
+    return [int(word) for word in words]
+
+
+def _dlc_path(options: argparse.Namespace) -> Path:
+    chosen: Path | None = options.output_path
+    if chosen is None:
+        return Path(options.input_network).with_suffix(".dlc")
+    return chosen.with_suffix(".dlc") if chosen.suffix in (".cpp", ".dlc") else chosen / "model.dlc"
+
+
+def _calibrate(network: Network, options: argparse.Namespace, tell: Messages) -> Calibrated:
+    from hexaquant.api.calibrate_missing import calibrate_missing
+    from hexaquant.io.input_list import input_list
+    from hexaquant.io.input_spec import input_specs
+    from hexaquant.ptq.recipe import Recipe
+
+    acts, weights = options.act_quantizer or "tf", options.param_quantizer or "tf"
+    recipe = Recipe("plain", _OBSERVERS.get(acts, acts.replace("-", "_")), _WEIGHTS[weights], 0)
+    data = input_list(options.input_list, input_specs(network.graph), options.use_native_input_files)
+    if not options.use_per_channel_quantization:
+        tell.warn("one scale a weight; --use_per_channel_quantization is more accurate at the same speed")
+    return calibrate_missing(
+        network,
+        data.batches(),
+        target=options.soc,
+        scheme=f"w{options.weight_bw or 8}a{options.act_bw or 8}",
+        recipe=recipe,
+        per_channel=bool(options.use_per_channel_quantization),
+    )
+
+
+def _dry_run(network: Network, options: argparse.Namespace, tell: Messages) -> None:
+    from hexaquant.api.convert import check_operators
+
+    rows = check_operators(network.graph, options.soc)
+    refused = [row for row in rows if row.verdict != "runs"]
+    cells = [[row.name, row.op_type, row.verdict] for row in rows]
+    title = f"{len(rows)} operators, {len(refused)} refused by {options.soc}"
+    document = {"network": str(options.input_network), "operators": [asdict(row) for row in rows]}
+    tell.console.result(document, lambda: table(title, ["operator", "type", "verdict"], cells))
+    if refused:
+        first = refused[0]
+        raise TargetError(f"{options.soc} refuses {len(refused)} operators, first '{first.name}': {first.verdict}")
+
+
+def _report(files: QnnFiles, calibrated: Calibrated | None, tell: Messages) -> None:
+    done, names = files.converted, () if calibrated is None else calibrated.names
+    departures = done.departures()
+    document: dict[str, Any] = {
+        "dlc": str(done.dlc),
+        "net_json": str(files.net_json),
+        "source": None if files.recording is None else str(files.recording.source),
+        "parameters": None if files.recording is None else str(files.recording.parameters),
+        "target": done.target.name,
+        "scheme": done.scheme,
+        "coverage": done.coverage.counts(),
+        "coverage_file": str(done.coverage_file),
+        "recipe": None if calibrated is None else "plain",
+        "samples": 0 if calibrated is None else calibrated.samples,
+        "calibrated": list(names),
+        "departures": [asdict(d) for d in departures],
+    }
+    if files.recording is None:
+        tell.warn(f"no C source: {files.reason}")
+    tell.console.result(document, *_drawings(departures), lambda: _text(files, calibrated))
+
+
+def _drawings(decisions: list[Decision]) -> list[Any]:
+    if not decisions:
+        return []
+    rows = [[d.tensor, d.outcome, d.detail] for d in decisions]
+    return [lambda: table("encodings that were not simply taken over", ["tensor", "outcome", "why"], rows)]
+
+
+def _text(files: QnnFiles, calibrated: Calibrated | None) -> str:
+    """What was made, and how each file is used."""
+    done = files.converted
+    dlc, size = done.dlc, bytes_text(done.dlc.stat().st_size)
+    lines = [f"{done.scheme} for {done.target}; encodings in the DLC: {done.coverage.summary() or 'none (float)'}"]
+    if calibrated is not None:
+        lines.append(f"recipe plain: {len(calibrated.names)} tensors calibrated with {calibrated.samples} samples")
+    lines += [
+        f"{dlc}: {size}; compile: qnn-context-binary-generator --dlc_path {dlc} --binary_file {dlc.stem}",
+        f"    or run: qnn-net-run --dlc_path {dlc} --input_list FILE; list: qairt-dlc-info -i {dlc}",
+        f"{done.coverage_file}: where each encoding arrived",
+        f"{files.net_json}: the graph to read: tensors, encodings, nodes",
+    ]
+    if files.recording is not None:
+        lines += [
+            f"{files.recording.source}: the calls of the QNN API that build the graph; compile it with the QNN SDK's",
+            f"    headers and a backend library, and start it beside {files.recording.parameters.name} (the weights)",
+        ]
+    return "\n".join(lines)
