@@ -7,10 +7,11 @@ import onnxruntime
 import pytest
 import torch
 
-from networks import NETWORKS
+from networks import ARCHITECTURES, NETWORKS
 from networks.case import Case
 
 each_network = pytest.mark.parametrize("case", NETWORKS.values(), ids=NETWORKS.keys())
+each_architecture = pytest.mark.parametrize("case", ARCHITECTURES.values(), ids=ARCHITECTURES.keys())
 
 
 def _outputs(case: Case, seed: int = 0) -> tuple[torch.Tensor, ...]:
@@ -54,3 +55,11 @@ def test_batchnorm_statistics_are_those_of_the_inputs() -> None:
     assert norm.running_mean is not None and norm.running_var is not None
     assert norm.running_mean.abs().max() > 0
     assert (norm.running_var - 1).abs().max() > 0.1
+
+
+@each_architecture
+def test_an_architecture_is_small_and_its_outputs_depend_on_the_input(case: Case) -> None:
+    assert sum(p.numel() for p in case.build().parameters()) < 300_000
+    first, other = _outputs(case), _outputs(case, seed=1)
+    assert len(first) == case.outputs
+    assert all((a - b).abs().max() > 1e-3 for a, b in zip(first, other, strict=True))

@@ -76,9 +76,10 @@ def _inputs(emit: Emitter, layer: Layer, direction: int, bias: np.ndarray) -> tu
 
 
 def _opened(emit: Emitter, layer: Layer, here: str, total: oir.Value) -> list[oir.Value]:
-    """z and r from their sum."""
-    both = emit.op("Sigmoid", [total], f"{here}_sigmoid", (layer.batch, 2 * layer.hidden))
-    return emit.split(both, [layer.hidden] * 2, [f"{here}_z", f"{here}_r"], layer.batch)
+    """z and r from their sum. One sigmoid each: of a common one, cut afterwards, float16 kernels return zeros."""
+    parts = emit.split(total, [layer.hidden] * 2, [f"{here}_z_in", f"{here}_r_in"], layer.batch)
+    shape = (layer.batch, layer.hidden)
+    return [emit.op("Sigmoid", [part], f"{here}_{gate}", shape) for part, gate in zip(parts, "zr", strict=True)]
 
 
 def _reset_after(emit: Emitter, layer: Layer, direction: int) -> Gates:

@@ -4,7 +4,8 @@
     c' = f * c + i * g
     h' = o * tanh(c')
 
-Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 1997. The three sigmoids are one operator.
+Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 1997. Each gate has its
+own operator: of a common sigmoid, cut afterwards, float16 kernels return zeros.
 """
 
 from __future__ import annotations
@@ -52,11 +53,10 @@ def _cell(emit: Emitter, layer: Layer, direction: int) -> Cell:
         if h is not None:
             recurrent = emit.linear(h, weight, None, f"{here}_recurrent")
             total = emit.op("Add", [total, recurrent], f"{here}_gates", (batch, gates))
-        names = [f"{here}_iof", f"{here}_g"]
-        logistic, candidate = emit.split(total, [3 * hidden, hidden], names, batch)
-        opened = emit.op("Sigmoid", [logistic], f"{here}_sigmoid", (batch, 3 * hidden))
-        i, o, f = emit.split(opened, [hidden] * 3, [f"{here}_{gate}" for gate in "iof"], batch)
-        g = emit.op("Tanh", [candidate], f"{here}_tanh", shape)
+        parts = emit.split(total, [hidden] * 4, [f"{here}_{gate}_in" for gate in "iofg"], batch)
+        kinds = ["Sigmoid", "Sigmoid", "Sigmoid", "Tanh"]
+        named = zip(kinds, parts, "iofg", strict=True)
+        i, o, f, g = [emit.op(kind, [part], f"{here}_{gate}", shape) for kind, part, gate in named]
         new = emit.op("Mul", [i, g], f"{here}_new", shape)
         if c is not None:
             kept = emit.op("Mul", [f, c], f"{here}_kept", shape)
