@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hexaquant.cli.console import bytes_text, table
+from hexaquant.cli.tools.calibration import CALIBRATION_FLAGS, calibrate_from_list, check_calibration
 from hexaquant.cli.tools.program import LOG_LEVEL, Messages, Program, flag
 from hexaquant.core.errors import InputError, TargetError
 
@@ -22,17 +23,14 @@ _LATER = "not supported yet"
 _CUSTOM = "custom operators are not here"
 _LAYOUT = "not supported yet; layouts stay those of the source model"
 _SCHEMA = "the HTP takes symmetric weights and asymmetric activations (symmetric with 16-bit weights)"
-_OBSERVERS = {"tf": "min_max", "enhanced": "sqnr"}
-_WEIGHTS = {"tf": "min_max", "symmetric": "min_max", "enhanced": "mse", "min-max": "min_max", "mse": "mse"}
-_CALIBRATION = ("act_bw", "weight_bw", "bias_bw", "act_quantizer", "param_quantizer", "use_per_channel_quantization")
 
 PROGRAM = Program(
     name="onnx-qnn-converter",
     summary="Convert an ONNX network to a QNN graph. Encodings come from --quantization_overrides, before QDQ nodes\n"
     "in the model, before calibration with --input_list (recipe 'plain': ranges only, weights unchanged). Without any\n"
     "of them the graph is float, which HTP computes in float16. Written are NAME.dlc (what the other programs take),\n"
-    "its proof NAME.dlc.coverage.json, NAME_net.json (tensors with types, encodings; nodes) and qnn_saver/ (the graph as\n"
-    "C source, with params.bin). There is no model.cpp: a model library is not needed, the DLC takes its place.",
+    "its proof NAME.dlc.coverage.json, NAME_net.json (tensors with types, encodings; nodes) and qnn_saver/ (the graph\n"
+    "as C source, with params.bin). There is no model.cpp: a model library is not needed, the DLC takes its place.",
     flags=(
         flag("-i", "--input_network", metavar="FILE", type=Path, required=True, help="The network, .onnx."),
         flag(
@@ -64,37 +62,7 @@ PROGRAM = Program(
         ),
         flag("-b", "--batch", metavar="N", type=int, help="First dimension of every input."),
         flag("--quantization_overrides", metavar="JSON", type=Path, help="Encodings file, AIMET 0.6.1, 1.0.0, 2.0.0."),
-        flag(
-            "--input_list",
-            metavar="FILE",
-            type=Path,
-            help="Calibrate what has no encoding: a line an inference, "
-            "raw files (name:=path where several) in the source model's layout.",
-        ),
-        flag("--use_native_input_files", action="store_true", help="Raw files hold the input's own type, not float32."),
-        flag("--act_bw", "--act_bitwidth", dest="act_bw", type=int, choices=(8, 16), help="Default 8."),
-        flag("--weight_bw", "--weights_bitwidth", dest="weight_bw", type=int, choices=(4, 8, 16), help="Default 8."),
-        flag("--bias_bw", "--bias_bitwidth", dest="bias_bw", type=int, choices=(32,), help="Only 32."),
-        flag(
-            "--act_quantizer",
-            "--act_quantizer_calibration",
-            dest="act_quantizer",
-            choices=("tf", "enhanced", "min-max", "sqnr", "entropy", "mse", "percentile"),
-            help="Ranges of activations. tf (default) is min-max, enhanced is sqnr.",
-        ),
-        flag(
-            "--param_quantizer",
-            "--param_quantizer_calibration",
-            dest="param_quantizer",
-            choices=tuple(_WEIGHTS),
-            help="Ranges of weights, always symmetric. tf (default) is min-max, enhanced is mse.",
-        ),
-        flag(
-            "--use_per_channel_quantization",
-            action="store_true",
-            default=None,
-            help="One scale a channel of a weight (recommended). Default: one a weight, as in the original.",
-        ),
+        *CALIBRATION_FLAGS,
         flag(
             "--float_fallback",
             action="store_true",
@@ -192,7 +160,7 @@ def _convert(options: argparse.Namespace, tell: Messages) -> None:
     if options.dry_run:
         _dry_run(network, options, tell)
         return
-    calibrated = None if options.input_list is None else _calibrate(network, options, tell)
+    calibrated = None if options.input_list is None else calibrate_from_list(network, options, tell)
     path = _dlc_path(options)
     float_io = options.preserve_io is not None and options.preserve_io != ["layout"]
     try:
@@ -224,13 +192,7 @@ def _check(options: argparse.Namespace) -> None:
         )
     if options.input_list is not None and options.dry_run:
         raise InputError("--dry_run calibrates nothing; leave --input_list out")
-    for name in (*_CALIBRATION, "use_native_input_files") if options.input_list is None else ():
-        if getattr(options, name):
-            raise InputError(f"--{name} is for calibration and has no effect without --input_list; give both or none")
-    if options.weight_bw == 16 and options.act_bw != 16:
-        raise InputError("--weight_bw 16 needs --act_bw 16: the target has no kernels for 16-bit weights otherwise")
-    if options.weight_bw == 4 and not options.use_per_channel_quantization:
-        raise InputError("--weight_bw 4 needs --use_per_channel_quantization: the target takes no other 4-bit weights")
+    check_calibration(options)
 
 
 def _dims(text: str, name: str) -> list[int]:
@@ -245,27 +207,6 @@ def _dlc_path(options: argparse.Namespace) -> Path:
     if chosen is None:
         return Path(options.input_network).with_suffix(".dlc")
     return chosen.with_suffix(".dlc") if chosen.suffix in (".cpp", ".dlc") else chosen / "model.dlc"
-
-
-def _calibrate(network: Network, options: argparse.Namespace, tell: Messages) -> Calibrated:
-    from hexaquant.api.calibrate_missing import calibrate_missing
-    from hexaquant.io.input_list import input_list
-    from hexaquant.io.input_spec import input_specs
-    from hexaquant.ptq.recipe import Recipe
-
-    acts, weights = options.act_quantizer or "tf", options.param_quantizer or "tf"
-    recipe = Recipe("plain", _OBSERVERS.get(acts, acts.replace("-", "_")), _WEIGHTS[weights], 0)
-    data = input_list(options.input_list, input_specs(network.graph), options.use_native_input_files)
-    if not options.use_per_channel_quantization:
-        tell.warn("one scale a weight; --use_per_channel_quantization is more accurate at the same speed")
-    return calibrate_missing(
-        network,
-        data.batches(),
-        target=options.soc,
-        scheme=f"w{options.weight_bw or 8}a{options.act_bw or 8}",
-        recipe=recipe,
-        per_channel=bool(options.use_per_channel_quantization),
-    )
 
 
 def _dry_run(network: Network, options: argparse.Namespace, tell: Messages) -> None:

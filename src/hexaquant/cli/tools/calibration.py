@@ -1,0 +1,84 @@
+"""Calibration from an input list, as qairt-quantizer and onnx-qnn-converter have it: flags, their checks, the work."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hexaquant.cli.tools.program import Messages, flag
+from hexaquant.core.errors import InputError
+
+if TYPE_CHECKING:
+    from hexaquant.api.calibrate_missing import Calibrated
+    from hexaquant.api.convert import Network
+
+_OBSERVERS = {"tf": "min_max", "enhanced": "sqnr"}
+_WEIGHTS = {"tf": "min_max", "symmetric": "min_max", "enhanced": "mse", "min-max": "min_max", "mse": "mse"}
+_CALIBRATION = ("act_bw", "weight_bw", "bias_bw", "act_quantizer", "param_quantizer", "use_per_channel_quantization")
+CALIBRATION_FLAGS = (
+    flag(
+        "--input_list",
+        metavar="FILE",
+        type=Path,
+        help="Calibrate what has no encoding: a line an inference, "
+        "raw files (name:=path where several) in the source model's layout.",
+    ),
+    flag("--use_native_input_files", action="store_true", help="Raw files hold the input's own type, not float32."),
+    flag("--act_bw", "--act_bitwidth", dest="act_bw", type=int, choices=(8, 16), help="Default 8."),
+    flag("--weight_bw", "--weights_bitwidth", dest="weight_bw", type=int, choices=(4, 8, 16), help="Default 8."),
+    flag("--bias_bw", "--bias_bitwidth", dest="bias_bw", type=int, choices=(32,), help="Only 32."),
+    flag(
+        "--act_quantizer",
+        "--act_quantizer_calibration",
+        dest="act_quantizer",
+        choices=("tf", "enhanced", "min-max", "sqnr", "entropy", "mse", "percentile"),
+        help="Ranges of activations. tf (default) is min-max, enhanced is sqnr.",
+    ),
+    flag(
+        "--param_quantizer",
+        "--param_quantizer_calibration",
+        dest="param_quantizer",
+        choices=tuple(_WEIGHTS),
+        help="Ranges of weights, always symmetric. tf (default) is min-max, enhanced is mse.",
+    ),
+    flag(
+        "--use_per_channel_quantization",
+        action="store_true",
+        default=None,
+        help="One scale a channel of a weight (recommended). Default: one a weight, as in the original.",
+    ),
+)
+
+
+def check_calibration(options: argparse.Namespace) -> None:
+    """Raise InputError for flags that would have no effect and for widths that the target does not combine."""
+    for name in (*_CALIBRATION, "use_native_input_files") if options.input_list is None else ():
+        if getattr(options, name):
+            raise InputError(f"--{name} is for calibration and has no effect without --input_list; give both or none")
+    if options.weight_bw == 16 and options.act_bw != 16:
+        raise InputError("--weight_bw 16 needs --act_bw 16: the target has no kernels for 16-bit weights otherwise")
+    if options.weight_bw == 4 and not options.use_per_channel_quantization:
+        raise InputError("--weight_bw 4 needs --use_per_channel_quantization: the target takes no other 4-bit weights")
+
+
+def calibrate_from_list(network: Network, options: argparse.Namespace, tell: Messages) -> Calibrated:
+    """``network`` with encodings from --input_list for what has none."""
+    from hexaquant.api.calibrate_missing import calibrate_missing
+    from hexaquant.io.input_list import input_list
+    from hexaquant.io.input_spec import input_specs
+    from hexaquant.ptq.recipe import Recipe
+
+    acts, weights = options.act_quantizer or "tf", options.param_quantizer or "tf"
+    recipe = Recipe("plain", _OBSERVERS.get(acts, acts.replace("-", "_")), _WEIGHTS[weights], 0)
+    data = input_list(options.input_list, input_specs(network.graph), options.use_native_input_files)
+    if not options.use_per_channel_quantization:
+        tell.warn("one scale a weight; --use_per_channel_quantization is more accurate at the same speed")
+    return calibrate_missing(
+        network,
+        data.batches(),
+        target=options.soc,
+        scheme=f"w{options.weight_bw or 8}a{options.act_bw or 8}",
+        recipe=recipe,
+        per_channel=bool(options.use_per_channel_quantization),
+    )
