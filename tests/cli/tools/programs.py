@@ -14,10 +14,12 @@ from hexaquant.cli.tools import (
     net_run,
     onnx_qnn_converter,
     qairt_converter,
+    qairt_quantizer,
 )
 
 PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {
     "qairt-converter": qairt_converter.main,
+    "qairt-quantizer": qairt_quantizer.main,
     "onnx-qnn-converter": onnx_qnn_converter.main,
     "qnn-onnx-converter": onnx_qnn_converter.main,
     "qnn-context-binary-generator": context_binary_generator.main,

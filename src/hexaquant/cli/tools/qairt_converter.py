@@ -22,7 +22,8 @@ PROGRAM = Program(
     name="qairt-converter",
     summary="Convert an ONNX (.onnx) or PyTorch (.pt2) network to a DLC. Encodings come from the file of\n"
     "--quantization_overrides (AIMET 0.6.1, 1.0.0, 2.0.0), before QDQ nodes in the model; a network without any\n"
-    "becomes a float DLC, which HTP computes in float16. OUTPUT.coverage.json proves where each encoding arrived.",
+    "becomes a float DLC, which HTP computes in float16. OUTPUT.coverage.json proves where each encoding arrived;\n"
+    "beside a DLC with float tensors OUTPUT.source/ keeps the network for qairt-quantizer.",
     flags=(
         flag("-i", "--input_network", metavar="FILE", type=Path, required=True, help="The network: .onnx or .pt2."),
         flag("-o", "--output_path", metavar="DLC", type=Path, help="Default: the network's path with .dlc."),
@@ -118,6 +119,7 @@ def _convert(options: argparse.Namespace, tell: Messages) -> None:
     if options.target_backend.upper() != "HTP":
         raise InputError(f"--target_backend {options.target_backend} is not here: {HTP_ONLY}; give HTP")
     from hexaquant.api.convert import convert, read_network
+    from hexaquant.api.dlc_source import has_float, keep_source
     from hexaquant.sim.given_encodings import MissingEncodings
 
     network = read_network(
@@ -135,6 +137,8 @@ def _convert(options: argparse.Namespace, tell: Messages) -> None:
         path = options.output_path or options.input_network.with_suffix(".dlc")
         keep = options.preserve_io_datatype is not None
         done = convert(network, path, target=options.soc, float_fallback=options.float_fallback, float_io=keep)
+        if has_float(done):
+            tell.info(f"for qairt-quantizer: {keep_source(network, done, float_io=keep)}")
     except MissingEncodings as error:
         for name in error.names:
             tell.warn(f"no encoding: {name}")

@@ -1,0 +1,127 @@
+"""``qairt-quantizer``: a float DLC of qairt-converter, with calibration data -> quantized DLC."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hexaquant.cli.console import bytes_text
+from hexaquant.cli.tools.calibration import CALIBRATION_FLAGS, calibrate_from_list, check_calibration
+from hexaquant.cli.tools.program import HTP_ONLY, LOG_LEVEL, Messages, Program, flag
+from hexaquant.core.errors import InputError
+
+if TYPE_CHECKING:
+    from hexaquant.api.calibrate_missing import Calibrated
+    from hexaquant.api.convert import Converted
+
+_LATER = "not supported yet"
+_SCHEMA = "the HTP takes symmetric weights and asymmetric activations (symmetric with 16-bit weights)"
+
+PROGRAM = Program(
+    name="qairt-quantizer",
+    summary="Quantize a DLC that this package's qairt-converter made without encodings, or with some and\n"
+    "--float_fallback. What has no encoding gets one by calibration (recipe 'plain': ranges only, weights unchanged);\n"
+    "encodings that came with the network stay. The network is read from INPUT.dlc.source/, which qairt-converter\n"
+    "keeps beside such a DLC. OUTPUT.coverage.json proves where each encoding arrived.",
+    flags=(
+        flag("-i", "--input_dlc", metavar="DLC", type=Path, required=True, help="A DLC with its .source folder."),
+        flag("-o", "--output_dlc", metavar="DLC", type=Path, help="Default: INPUT_quantized.dlc."),
+        *CALIBRATION_FLAGS,
+        flag(
+            "--enable_float_fallback",
+            "--float_fallback",
+            dest="float_fallback",
+            action="store_true",
+            help="Run tensors without an encoding in float16. Not together with --input_list.",
+        ),
+        flag(
+            "--float_bitwidth",
+            type=int,
+            choices=(16, 32),
+            default=32,
+            help="Accepted as in the original; HTP computes float tensors in float16 with either.",
+        ),
+        flag("--preserve_io_datatype", action="store_true", help="Inputs and outputs stay float32."),
+        flag("--target_backend", metavar="NAME", default="HTP", help="Only HTP."),
+        flag("--target_soc_model", "--soc", dest="soc", metavar="SOC", help="Default: that of the input DLC."),
+        flag("--json", action="store_true", help="Print one JSON document on stdout instead of text."),
+        LOG_LEVEL,
+    ),
+    example="qairt-quantizer --input_dlc net.dlc --output_dlc net_q.dlc --input_list input_list.txt --act_bitwidth 16",
+    refused={
+        "--act_quantizer_schema": _SCHEMA,
+        "--param_quantizer_schema": _SCHEMA,
+        "--algorithms": "not supported yet; hexaquant quantize corrects biases",
+        "--apply_algorithms": "not supported yet; hexaquant quantize corrects biases",
+        "--config": _LATER,
+        "--dump_encoding_json": "not supported yet; the coverage file lists the encodings",
+        "--ignore_quantization_overrides": "convert again without --quantization_overrides",
+        "--keep_weights_quantized": _LATER,
+        "--op_package_lib": "custom operators are not here",
+        "--percentile_calibration_value": "not supported yet; percentile takes hexaquant's own value",
+        "--restrict_quantization_steps": _SCHEMA,
+        "--use_native_output_files": "the quantizer writes no outputs",
+        "--use_per_row_quantization": "--use_per_channel_quantization covers matrix products too",
+    },
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code."""
+    return PROGRAM.run(argv, _quantize)
+
+
+def _quantize(options: argparse.Namespace, tell: Messages) -> None:
+    _check(options)
+    from hexaquant.api.convert import convert
+    from hexaquant.api.dlc_source import read_source
+
+    network, source = read_source(options.input_dlc)
+    options.soc = options.soc or source.target
+    calibrated = None if options.input_list is None else calibrate_from_list(network, options, tell)
+    path = options.output_dlc or options.input_dlc.with_name(f"{options.input_dlc.stem}_quantized.dlc")
+    done = convert(
+        network if calibrated is None else calibrated.network,
+        path,
+        target=options.soc,
+        float_fallback=options.float_fallback,
+        float_io=source.float_io or options.preserve_io_datatype,
+    )
+    _report(done, calibrated, tell)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.target_backend.upper() != "HTP":
+        raise InputError(f"--target_backend {options.target_backend} is not here: {HTP_ONLY}; give HTP")
+    if options.input_list is None and not options.float_fallback:
+        raise InputError("there is nothing to quantize with; give --input_list, or --enable_float_fallback")
+    if options.input_list is not None and options.float_fallback:
+        raise InputError("--input_list and --enable_float_fallback contradict: calibrate the rest or run it float")
+    if options.output_dlc is not None and options.output_dlc.resolve() == options.input_dlc.resolve():
+        raise InputError("--output_dlc is --input_dlc, which stays as it is; choose another path")
+    check_calibration(options)
+
+
+def _report(done: Converted, calibrated: Calibrated | None, tell: Messages) -> None:
+    document = {
+        "dlc": str(done.dlc),
+        "bytes": done.dlc.stat().st_size,
+        "target": done.target.name,
+        "scheme": done.scheme,
+        "coverage": done.coverage.counts(),
+        "coverage_file": str(done.coverage_file),
+        "recipe": None if calibrated is None else "plain",
+        "samples": 0 if calibrated is None else calibrated.samples,
+        "calibrated": [] if calibrated is None else list(calibrated.names),
+        "departures": [asdict(d) for d in done.departures()],
+    }
+    lines = [f"{done.dlc}: {bytes_text(done.dlc.stat().st_size)}, {done.scheme} for {done.target}"]
+    if calibrated is not None:
+        lines.append(f"recipe plain: {len(calibrated.names)} tensors calibrated with {calibrated.samples} samples")
+    lines.append(f"encodings in the DLC: {done.coverage.summary() or 'none (float)'}; proof in {done.coverage_file}")
+    for decision in done.departures():
+        tell.info(f"{decision.tensor}: {decision.outcome}: {decision.detail}")
+    tell.console.result(document, lambda: "\n".join(lines))

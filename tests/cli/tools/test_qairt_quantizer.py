@@ -1,0 +1,91 @@
+"""qairt-quantizer after qairt-converter: calibrate a float DLC, or what some encodings left out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from cli.tiny import samples, tiny_model
+from cli.tools.programs import program
+
+AIMET = Path(__file__).parents[2] / "data" / "aimet"
+NET, W8A8 = AIMET / "net_fp32.onnx", AIMET / "onnx_w8a8_1.0.0.encodings"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tiny.onnx, its float DLC net.dlc, 4 samples and list.txt."""
+    folder = tmp_path_factory.mktemp("quantizer")
+    onnx.save(tiny_model(), folder / "tiny.onnx")
+    for index, sample in enumerate(samples(4)):
+        sample.tofile(folder / f"x{index}.raw")
+    (folder / "list.txt").write_text("".join(f"x{index}.raw\n" for index in range(4)))
+    done = program("qairt-converter", "-i", folder / "tiny.onnx", "-o", folder / "net.dlc", "--soc", "sm8550")
+    assert done.code == 0 and "net.dlc.source" in done.err, done.err
+    return folder
+
+
+def test_a_float_dlc_becomes_the_same_as_a_direct_conversion(tiny: Path, tmp_path: Path) -> None:
+    """Converter + quantizer give the encodings that onnx-qnn-converter gives, on the SoC of the converter."""
+    tail = ("--input_list", tiny / "list.txt", "--use_per_channel_quantization", "--json")
+    done = program("qairt-quantizer", "-i", tiny / "net.dlc", "-o", tmp_path / "q.dlc", "--act_bitwidth", 16, *tail)
+    assert done.code == 0, done.err
+    assert (done.document["scheme"], done.document["target"]) == ("w8a16", "sm8550")
+    direct = program("onnx-qnn-converter", "-i", tiny / "tiny.onnx", "-o", tmp_path / "d.dlc", "--act_bw", 16,
+                     "--soc", "sm8550", *tail)  # fmt: skip
+    files = (tmp_path / "q.dlc.coverage.json", tmp_path / "d.dlc.coverage.json")
+    ours, theirs = (json.loads(file.read_text())["rows"] for file in files)
+    assert direct.code == 0 and len(ours) > 4 and ours == theirs
+
+
+def test_encodings_that_came_with_the_network_stay(tmp_path: Path) -> None:
+    document = json.loads(W8A8.read_text())
+    kept = [entry for entry in document["activation_encodings"] if entry["name"] != "/Add_output_0"]
+    (tmp_path / "part.encodings").write_text(json.dumps(document | {"activation_encodings": kept}))
+    np.random.default_rng(0).normal(size=(1, 3, 16, 16)).astype(np.float32).tofile(tmp_path / "x.raw")
+    (tmp_path / "list.txt").write_text("x.raw\n")
+    part = program("qairt-converter", "-i", NET, "-q", tmp_path / "part.encodings", "-o", tmp_path / "part.dlc",
+                   "--float_fallback")  # fmt: skip
+    full = program("qairt-converter", "-i", NET, "-q", W8A8, "-o", tmp_path / "full.dlc")
+    assert part.code == 0 and full.code == 0 and not (tmp_path / "full.dlc.source").exists()
+    done = program("qairt-quantizer", "-i", tmp_path / "part.dlc", "--input_list", tmp_path / "list.txt", "--json")
+    assert done.code == 0, done.err
+    assert done.document["calibrated"] == ["/Add_output_0"]
+    before, after = (
+        {row["tensor"]: row["has"] for row in json.loads((tmp_path / f"{name}.dlc.coverage.json").read_text())["rows"]}
+        for name in ("full", "part_quantized")
+    )
+    assert {name for name in before if before[name] != after[name]} == {"/Add_output_0", "/pool/MaxPool_output_0"}
+
+
+def test_a_dlc_without_its_source_is_refused(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "alone.dlc").write_bytes((tiny / "net.dlc").read_bytes())
+    call = ("qairt-quantizer", "-o", tmp_path / "q.dlc", "--input_list", tiny / "list.txt", "-i")
+    program(*call, tmp_path / "alone.dlc").assert_refused(2, "alone.dlc.source", "qairt-converter")
+    program(*call, tmp_path / "none.dlc").assert_refused(2, "none.dlc")
+    folder = tmp_path / "alone.dlc.source"
+    folder.mkdir()
+    record = json.loads((tiny / "net.dlc.source" / "source.json").read_text())
+    (folder / "source.json").write_text(json.dumps(record | {"sha256": "0"}))
+    program(*call, tmp_path / "alone.dlc").assert_refused(2, "convert the network again")
+    assert not (tmp_path / "q.dlc").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], ["--input_list", "--enable_float_fallback"]),
+        (["--input_list", "l", "--enable_float_fallback"], ["contradict"]),
+        (["--act_quantizer_schema", "symmetric"], ["--act_quantizer_schema"]),
+        (["--enable_float_fallback", "--act_bitwidth", "16"], ["--act_bw", "--input_list"]),
+        (["--nonsense"], ["--nonsense"]),
+    ],
+)
+def test_what_is_wrong_is_said(arguments: list[str], words: list[str], tiny: Path) -> None:
+    before = sorted(tiny.iterdir())
+    program("qairt-quantizer", "-i", tiny / "net.dlc", *arguments).assert_refused(2, *words)
+    assert sorted(tiny.iterdir()) == before
