@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 _NAMES = {
     "load": ("hexaquant.frontends", "load"),
     "quantize": ("hexaquant.api.quantize", "quantize"),
+    "finetune": ("hexaquant.api.finetune", "finetune"),
     "random_data": ("hexaquant.api.quantize", "random_data"),
     "export": ("hexaquant.api.artifacts", "export_model"),
     "load_quantized": ("hexaquant.api.artifacts", "load_quantized"),
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from hexaquant.api.artifacts import load_quantized
     from hexaquant.api.compile import compile_folder as compile
     from hexaquant.api.deploy import deploy
+    from hexaquant.api.finetune import finetune
     from hexaquant.api.quantize import quantize, random_data
     from hexaquant.api.verify import verify_folder as verify
     from hexaquant.core.encoding import Encoding
