@@ -21,7 +21,7 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {
     "qairt-converter": qairt_converter.main,
     "qairt-quantizer": qairt_quantizer.main,
     "onnx-qnn-converter": onnx_qnn_converter.main,
-    "qnn-onnx-converter": onnx_qnn_converter.main,
+    "qnn-onnx-converter": onnx_qnn_converter.alias_main,
     "qnn-context-binary-generator": context_binary_generator.main,
     "qnn-net-run": net_run.main,
     "qairt-dlc-info": dlc_info.main,

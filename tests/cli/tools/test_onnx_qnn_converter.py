@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from cli.tiny import samples, tiny_model
-from cli.tools.programs import program
+from cli.tools.programs import PROGRAMS, program
 from hexaquant.api.convert import read_network
 from hexaquant.sim.given_encodings import complete_encodings
 
@@ -165,8 +165,8 @@ def test_what_is_wrong_is_said(arguments: list[str], words: list[str], tmp_path:
     assert not list(tmp_path.iterdir())
 
 
-def test_both_names_are_installed() -> None:
+@pytest.mark.parametrize("name", ["onnx-qnn-converter", "qnn-onnx-converter", "qairt-quantizer"])
+def test_every_name_is_installed(name: str) -> None:
     scripts = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts["onnx-qnn-converter"] == scripts["qnn-onnx-converter"]
-    module, _, function = scripts["onnx-qnn-converter"].partition(":")
-    assert callable(getattr(import_module(module), function))
+    module, _, function = scripts[name].partition(":")
+    assert getattr(import_module(module), function) is PROGRAMS[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,10 +137,17 @@ PROGRAM = Program(
     },
 )
 
+ALIAS = replace(PROGRAM, name="qnn-onnx-converter", example=PROGRAM.example.replace(PROGRAM.name, "qnn-onnx-converter"))
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
     return PROGRAM.run(argv, _convert)
+
+
+def alias_main(argv: Sequence[str] | None = None) -> int:
+    """The same program under its other name."""
+    return ALIAS.run(argv, _convert)
 
 
 def _convert(options: argparse.Namespace, tell: Messages) -> None:
