@@ -60,3 +60,23 @@ def test_one_lost_tensor_is_named(lowered: tuple[Graph, LowerReport]) -> None:
     lost = dataclasses.replace(report, graph=dataclasses.replace(report.graph, tensors=kept))
     with pytest.raises(TargetError, match=r"'4.weight' did not arrive"):
         prove_coverage(graph, lost).require_complete()
+
+
+def test_a_parameter_expanded_to_batch_one_is_absorbed(tmp_path: Path) -> None:
+    """The class token of vision transformers: for a static batch of one the Expand is the identity."""
+
+    class Token(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.token, self.head = nn.Parameter(torch.randn(1, 1, 6)), nn.Linear(6, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.cat([self.token.expand(x.shape[0], -1, -1), x], dim=1))
+
+    x = torch.randn(4, 3, 6)
+    hq.quantize(Token().eval(), [x], example_inputs=(x,)).export(tmp_path)
+    graph = freeze_batch(Graph(oir.load(tmp_path / "model.qdq.onnx"), "net"), 1)
+    graph.save(tmp_path / "static.onnx")
+    coverage = prove_coverage(graph, lower(tmp_path / "static.onnx", tmp_path / "model.dlc", 57, 75))
+    coverage.require_complete()
+    assert "absorbed" in {row.verdict for row in coverage.rows if row.tensor == "expand"}

@@ -10,7 +10,7 @@ from hexaquant.core.encoding import Encoding, encoding_of
 from hexaquant.core.errors import InputError
 from hexaquant.core.grid import Grid
 from hexaquant.core.observers import OBSERVERS
-from hexaquant.sim.calibrate import calibrate, within_clamp
+from hexaquant.sim.calibrate import HEADROOM_16, calibrate, within_clamp
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.plan import TensorPlan
 from ir.onnx_text import random, run
@@ -55,6 +55,28 @@ def test_the_observer_of_an_override_is_used_for_that_tensor_alone(observer: str
     alone = quantized(conv_net(), data=data, observer=observer).encodings()
     others = quantized(conv_net(), data=data).encodings()
     assert encodings["x"].same_as(alone["x"]) and encodings["y"].same_as(others["y"])
+
+
+def test_only_16_bit_ranges_get_headroom_and_never_with_min_max() -> None:
+    def reach(scheme: str, observer: str) -> float:
+        return float(quantized(conv_net(), scheme, observer=observer).encodings()["y"].max)
+
+    seen = reach("w8a16", "min_max")
+    assert reach("w8a16", "percentile") == pytest.approx(HEADROOM_16 * seen, rel=0.02)
+    assert reach("w8a8", "percentile") == pytest.approx(seen, rel=0.02)
+
+
+def test_the_range_of_a_clip_gets_no_headroom() -> None:
+    """The target drops the operator and lets the output's range do the clipping."""
+    low, high = np.array(-0.5, np.float32), np.array(0.5, np.float32)
+    graph = net(
+        "(float[N,3,8,8] x) => (float[N,6,6,6] y) { c = Conv (x, w, b) y = Clip (c, low, high) }",
+        w=random(6, 3, 3, 3),
+        b=random(6, seed=1),
+        low=low,
+        high=high,
+    )
+    assert float(quantized(graph, "w8a16", observer="mse").encodings()["y"].max) == pytest.approx(0.5, rel=1e-3)
 
 
 # errors

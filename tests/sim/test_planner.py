@@ -364,3 +364,10 @@ def test_a_product_of_one_tensor_with_itself_in_a_16_bit_layer_gets_two_converts
     plan = planned(graph, "w8a8", {"y": "w8a16"})
     converts = [entry.grid for entry in plan if entry.name.startswith("n_as")]
     assert converts == [Grid(16), Grid(16, False, True)]
+
+
+def test_sigmoid_keeps_the_kernels_unsigned_encoding_when_activations_are_symmetric() -> None:
+    plan = planned(net("(float[N,8] x) => (float[N,8] y) { y = Sigmoid (x) }"), "w16a16")
+    grid = plan["y"].grid
+    assert grid is not None and not grid.symmetric and plan["y"].high == 1 - 2**-16
+    assert plan["x"].grid is not None and plan["x"].grid.symmetric
