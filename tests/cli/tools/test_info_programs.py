@@ -68,7 +68,7 @@ def test_help_and_version(name: str) -> None:
 def test_pip_installs_every_program() -> None:
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
     for name, function in PROGRAMS.items():
-        assert project["scripts"][name] == f"{function.__module__}:main"
+        assert project["scripts"][name] == f"{function.__module__}:{function.__name__}"
 
 
 def test_info_coverage(deployed: Path) -> None:

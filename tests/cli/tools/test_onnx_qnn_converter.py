@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import pytest
 import torch
 
 from cli.tiny import samples, tiny_model
-from cli.tools.programs import PROGRAMS, program
+from cli.tools.programs import program
 from hexaquant.api.convert import read_network
 from hexaquant.sim.given_encodings import complete_encodings
 
@@ -163,10 +161,3 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said(arguments: list[str], words: list[str], tmp_path: Path) -> None:
     program("onnx-qnn-converter", "-i", NET, "-o", tmp_path / "o", *arguments).assert_refused(2, *words)
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("name", ["onnx-qnn-converter", "qnn-onnx-converter", "qairt-quantizer"])
-def test_every_name_is_installed(name: str) -> None:
-    scripts = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]["scripts"]
-    module, _, function = scripts[name].partition(":")
-    assert getattr(import_module(module), function) is PROGRAMS[name]
