@@ -47,6 +47,21 @@ def test_gradient_scale_is_one_over_root_of_elements_times_largest_integer() -> 
     assert gradient_scale(50, Grid(8)) == pytest.approx(1 / math.sqrt(50 * 255))
 
 
+def test_one_scale_a_tensor_takes_a_shorter_way_to_the_same_gradients() -> None:
+    v = (3 * torch.randn(4, 5, 7, generator=torch.Generator().manual_seed(1))).requires_grad_()
+    s, offset = torch.tensor(0.3), torch.tensor(-6.0)
+    encoding = Encoding(Grid(4), s.clone(), offset.clone())
+    scale, shift = s.clone().requires_grad_(), offset.clone().requires_grad_()
+    out = learned_fake_quantize(v, scale, shift, encoding, 35)
+    grad = torch.randn(out.shape, generator=torch.Generator().manual_seed(2)).transpose(1, 2).contiguous().mT
+    out.backward(grad)
+    expected = lsq_gradients(grad, v.detach(), s, offset, 16)
+    g = gradient_scale(35, Grid(4))
+    assert v.grad is not None and torch.equal(v.grad, expected[0])
+    assert scale.grad is not None and torch.allclose(scale.grad, expected[1] * g, rtol=1e-4)
+    assert shift.grad is not None and torch.allclose(shift.grad, expected[2] * g, rtol=1e-4)
+
+
 def test_each_channel_gets_its_own_gradient() -> None:
     w = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
     scale = torch.tensor([0.1, 0.2, 0.3])

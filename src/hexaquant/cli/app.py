@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from hexaquant.cli import compile as compile_
-from hexaquant.cli import deploy, doctor, export, info, quantize, run, verify
+from hexaquant.cli import deploy, doctor, export, info, qat, quantize, run, verify
 
 HELP = "Neural networks onto Qualcomm's Hexagon NPU without losing accuracy: quantize, compile, verify."
 
@@ -62,6 +62,7 @@ def _register(function: Callable[..., None], epilog: str, name: str = "") -> Non
 
 _register(deploy.deploy, deploy.EPILOG)
 _register(quantize.quantize, quantize.EPILOG)
+_register(qat.qat, qat.EPILOG)
 _register(export.export, export.EPILOG)
 _register(compile_.compile_command, compile_.EPILOG, "compile")
 _register(run.run, run.EPILOG)

@@ -69,16 +69,36 @@ def learned_fake_quantize(
 class _Lsq(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, v: Tensor, s: Tensor, offset: Tensor, encoding: Encoding, g: float) -> Tensor:
-        ctx.save_for_backward(v, s, offset)
+        result = fake_quantize(v.detach(), encoding)
+        ctx.whole = s.dim() == 0 and v.dtype == torch.float32  # type: ignore[attr-defined]
+        ctx.save_for_backward(v, s, offset, *((result,) if ctx.whole else ()))  # type: ignore[attr-defined]
         ctx.levels, ctx.g = encoding.grid.levels, g  # type: ignore[attr-defined]
-        return fake_quantize(v.detach(), encoding)
+        return result
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        v, s, offset = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
+        v, s, offset = ctx.saved_tensors[:3]
+        if ctx.whole:
+            quantized, moves = ctx.saved_tensors[3], ctx.needs_input_grad[2]
+            grad_v, grad_s, moved = _one_scale(grads[0], v, s, offset, quantized, ctx.levels, moves)
+            return grad_v, grad_s * ctx.g, None if moved is None else moved * ctx.g, None, None
         wide = torch.promote_types(v.dtype, s.dtype)
         grad_v, grad_s, grad_offset = lsq_gradients(grads[0].to(wide), v.to(wide), s, offset, ctx.levels)
         return grad_v.to(v.dtype), (grad_s * ctx.g).to(s.dtype), (grad_offset * ctx.g).to(offset.dtype), None, None
+
+
+def _one_scale(
+    grad: Tensor, v: Tensor, s: Tensor, offset: Tensor, quantized: Tensor, levels: int, moves: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """:func:`lsq_gradients` for one scale a tensor, in a third of the passes over memory.
+
+    Inside s dv^/ds = v^ - v, and where clipped it is v^: both are v^ minus the unclipped part of v.
+    """
+    low, high = float(offset * s), float((offset + (levels - 1)) * s)
+    grad_v = torch.ops.aten.hardtanh_backward(grad, v, low, high)
+    unclipped = torch.ops.aten.hardtanh_backward(v, v, low, high)
+    grad_s = torch.dot(grad.reshape(-1), torch.sub(quantized, unclipped, out=unclipped).reshape(-1)) / s
+    return grad_v, grad_s, (grad.sum() - grad_v.sum()) * s if moves else None
 
 
 def learned_scale(p: Tensor, start: Tensor, largest: Tensor | float = math.inf) -> Tensor:

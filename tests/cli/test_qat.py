@@ -1,0 +1,41 @@
+"""``hexaquant qat``: a deployed folder is trained without labels, exported, compiled and verified again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cli.command import hexaquant
+from cli.tiny import samples, save_data
+
+
+def test_training_a_folder_improves_it_and_what_comes_after_agrees(net: Path, tmp_path: Path) -> None:
+    out, data = tmp_path / "out", tmp_path / "train.npz"
+    save_data(data, x=samples(320))
+    start = ("quantize", net, "--data", data, "--scheme", "w4a8", "--recipe", "plain", "-o", out)
+    assert hexaquant(*start).code == 0
+    before = (out / "model.encodings").read_bytes()
+    result = hexaquant("qat", out, "--data", data, "--epochs", "8", "--json")
+    document = result.document
+    assert result.code == 0 and document["steps"] == 64
+    assert document["sqnr_after"] > document["sqnr_before"] + 0.5
+    assert (out / "model.encodings").read_bytes() != before
+    assert not (out / ".state" / "qat.safetensors").exists()
+    recorded = json.loads((out / "manifest.json").read_text())["sections"]["quantization"]["steps"]
+    assert [step["step"] for step in recorded][-1] == "finetune" and recorded[0]["step"] == "calibrate"
+    assert all(entry["intact"] for entry in hexaquant("info", out, "--json").document["files"].values())
+    assert hexaquant("qat", out, "--data", data, "--steps", "2").code == 0
+
+
+def test_a_stale_binary_is_not_verified(deployed: Path, data: Path) -> None:
+    assert hexaquant("qat", deployed, "--data", data, "--steps", "2").code == 0
+    hexaquant("verify", deployed, "--data", data).assert_refused(2, "hexaquant compile")
+    assert hexaquant("compile", deployed).code == 0
+    assert hexaquant("verify", deployed, "--data", data).code == 0
+
+
+def test_bad_input_is_refused(deployed: Path, data: Path, tmp_path: Path) -> None:
+    hexaquant("qat", tmp_path, "--data", data).assert_refused(2, "not an artifact folder")
+    hexaquant("qat", deployed, "--data", data, "--loss", "l7").assert_refused(2, "kl")
+    (deployed / ".state" / "fp32.onnx").unlink()
+    hexaquant("qat", deployed, "--data", data).assert_refused(2, "fp32.onnx")
