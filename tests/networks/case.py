@@ -57,6 +57,7 @@ class Case:
             torch.manual_seed(seed)
             module = self.make()
             _vary_norms(module)
+            _average_all_batches(module)
             module.train()
             with torch.no_grad():
                 for step in range(8):
@@ -78,6 +79,13 @@ class Case:
     def _draw(self, batch: int, seed: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(seed)
         return {name: spec.draw(batch, generator) for name, spec in self.inputs.items()}
+
+
+def _average_all_batches(module: nn.Module) -> None:
+    """Let BatchNorm's statistics be those of all batches seen, not mixed with 0 and 1: signals keep their size."""
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            layer.momentum = None
 
 
 def _vary_norms(module: nn.Module) -> None:
