@@ -1,6 +1,6 @@
 """AveragePool that the target computes wrongly, without a word, is written so that it computes it right.
 
-Measured on the emulator (v69 to v75, release 2.7.0), error in steps of uint8:
+Measured on the emulator of release 2.7.0 (v75; 4x4 windows on v69 and v73 too), error in steps of uint8:
 
 - windows with kernel = stride, two or more axes of which are even and at least 4 (20 at 4x4, 26 at 8x8; one crash):
   they become one AveragePool an axis, each of which is exact;

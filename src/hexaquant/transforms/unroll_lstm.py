@@ -5,7 +5,7 @@
     h' = o * tanh(c')
 
 Hochreiter and Schmidhuber, "Long Short-Term Memory", Neural Computation 1997. Each gate has its
-own operator: of a common sigmoid, cut afterwards, float16 kernels return zeros.
+own operator: the GRU, whose gates shared a sigmoid, was computed wrongly in float16.
 """
 
 from __future__ import annotations
