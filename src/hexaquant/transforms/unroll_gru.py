@@ -76,7 +76,7 @@ def _inputs(emit: Emitter, layer: Layer, direction: int, bias: np.ndarray) -> tu
 
 
 def _opened(emit: Emitter, layer: Layer, here: str, total: oir.Value) -> list[oir.Value]:
-    """z and r from their sum. One sigmoid each: cut from a common one, z and r were zeros in float16 (measured, v75)."""
+    """z and r from their sum. One sigmoid each: cut from a common one, z and r were zeros in float16 (v75)."""
     parts = emit.split(total, [layer.hidden] * 2, [f"{here}_z_in", f"{here}_r_in"], layer.batch)
     shape = (layer.batch, layer.hidden)
     return [emit.op("Sigmoid", [part], f"{here}_{gate}", shape) for part, gate in zip(parts, "zr", strict=True)]
