@@ -1,7 +1,7 @@
 """The artifact folder: written by export, read back by everything that comes after.
 
-``OUT/`` holds model.onnx (float weights on the grid), model.encodings, model.qdq.onnx, later model.dlc and
-model.<soc>.bin, and manifest.json; ``OUT/.state/fp32.onnx`` is the network before quantization, the reference.
+``OUT/`` holds model.onnx (float weights on the grid), model.encodings, model.qdq.onnx, recipe.yaml, later model.dlc
+and model.<soc>.bin, and manifest.json; ``OUT/.state/fp32.onnx`` is the network before quantization, the reference.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any
 
 import onnx_ir as oir
 import torch
+import yaml
 
+from hexaquant.core.atomic import write_text
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import EncodingError, InputError
 from hexaquant.io.encodings_file import read_encodings, write_encodings
@@ -26,7 +28,7 @@ from hexaquant.sim.plan import QuantPlan
 from hexaquant.sim.plan_json import plan_from_json, plan_to_json
 
 MODEL, ENCODINGS, QDQ, DLC = "model.onnx", "model.encodings", "model.qdq.onnx", "model.dlc"
-REFERENCE = ".state/fp32.onnx"
+REFERENCE, RECIPE = ".state/fp32.onnx", "recipe.yaml"
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,14 @@ def export_model(
     reference: Graph | None = None,
     overrides: Mapping[str, Any] | None = None,
     steps: list[dict[str, Any]] | None = None,
+    recipe: Mapping[str, Any] | None = None,
     made_from: Mapping[str, Any] | None = None,
 ) -> Exported:
     """Write ``model`` into ``folder``, read everything back and compare. Files appear whole or not at all.
 
-    ``reference``: the FP32 graph, kept for verification; ``made_from``: what else the manifest's section
-    "quantization" shall say ("data", "fingerprint" of api/resume.py). Raises EncodingError when a tensor was never
-    calibrated or when what was written does not read back identically.
+    ``reference``: the FP32 graph, kept for verification; ``recipe``: written as YAML; ``made_from``: what else the
+    manifest's section "quantization" shall say ("data", "fingerprint" of api/resume.py). Raises EncodingError when a
+    tensor was never calibrated or when what was written does not read back identically.
     """
     out = Path(folder)
     encodings = model.encodings()
@@ -67,6 +70,9 @@ def export_model(
     qdq.save(out / QDQ)
     check_reread(out, encodings, encodings_version)
     names = [MODEL, ENCODINGS, QDQ] + ([REFERENCE] if reference is not None else [])
+    if recipe is not None:
+        write_text(out / RECIPE, yaml.safe_dump(dict(recipe), sort_keys=False))
+        names.append(RECIPE)
     made = {"steps": steps or [], **(made_from or {})}
     _record(out, model.plan, names, overrides, made, encodings_version)
     return Exported(out, tuple(out / name for name in names), tuple(lost))

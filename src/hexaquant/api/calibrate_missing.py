@@ -9,7 +9,7 @@ from typing import Any
 from hexaquant.api.convert import Network
 from hexaquant.core.events import Events
 from hexaquant.ir.graph import Graph
-from hexaquant.ptq.recipe import Recipe
+from hexaquant.ptq.steps.calibrate import Calibrate
 from hexaquant.sim.calibrate import calibrate
 from hexaquant.sim.given_encodings import exact_glob, settings_of
 from hexaquant.sim.model import QuantizedModel
@@ -37,19 +37,19 @@ def calibrate_missing(
     *,
     target: str | Target,
     scheme: str | Scheme,
-    recipe: Recipe,
+    ranges: Calibrate,
     per_channel: bool = True,
     events: Events | None = None,
 ) -> Calibrated:
     """Observe ``batches`` (input name -> array) on the float network and encode what ``network.given`` leaves out.
 
-    ``scheme``, ``recipe`` (its observers; biases are not corrected: weights stay the user's) and ``per_channel``
-    count for those tensors only. Raises TargetError, InputError as hq.quantize does.
+    ``scheme``, ``ranges`` (biases are not corrected: weights stay the user's) and ``per_channel`` count for
+    those tensors only. Raises TargetError, InputError as hq.quantize does.
     """
     graph = network.graph.clone()
     settings = settings_of(graph, network.given) | _weight_settings(graph, per_channel)
     model = QuantizedModel(graph, make_plan(graph, target, scheme, settings))
-    samples = calibrate(model, batches, observer=recipe.observer, weight_observer=recipe.weight_observer, events=events)
+    samples = calibrate(model, batches, observer=ranges.observer, weight_observer=ranges.weight_observer, events=events)
     own = {plan.name for plan in model.plan if plan.how in OWN_RANGE} - set(network.given)
     found = {name: encoding for name, encoding in model.encodings().items() if name in own}
     return Calibrated(replace(network, given=network.given | found), tuple(found), samples)

@@ -25,6 +25,7 @@ from hexaquant.io.encoding_losses import check_version
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.io.manifest import read_manifest
 from hexaquant.ir.graph import Graph
+from hexaquant.ptq.apply import State
 from hexaquant.ptq.recipe import Recipe, find_recipe
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.targets.scheme import Scheme, check_scheme, find_scheme
@@ -84,7 +85,8 @@ def quantize_folder(
     if not force and is_current(folder, "quantization", wanted, [MODEL, QDQ, ENCODINGS, REFERENCE]):
         log.note("quantize", f"{folder} holds this quantized model already; kept (--force makes it again)")
         return Quantized(_in_version(folder, settings.encodings_version), None)
-    model = quantize(graph, data, batch_size=BATCH_SIZE, events=events, **how)  # type: ignore[arg-type]
+    state = State(folder / ".state" / "quantize.safetensors", wanted)
+    model = quantize(graph, data, batch_size=BATCH_SIZE, events=events, state=state, **how)  # type: ignore[arg-type]
     exported = export_model(
         model,
         folder,
@@ -92,8 +94,10 @@ def quantize_folder(
         reference=model.reference,
         overrides=overrides,
         steps=list(model.steps),
+        recipe=model.recipe,
         made_from={"data": data.source, KEY: wanted},
     )
+    state.path.unlink(missing_ok=True)
     return Quantized(exported, model)
 
 

@@ -19,7 +19,8 @@ from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
 from hexaquant.io.input_spec import input_specs
 from hexaquant.ir.graph import Graph, shape_of
-from hexaquant.ptq.recipe import Recipe, apply_recipe
+from hexaquant.ptq.apply import State, apply_graph_steps, apply_recipe
+from hexaquant.ptq.recipe import Recipe, find_recipe
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.overrides import parse_overrides
 from hexaquant.sim.planner import make_plan
@@ -37,6 +38,7 @@ class Model(QuantizedModel):
     reference: Graph | None = None
     overrides: Mapping[str, Any] | None = None
     steps: tuple[dict[str, Any], ...] = ()
+    recipe: dict[str, Any] | None = None
     data_source: str = ""
 
     def export(self, folder: str | Path, *, encodings_version: str = "1.0.0") -> Exported:
@@ -48,6 +50,7 @@ class Model(QuantizedModel):
             reference=self.reference,
             overrides=self.overrides,
             steps=list(self.steps),
+            recipe=self.recipe,
             made_from={"data": self.data_source},
         )
 
@@ -63,24 +66,25 @@ def quantize(
     batch_size: int = 16,
     example_inputs: tuple[Any, ...] | None = None,
     events: Events | None = None,
+    state: State | None = None,
 ) -> Model:
     """Quantize ``model`` after training.
 
     ``model``: a Graph, a path or an nn.Module (then with ``example_inputs``); ``data``: calibration samples, any
     iterable of arrays, tuples or dicts, or what the command line's --data takes; ``overrides``: see
-    sim/overrides.py. Raises InputError, TargetError in one sentence for what cannot work.
+    sim/overrides.py; ``recipe``: see ptq/recipe.py; ``state``: where an interrupted run is continued
+    from. Raises InputError, TargetError in one sentence for what cannot work.
     """
     reference = load(model, example_inputs=example_inputs)
     settings = override_mapping(overrides)
     graph = reference.clone()
     prepare_for_target(graph)
-    plan = make_plan(graph, target, scheme, settings)
-    result = Model(graph, plan)
-    result.reference, result.overrides = reference, settings
-    dataset = open_data(data, reference)
-    result.data_source = dataset.source
-    reports = apply_recipe(result, lambda: counted_batches(dataset, batch_size), recipe, events)
-    result.steps = tuple(asdict(report) for report in reports)
+    dataset, found = open_data(data, reference), find_recipe(recipe)
+    reports = apply_graph_steps(graph, lambda: counted_batches(dataset, batch_size), found, events)
+    result = Model(graph, make_plan(graph, target, scheme, settings))
+    result.reference, result.overrides, result.data_source = reference, settings, dataset.source
+    reports += apply_recipe(result, lambda: counted_batches(dataset, batch_size), found, events, state)
+    result.steps, result.recipe = tuple(asdict(report) for report in reports), found.document()
     return result
 
 

@@ -47,7 +47,7 @@ def quantization_fingerprint(
             "data": data.content_hash(),
             "target": find_target(target).name,
             "scheme": asdict(find_scheme(scheme)),
-            "recipe": asdict(find_recipe(recipe)),
+            "recipe": find_recipe(recipe).document(),
             "overrides": list((overrides or {}).items()),
             "batch_size": batch_size,
         }

@@ -25,7 +25,9 @@ OutOption = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="
 DataOption = Annotated[str | None, typer.Option("--data", help=f"Calibration data: {DATA_FORMS}.")]
 TargetOption = Annotated[str, typer.Option(help="SoC (sm8650, sm8550, qcs6490 ...) or architecture (v75).")]
 SchemeOption = Annotated[str, typer.Option(help="w8a8, w8a16, w4a8, w4a16, w16a16 or fp16.")]
-RecipeOption = Annotated[str, typer.Option(help="fast (MSE ranges, bias correction) or plain (min-max).")]
+RecipeOption = Annotated[
+    str, typer.Option(help="fast (MSE ranges, bias correction), plain (min-max), or a recipe file (.yaml).")
+]
 OverridesOption = Annotated[Path | None, typer.Option(help="YAML file: tensor or layer glob -> scheme or settings.")]
 ShapeOption = Annotated[
     list[str] | None, typer.Option("--shape", help="Shape of an input, NAME=1,3,320,320; repeat for more inputs.")

@@ -1,67 +1,119 @@
-"""Recipes: ready sequences of post-training steps, each a frozen configuration."""
+"""Recipes: sequences of post-training steps, each a frozen configuration; by name, in Python or as YAML::
+
+    name: mine
+    steps:
+      - calibrate: {observer: mse}
+      - correct_biases: {samples: 64}
+
+Steps that rewrite the graph come first, since they act before the tensors get their grids.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from hexaquant.core.errors import InputError
-from hexaquant.core.events import Events
-from hexaquant.ptq.bias_correction import correct_biases
-from hexaquant.sim.calibrate import calibrate
-from hexaquant.sim.model import QuantizedModel
-
-Batches = Callable[[], Iterable[Mapping[str, Any]]]
+from hexaquant.ptq.step import GraphStep, ModelStep, Step, is_graph_step
+from hexaquant.ptq.steps import STEPS
+from hexaquant.ptq.steps.calibrate import Calibrate
+from hexaquant.ptq.steps.correct_biases import CorrectBiases
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What :func:`apply_recipe` does: calibrate with ``observer`` and ``weight_observer``, then correct biases.
-
-    ``bias_samples``: samples held at once for bias correction; 0 leaves the biases alone.
-    """
+    """``steps`` in order: graph steps, then model steps, the first of which calibrates."""
 
     name: str
-    observer: str = "mse"
-    weight_observer: str = "auto"
-    bias_samples: int = 32
+    steps: tuple[Step, ...]
+
+    def __post_init__(self) -> None:
+        kinds = [is_graph_step(step) for step in self.steps]
+        if kinds != sorted(kinds, reverse=True):
+            late = self.steps[kinds.index(False) + kinds[kinds.index(False) :].index(True)]
+            raise InputError(
+                f"recipe '{self.name}': '{name_of(late)}' rewrites the graph, so it must come before 'calibrate'"
+            )
+        if not any(isinstance(step, Calibrate) for step in self.model_steps[:1]):
+            raise InputError(f"recipe '{self.name}': the first step after those that rewrite the graph is 'calibrate'")
+
+    @property
+    def graph_steps(self) -> tuple[GraphStep, ...]:
+        return tuple(step for step in self.steps if is_graph_step(step))
+
+    @property
+    def model_steps(self) -> tuple[ModelStep, ...]:
+        return tuple(step for step in self.steps if not is_graph_step(step))  # type: ignore[misc]
+
+    def document(self) -> dict[str, Any]:
+        """The recipe as it stands in YAML, all fields spelled out."""
+        return {"name": self.name, "steps": [{name_of(s): asdict(s)} for s in self.steps]}  # type: ignore[call-overload]
 
 
 RECIPES: dict[str, Recipe] = {
-    "fast": Recipe("fast"),
-    "plain": Recipe("plain", "min_max", "min_max", 0),
+    "fast": Recipe("fast", (Calibrate(), CorrectBiases())),
+    "plain": Recipe("plain", (Calibrate("min_max", "min_max"),)),
 }
 
 
-@dataclass(frozen=True)
-class StepReport:
-    """What one step did, for the manifest: its configuration and the figures it measured."""
-
-    step: str
-    samples: int
-    details: dict[str, Any] = field(default_factory=dict)
+def name_of(step: Step) -> str:
+    """The name of ``step`` in YAML."""
+    return next(name for name, kind in STEPS.items() if type(step) is kind)
 
 
-def find_recipe(recipe: str | Recipe) -> Recipe:
-    """The recipe called ``recipe``. Raises InputError listing what exists."""
+def find_recipe(recipe: str | Path | Recipe) -> Recipe:
+    """The recipe called ``recipe``, or the one in the YAML file of that path.
+
+    Raises InputError listing what exists, or naming the step or field of the file that is wrong.
+    """
     if isinstance(recipe, Recipe):
         return recipe
-    if recipe not in RECIPES:
-        raise InputError(f"unknown recipe '{recipe}': known are {', '.join(RECIPES)}")
-    return RECIPES[recipe]
+    if str(recipe) in RECIPES:
+        return RECIPES[str(recipe)]
+    path = Path(recipe)
+    if path.suffix not in (".yaml", ".yml"):
+        raise InputError(f"unknown recipe '{recipe}': known are {', '.join(RECIPES)}, or give a .yaml file")
+    return parse_recipe(_read(path), path.stem, str(path))
 
 
-def apply_recipe(
-    model: QuantizedModel, batches: Batches, recipe: str | Recipe = "fast", events: Events | None = None
-) -> list[StepReport]:
-    """Quantize ``model`` in place; ``batches()`` starts a new pass over the calibration data each time."""
-    steps, log = find_recipe(recipe), events or Events()
-    seen = calibrate(model, batches(), observer=steps.observer, weight_observer=steps.weight_observer, events=log)
-    reports = [StepReport("calibrate", seen, asdict(steps))]
-    if steps.bias_samples and any(plan.how == "derived" for plan in model.plan):
-        layers = correct_biases(model, batches(), samples=steps.bias_samples, events=log)
-        reports.append(
-            StepReport("correct biases", min(seen, steps.bias_samples), {"layers": [asdict(r) for r in layers]})
-        )
-    return reports
+def parse_recipe(document: Any, name: str = "recipe", where: str = "recipe") -> Recipe:
+    """The recipe that ``document`` (as read from YAML) describes. Raises InputError naming what is wrong."""
+    if not isinstance(document, Mapping) or not isinstance(document.get("steps"), list):
+        raise InputError(f"{where}: a recipe has a list 'steps', each entry the name of a step or {{name: settings}}")
+    unknown = set(document) - {"name", "steps"}
+    if unknown:
+        raise InputError(f"{where}: unknown entry '{min(unknown)}'; a recipe has 'name' and 'steps'")
+    return Recipe(str(document.get("name", name)), tuple(_step(entry, where) for entry in document["steps"]))
+
+
+def _step(entry: Any, where: str) -> Step:
+    from pydantic import TypeAdapter, ValidationError
+
+    name, fields = next(iter(entry.items())) if isinstance(entry, Mapping) and len(entry) == 1 else (entry, {})
+    kind = STEPS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise InputError(f"{where}: unknown step {name!r}; known are {', '.join(STEPS)}")
+    wrong = set(fields or {}) - set(kind.__dataclass_fields__)
+    if wrong:
+        known = ", ".join(kind.__dataclass_fields__)
+        raise InputError(f"{where}: step '{name}' has no setting '{min(wrong)}'; it has {known}")
+    try:
+        step: Step = TypeAdapter(kind).validate_python(dict(fields or {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{where}: step '{name}', setting '{field}': {first['msg']}") from None
+    return step
+
+
+def _read(path: Path) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"recipe file {path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"recipe file {path} is not YAML: {str(error).splitlines()[0]}") from None

@@ -67,7 +67,7 @@ def test_calibrated_network_has_every_encoding(quantized: tuple[Path, dict[str, 
 def test_emulator_agrees_with_the_simulation(tiny: Path, tmp_path: Path) -> None:
     """Within 2 steps of 8 bits."""
     from hexaquant.api.calibrate_missing import calibrate_missing
-    from hexaquant.ptq.recipe import RECIPES
+    from hexaquant.ptq.steps.calibrate import Calibrate
 
     done = program("qnn-onnx-converter", "-i", tiny / "tiny.onnx", "-o", tmp_path, "--input_list", tiny / "list.txt",
                    "--act_quantizer", "min-max", "--use_per_channel_quantization")  # fmt: skip
@@ -78,7 +78,8 @@ def test_emulator_agrees_with_the_simulation(tiny: Path, tmp_path: Path) -> None
     assert ran.code == 0, ran.err
     network, x = read_network(tiny / "tiny.onnx"), samples(4)
     feeds = [{"x": sample[None]} for sample in x]
-    full = calibrate_missing(network, feeds, target="sm8650", scheme="w8a8", recipe=RECIPES["plain"]).network
+    ranges = Calibrate("min_max", "min_max")
+    full = calibrate_missing(network, feeds, target="sm8650", scheme="w8a8", ranges=ranges).network
     model = complete_encodings(full.graph, full.given, "sm8650").model
     step = float(model.encodings()["y"].scale)
     for index, sample in enumerate(x):

@@ -67,10 +67,10 @@ def calibrate_from_list(network: Network, options: argparse.Namespace, tell: Mes
     from hexaquant.api.calibrate_missing import calibrate_missing
     from hexaquant.io.input_list import input_list
     from hexaquant.io.input_spec import input_specs
-    from hexaquant.ptq.recipe import Recipe
+    from hexaquant.ptq.steps.calibrate import Calibrate
 
     acts, weights = options.act_quantizer or "tf", options.param_quantizer or "tf"
-    recipe = Recipe("plain", _OBSERVERS.get(acts, acts.replace("-", "_")), _WEIGHTS[weights], 0)
+    ranges = Calibrate(_OBSERVERS.get(acts, acts.replace("-", "_")), _WEIGHTS[weights])
     data = input_list(options.input_list, input_specs(network.graph), options.use_native_input_files)
     if not options.use_per_channel_quantization:
         tell.warn("one scale a weight; --use_per_channel_quantization is more accurate at the same speed")
@@ -79,6 +79,6 @@ def calibrate_from_list(network: Network, options: argparse.Namespace, tell: Mes
         data.batches(),
         target=options.soc,
         scheme=f"w{options.weight_bw or 8}a{options.act_bw or 8}",
-        recipe=recipe,
+        ranges=ranges,
         per_channel=bool(options.use_per_channel_quantization),
     )

@@ -1,0 +1,13 @@
+"""The steps that recipes are made of, by the name they have in YAML. A new step is one file here and one line below."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hexaquant.ptq.steps.calibrate import Calibrate
+from hexaquant.ptq.steps.correct_biases import CorrectBiases
+
+STEPS: dict[str, type[Any]] = {
+    "calibrate": Calibrate,
+    "correct_biases": CorrectBiases,
+}
