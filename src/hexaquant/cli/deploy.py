@@ -7,6 +7,7 @@ import typer
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console
 from hexaquant.cli.data import RANDOM_WARNING, calibration_data, check_choice
+from hexaquant.cli.image_options import Images, takes_image_options
 from hexaquant.cli.model import load_model
 from hexaquant.cli.reports import report_drawings
 
@@ -21,6 +22,7 @@ EPILOG = """Examples:
 A second run on the same OUT keeps the steps whose inputs did not change."""
 
 
+@takes_image_options
 def deploy(
     context: typer.Context,
     model: o.ModelArgument,
@@ -39,23 +41,13 @@ def deploy(
     random_data: o.RandomOption = False,
     fail_below: o.FailBelowOption = None,
     force: o.ForceOption = False,
-    images: o.ImagesOption = None,
-    image_size: o.ImageSizeOption = None,
-    resize: o.ResizeOption = None,
-    scale: o.ScaleOption = None,
-    mean: o.MeanOption = None,
-    std: o.StdOption = None,
-    layout: o.LayoutOption = None,
-    color: o.ColorOption = None,
+    images: Images = None,
     json: o.JsonOption = False,
 ) -> None:
     """Quantize, export, compile and verify a network: FP32, simulation and target side by side."""
     console: Console = context.obj
     check_choice(data, random_data)
     shapes = o.parse_shapes(shape)
-    spec = o.image_spec(
-        images, size=image_size, resize=resize, scale=scale, mean=mean, std=std, layout=layout, color=color
-    )
     from hexaquant.api.deploy import Settings
     from hexaquant.api.deploy import deploy as run
 
@@ -64,7 +56,7 @@ def deploy(
     with console.events() as events:
         report = run(
             graph,
-            calibration_data(graph, data, random_data, spec),
+            calibration_data(graph, data, random_data, images),
             out,
             eval_data=eval_data,
             target=target,
@@ -75,7 +67,7 @@ def deploy(
             limit=limit,
             workers=workers,
             encodings_version=encodings_version,
-            images=spec,
+            images=images,
             force=force,
             events=events,
         )

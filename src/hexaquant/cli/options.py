@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from hexaquant.core.errors import InputError, ThresholdMissed
-
-if TYPE_CHECKING:
-    from hexaquant.io.image_folder import ImageSpec
 
 MODEL_HELP = (
     "An .onnx or .pt2 file, or module:function or file.py:function that returns (nn.Module, example_inputs). "
@@ -46,16 +43,6 @@ FailBelowOption = Annotated[
         "is below this, e.g. 0.9."
     ),
 ]
-ImagesOption = Annotated[
-    Path | None, typer.Option("--images", help="YAML file with the preprocessing of an image folder.")
-]
-ImageSizeOption = Annotated[str | None, typer.Option(help="Size of images: 224 or HEIGHT,WIDTH.")]
-ResizeOption = Annotated[int | None, typer.Option(min=1, help="Shorter side before the centre crop, pixels.")]
-ScaleOption = Annotated[float | None, typer.Option(help="Factor for pixels 0..255, before mean (default 1/255).")]
-MeanOption = Annotated[str | None, typer.Option(help="Subtracted from scaled pixels: 0.5 or R,G,B.")]
-StdOption = Annotated[str | None, typer.Option(help="Divides the difference: 0.5 or R,G,B.")]
-LayoutOption = Annotated[str | None, typer.Option(help="NCHW or NHWC (default: by the input's shape).")]
-ColorOption = Annotated[str | None, typer.Option(help="RGB, BGR or GRAY.")]
 
 
 def parse_shapes(texts: Sequence[str] | None) -> dict[str, list[int | str]] | None:
@@ -78,55 +65,6 @@ def _dimension(part: str, text: str) -> int | str:
     if part.isidentifier():
         return part
     raise InputError(f"--shape {text}: '{part}' is neither a whole number nor a name; write NAME=1,3,320,320")
-
-
-def image_spec(
-    file: Path | None = None,
-    *,
-    size: str | None = None,
-    resize: int | None = None,
-    scale: float | None = None,
-    mean: str | None = None,
-    std: str | None = None,
-    layout: str | None = None,
-    color: str | None = None,
-) -> ImageSpec | None:
-    """The preprocessing of image folders: the YAML ``file``'s, single options over it; None when none is given."""
-    values: dict[str, Any] = {} if file is None else _read_yaml(file)
-    if size is not None:
-        sizes = [int(n) for n in _numbers(size, "--image-size")]
-        values["size"] = sizes * 2 if len(sizes) == 1 else sizes
-    single = {"resize": resize, "scale": scale, "layout": layout and layout.upper(), "color": color and color.upper()}
-    values |= {key: value for key, value in single.items() if value is not None}
-    for key, text in (("mean", mean), ("std", std)):
-        if text is not None:
-            values[key] = _numbers(text, f"--{key}")
-    if not values:
-        return None
-    from hexaquant.io.image_folder import ImageSpec
-
-    return ImageSpec.of(values)
-
-
-def _numbers(text: str, option: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"{option} {text} is not a number or numbers with commas between them; correct it") from None
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"there is no image spec {path}; check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"image spec {path} is not YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"image spec {path} must map keys (size, mean, std ...) to values")
-    return values
 
 
 def metric_name(text: str) -> str | None:

@@ -8,6 +8,7 @@ import typer
 
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, table
+from hexaquant.cli.image_options import Images, takes_image_options
 from hexaquant.cli.quantize import file_table
 
 EPILOG = """Examples:
@@ -24,6 +25,7 @@ DataOption = Annotated[
 ]
 
 
+@takes_image_options
 def qat(
     context: typer.Context,
     folder: o.FolderArgument,
@@ -36,21 +38,11 @@ def qat(
     encoding_lr: Annotated[float, typer.Option(help="Rate of scales and offsets, relative; 0 keeps them.")] = 1e-3,
     ema: Annotated[float | None, typer.Option(help="Decay of a moving average of all parameters, e.g. 0.99.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of torch's random numbers.")] = 0,
-    images: o.ImagesOption = None,
-    image_size: o.ImageSizeOption = None,
-    resize: o.ResizeOption = None,
-    scale: o.ScaleOption = None,
-    mean: o.MeanOption = None,
-    std: o.StdOption = None,
-    layout: o.LayoutOption = None,
-    color: o.ColorOption = None,
+    images: Images = None,
     json: o.JsonOption = False,
 ) -> None:
     """Train the quantized network towards FP32 (distillation) and export it again."""
     console: Console = context.obj
-    spec = o.image_spec(
-        images, size=image_size, resize=resize, scale=scale, mean=mean, std=std, layout=layout, color=color
-    )
     from hexaquant.api.qat import finetune_folder
 
     options: dict[str, Any] = {
@@ -62,7 +54,7 @@ def qat(
         "ema": ema,
     }
     with console.events() as events:
-        done = finetune_folder(folder, data, images=spec, batch_size=batch_size, seed=seed, events=events, **options)
+        done = finetune_folder(folder, data, images=images, batch_size=batch_size, seed=seed, events=events, **options)
     document: dict[str, Any] = {
         "folder": str(folder),
         "steps": done.run.steps,

@@ -11,6 +11,7 @@ import typer
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, bytes_text, table
 from hexaquant.cli.data import RANDOM_WARNING, calibration_data, check_choice
+from hexaquant.cli.image_options import Images, takes_image_options
 from hexaquant.cli.model import load_model
 
 EPILOG = """Examples:
@@ -22,6 +23,7 @@ EPILOG = """Examples:
 Then: hexaquant compile out; hexaquant verify out --data test.npz"""
 
 
+@takes_image_options
 def quantize(
     context: typer.Context,
     model: o.ModelArgument,
@@ -35,30 +37,20 @@ def quantize(
     encodings_version: o.VersionOption = "1.0.0",
     random_data: o.RandomOption = False,
     force: o.ForceOption = False,
-    images: o.ImagesOption = None,
-    image_size: o.ImageSizeOption = None,
-    resize: o.ResizeOption = None,
-    scale: o.ScaleOption = None,
-    mean: o.MeanOption = None,
-    std: o.StdOption = None,
-    layout: o.LayoutOption = None,
-    color: o.ColorOption = None,
+    images: Images = None,
     json: o.JsonOption = False,
 ) -> None:
     """Quantize a network and export ONNX, encodings and QDQ ONNX."""
     console: Console = context.obj
     check_choice(data, random_data)
     shapes = o.parse_shapes(shape)
-    spec = o.image_spec(
-        images, size=image_size, resize=resize, scale=scale, mean=mean, std=std, layout=layout, color=color
-    )
     from hexaquant.api.deploy import Settings, quantize_folder
 
     settings = Settings(target, scheme, recipe, overrides, encodings_version)
     settings.check()
     graph = load_model(model, shapes)
     with console.events() as events:
-        samples = calibration_data(graph, data, random_data, spec)
+        samples = calibration_data(graph, data, random_data, images)
         made = quantize_folder(graph, samples, out, settings, force=force, events=events)
     if random_data:
         console.alarm(RANDOM_WARNING)

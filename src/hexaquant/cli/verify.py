@@ -9,6 +9,7 @@ import typer
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console
 from hexaquant.cli.data import RANDOM_WARNING
+from hexaquant.cli.image_options import Images, takes_image_options
 from hexaquant.cli.reports import report_drawings
 
 EPILOG = """Examples:
@@ -21,6 +22,7 @@ EPILOG = """Examples:
 Outputs of the target are kept in OUT/.state: an interrupted run goes on where it stopped."""
 
 
+@takes_image_options
 def verify(
     context: typer.Context,
     folder: o.FolderArgument,
@@ -30,21 +32,11 @@ def verify(
     limit: o.LimitOption = None,
     workers: o.WorkersOption = None,
     fail_below: o.FailBelowOption = None,
-    images: o.ImagesOption = None,
-    image_size: o.ImageSizeOption = None,
-    resize: o.ResizeOption = None,
-    scale: o.ScaleOption = None,
-    mean: o.MeanOption = None,
-    std: o.StdOption = None,
-    layout: o.LayoutOption = None,
-    color: o.ColorOption = None,
+    images: Images = None,
     json: o.JsonOption = False,
 ) -> None:
     """Run the same samples through FP32, simulation and target and compare."""
     console: Console = context.obj
-    spec = o.image_spec(
-        images, size=image_size, resize=resize, scale=scale, mean=mean, std=std, layout=layout, color=color
-    )
     from hexaquant.api.verify import verify_folder
 
     with console.events() as events:
@@ -55,7 +47,7 @@ def verify(
             metric=o.metric_name(metric),
             limit=limit,
             workers=workers,
-            images=spec,
+            images=images,
             events=events,
         )
     if report["random_data"]:
