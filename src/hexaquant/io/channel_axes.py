@@ -20,6 +20,7 @@ from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import EncodingError
 from hexaquant.core.grid import Grid, Lpbq, PerBlock, PerChannel, PerTensor
 from hexaquant.ir.graph import shape_of
+from hexaquant.targets import ops
 
 PASS_THROUGH = {"QuantizeLinear", "DequantizeLinear", "Identity", "Cast"}
 """Ops that keep the axes of their input: the consumer behind them decides."""
@@ -41,10 +42,8 @@ def channel_axis(value: oir.Value, rank: int) -> int | None:
 def _axis_of_input(node: oir.Node, index: int, rank: int) -> int | None:
     if index != 1 or rank < 2:
         return None
-    if node.op_type == "Gemm":
-        transposed = node.attributes.get("transB")
-        return 0 if transposed is not None and transposed.as_int() else 1
-    return {"Conv": 0, "ConvTranspose": 1, "MatMul": rank - 1}.get(node.op_type)
+    transposed = node.attributes.get("transB")
+    return ops.channel_axis(node.op_type, {} if transposed is None else {"transB": transposed.as_int()}, rank)
 
 
 def block_axis(channel: int, rank: int) -> int:

@@ -15,33 +15,21 @@ from torch import Tensor
 from hexaquant.core.encoding import Encoding, encoding_from_range
 from hexaquant.core.grid import Grid
 from hexaquant.core.observers.histogram import Histogram
-from hexaquant.core.observers.observer import require_per_tensor
+from hexaquant.core.observers.histogram_observer import HistogramObserver
 
 THRESHOLDS = 128
 
 
-class EntropyObserver:
+class EntropyObserver(HistogramObserver):
     """Searches THRESHOLDS evenly spaced clips; ties go to the wider."""
 
     def __init__(self, grid: Grid, bins: int = 8192) -> None:
-        require_per_tensor(grid)
-        self.grid = grid
-        self.histogram = Histogram(bins)
+        super().__init__(grid, bins)
 
-    def update(self, x: Tensor) -> None:
-        self.histogram.add(x)
-
-    def encoding(self) -> Encoding:
-        low, high = self.histogram.range.with_zero()
-        if low < high and 4 * self.grid.levels <= self.histogram.bins and float(self.histogram.counts.sum()) > 0:
+    def clip(self, low: float, high: float) -> Encoding:
+        if 4 * self.grid.levels <= self.histogram.bins:
             low, high = search(self.histogram, self.grid)
         return encoding_from_range(torch.tensor(low), torch.tensor(high), self.grid)
-
-    def state(self) -> dict[str, Tensor]:
-        return self.histogram.state()
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        self.histogram.load_state(state)
 
 
 def search(histogram: Histogram, grid: Grid) -> tuple[float, float]:

@@ -14,34 +14,18 @@ from hexaquant.core.encoding import Encoding, encoding_from_range
 from hexaquant.core.grid import Grid
 from hexaquant.core.observers.candidates import pairs, snapped
 from hexaquant.core.observers.histogram import Histogram
+from hexaquant.core.observers.histogram_observer import HistogramObserver
 from hexaquant.core.observers.noise import expected_noise
-from hexaquant.core.observers.observer import require_per_tensor
 
 COARSE, FINE = 64, 7
 
 
-class MseObserver:
-    """Streams a histogram; ties of the search go to the wider range."""
+class MseObserver(HistogramObserver):
+    """Ties of the search go to the wider range."""
 
-    def __init__(self, grid: Grid, bins: int = 2048) -> None:
-        require_per_tensor(grid)
-        self.grid = grid
-        self.histogram = Histogram(bins)
-
-    def update(self, x: Tensor) -> None:
-        self.histogram.add(x)
-
-    def encoding(self) -> Encoding:
-        low, high = self.histogram.range.with_zero()
-        if low < high and float(self.histogram.counts.sum()) > 0:
-            low, high = search(self.histogram, self.grid)
+    def clip(self, low: float, high: float) -> Encoding:
+        low, high = search(self.histogram, self.grid)
         return encoding_from_range(torch.tensor(low), torch.tensor(high), self.grid)
-
-    def state(self) -> dict[str, Tensor]:
-        return self.histogram.state()
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        self.histogram.load_state(state)
 
 
 def search(histogram: Histogram, grid: Grid) -> tuple[float, float]:

@@ -9,35 +9,24 @@ from hexaquant.core.encoding import Encoding, encoding_from_range
 from hexaquant.core.errors import InputError
 from hexaquant.core.grid import Grid
 from hexaquant.core.observers.histogram import Histogram
-from hexaquant.core.observers.observer import require_per_tensor
+from hexaquant.core.observers.histogram_observer import HistogramObserver
 
 
-class PercentileObserver:
+class PercentileObserver(HistogramObserver):
     """The range runs from the (100 - percentile) to the ``percentile`` quantile; 100 is min-max."""
 
     def __init__(self, grid: Grid, percentile: float = 99.99, bins: int = 2048) -> None:
-        require_per_tensor(grid)
+        super().__init__(grid, bins)
         if not 50 < percentile <= 100:
             raise InputError(f"percentile must lie in (50, 100], not {percentile}")
-        self.grid, self.percentile = grid, percentile
-        self.histogram = Histogram(bins)
+        self.percentile = percentile
 
-    def update(self, x: Tensor) -> None:
-        self.histogram.add(x)
-
-    def encoding(self) -> Encoding:
-        low, high = self.histogram.range.with_zero()
+    def clip(self, low: float, high: float) -> Encoding:
         tail = 1 - self.percentile / 100
-        if tail > 0 and float(self.histogram.counts.sum()) > 0:
+        if tail > 0:
             bottom, top = quantiles(self.histogram, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
             low, high = max(low, min(bottom, 0.0)), min(high, max(top, 0.0))
         return encoding_from_range(torch.tensor(low), torch.tensor(high), self.grid)
-
-    def state(self) -> dict[str, Tensor]:
-        return self.histogram.state()
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        self.histogram.load_state(state)
 
 
 def quantiles(histogram: Histogram, q: Tensor) -> Tensor:

@@ -14,40 +14,26 @@ from hexaquant.core import grid as g
 from hexaquant.core.encoding import MIN_SCALE, Encoding, encoding_from_range
 from hexaquant.core.grid import Grid
 from hexaquant.core.observers.candidates import pairs
-from hexaquant.core.observers.histogram import Histogram
+from hexaquant.core.observers.histogram_observer import HistogramObserver
 from hexaquant.core.observers.noise import expected_noise
-from hexaquant.core.observers.observer import require_per_tensor
 
 ASYMMETRIC_STEPS, SYMMETRIC_STEPS, OFFSETS, SEARCH_BINS = 17, 101, 21, 512
 
 
-class SqnrObserver:
+class SqnrObserver(HistogramObserver):
     """``gamma`` weighs clipping noise against rounding noise."""
 
     def __init__(self, grid: Grid, gamma: float = 3.0, bins: int = 2048) -> None:
-        require_per_tensor(grid)
-        self.grid, self.gamma = grid, gamma
-        self.histogram = Histogram(bins)
+        super().__init__(grid, bins)
+        self.gamma = gamma
 
-    def update(self, x: Tensor) -> None:
-        self.histogram.add(x)
-
-    def encoding(self) -> Encoding:
-        low, high = self.histogram.range.with_zero()
+    def clip(self, low: float, high: float) -> Encoding:
         observed = encoding_from_range(torch.tensor(low), torch.tensor(high), self.grid)
-        if low == high or float(self.histogram.counts.sum()) <= 0:
-            return observed
         scale, offset = _symmetric(observed) if self.grid.symmetric else _asymmetric(observed)
         edges, counts = _coarsened(*self.histogram.trimmed())
         noise = expected_noise(edges, counts, scale, offset, self.grid.levels, self.gamma)
         best = int(torch.argmin(noise))
         return Encoding(self.grid, scale[best].float(), offset[best].float())
-
-    def state(self) -> dict[str, Tensor]:
-        return self.histogram.state()
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        self.histogram.load_state(state)
 
 
 def _symmetric(observed: Encoding) -> tuple[Tensor, Tensor]:
