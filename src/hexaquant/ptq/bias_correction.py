@@ -3,7 +3,8 @@
     b_c <- b_c + E[y_c] - E[y~_c]
 
 with y the float and y~ the quantized layer output before its activation, c the output channel, the mean over
-samples and positions. Layers are corrected in order, each seeing the inputs of the already corrected ones.
+samples and positions. Layers are corrected in order, each seeing the inputs of the already corrected ones. The float
+side has the parameters of the graph that the model was built from, whatever earlier steps made of them since.
 
 Paper: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019
 (arXiv:1906.04721), section 4.2, the empirical variant. Legal for Conv, ConvTranspose and Gemm with a bias that
@@ -18,11 +19,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
 from hexaquant.core.events import Events
 from hexaquant.core.grid import PerChannel
+from hexaquant.ir.graph import constant
+from hexaquant.ptq.target_offsets import along_channels, before_activation
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.quantizer import BiasQuantizer
 
@@ -39,12 +43,21 @@ class LayerReport:
 
 @torch.no_grad()
 def correct_biases(
-    model: QuantizedModel, batches: Iterable[Mapping[str, Any]], *, samples: int = 32, events: Events | None = None
+    model: QuantizedModel,
+    batches: Iterable[Mapping[str, Any]],
+    *,
+    samples: int = 32,
+    offsets: Mapping[str, Tensor] | None = None,
+    events: Events | None = None,
 ) -> list[LayerReport]:
-    """Correct the biases of ``model`` (calibrated, quantizers on) in place on the first ``samples`` samples."""
+    """Correct the biases of ``model`` (calibrated, quantizers on) in place on the first ``samples`` samples.
+
+    ``offsets``: tensor name -> (C,) what the target computes more than the simulation does, on average
+    (ptq/target_offsets.py): then it is the target's mean error that goes.
+    """
     inputs = _gather(batches, samples)
     biases = _bias_of_output(model)
-    walk = _LockStep(model.network)
+    walk = _LockStep(model, offsets or {})
     reports = []
     nodes = list(model.network.graph.nodes)
     steps = walk.run(nodes, [inputs[value.name or ""] for value in model.source_graph.inputs])
@@ -83,10 +96,12 @@ def _correct(model: QuantizedModel, bias_name: str, node: fx.Node, walk: _LockSt
     wanted, got = walk.float_env[node], walk.quant_env[node]
     axis = _channel_axis(model, bias_name, wanted)
     dims = [d for d in range(wanted.dim()) if d != axis]
-    error = wanted - got
-    shift = error.mean(dims)
     view = [1] * wanted.dim()
     view[axis] = -1
+    name = node.meta.get("untapped") or node.meta["value"]
+    own = before_activation(model.plan, walk.offsets, name, got, axis)
+    error = wanted - got if own is None else wanted - got - own.reshape(view)
+    shift = error.mean(dims)
     before = float(error.square().mean())
     after = float((error - shift.reshape(view)).square().mean())
     parameter = model.parameters_by_name()[bias_name]
@@ -104,10 +119,13 @@ def _channel_axis(model: QuantizedModel, bias_name: str, output: Tensor) -> int:
 class _LockStep(fx.Interpreter):
     """Runs an fx graph twice at once: quantizers off in ``float_env``, on in ``quant_env``; frees dead values."""
 
-    def __init__(self, module: fx.GraphModule) -> None:
-        super().__init__(module, garbage_collect_values=False)
+    def __init__(self, model: QuantizedModel, offsets: Mapping[str, Tensor]) -> None:
+        super().__init__(model.network, garbage_collect_values=False)
         self.float_env: dict[fx.Node, Any] = {}
         self.quant_env: dict[fx.Node, Any] = {}
+        self.offsets = offsets
+        self._taps: dict[str, str] = model.network.meta["tap_names"]
+        self._originals = original_parameters(model)
 
     def run(self, nodes: list[fx.Node], inputs: list[Tensor]) -> Iterator[fx.Node]:  # type: ignore[override]
         """Yield each computed node once both its values exist."""
@@ -133,3 +151,22 @@ class _LockStep(fx.Interpreter):
                 quantizer.state = state  # type: ignore[assignment]
             self.env = env
             env[node] = self.run_node(node)
+        if node.op == "get_attr" and node.target in self._originals:
+            self.float_env[node] = self._originals[node.target]
+        offset = self.offsets.get(self._taps.get(str(node.target), "")) if quantizer is not None else None
+        if offset is not None:
+            self.quant_env[node] = self.quant_env[node] + along_channels(offset, self.quant_env[node])
+
+
+def original_parameters(model: QuantizedModel) -> dict[str, Tensor]:
+    """Attribute path -> the parameter as the graph that ``model`` was built from has it; only those that changed."""
+    constants, parameters = model.source_graph.model.graph.initializers, model.parameters_by_name()
+    found = {}
+    for path, name in model.network.meta["parameter_names"].items():
+        data = constant(constants.get(name))
+        if data is None or name not in parameters:
+            continue
+        original = torch.from_numpy(np.array(data)).to(parameters[name])
+        if not torch.equal(original, parameters[name]):
+            found[path] = original
+    return found
