@@ -6,8 +6,10 @@ from typing import Any
 
 from hexaquant.ptq.steps.calibrate import Calibrate
 from hexaquant.ptq.steps.correct_biases import CorrectBiases
+from hexaquant.ptq.steps.equalize_layers import EqualizeLayers
 
 STEPS: dict[str, type[Any]] = {
     "calibrate": Calibrate,
     "correct_biases": CorrectBiases,
+    "equalize_layers": EqualizeLayers,
 }
