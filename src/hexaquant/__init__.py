@@ -26,6 +26,7 @@ _NAMES = {
     "export": ("hexaquant.api.artifacts", "export_model"),
     "load_quantized": ("hexaquant.api.artifacts", "load_quantized"),
     "compile": ("hexaquant.api.compile", "compile_folder"),
+    "estimate": ("hexaquant.api.estimate", "estimate"),
     "verify": ("hexaquant.api.verify", "verify_folder"),
     "deploy": ("hexaquant.api.deploy", "deploy"),
     "Runtime": ("hexaquant.qnn.runtime", "Runtime"),
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from hexaquant.api.artifacts import load_quantized
     from hexaquant.api.compile import compile_folder as compile
     from hexaquant.api.deploy import deploy
+    from hexaquant.api.estimate import estimate
     from hexaquant.api.finetune import finetune
     from hexaquant.api.quantize import quantize, random_data
     from hexaquant.api.verify import verify_folder as verify

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from hexaquant.cli import compile as compile_
-from hexaquant.cli import deploy, doctor, export, info, qat, quantize, run, verify
+from hexaquant.cli import deploy, doctor, estimate, export, info, qat, quantize, run, verify
 
 HELP = "Neural networks onto Qualcomm's Hexagon NPU without losing accuracy: quantize, compile, verify."
 
@@ -67,5 +67,6 @@ _register(export.export, export.EPILOG)
 _register(compile_.compile_command, compile_.EPILOG, "compile")
 _register(run.run, run.EPILOG)
 _register(verify.verify, verify.EPILOG)
+_register(estimate.estimate, estimate.EPILOG)
 _register(info.info, info.EPILOG)
 _register(doctor.doctor, doctor.EPILOG)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,8 +84,11 @@ def find_binary(path: Path, target: str | None) -> tuple[Path, int | None]:
     return binary, soc.model
 
 
-def input_specs_of(runtime: Runtime, native: bool) -> tuple[InputSpec, ...]:
-    """What the compiled graph takes, as the data readers want it: float32 for quantized inputs unless ``native``."""
+def input_specs_of(runtime: Runtime, native: bool | Collection[str]) -> tuple[InputSpec, ...]:
+    """What the compiled graph takes, as the data readers want it: float32 for quantized inputs unless ``native``.
+
+    ``native``: of all inputs, or the names of those that are given as they are stored.
+    """
     import numpy as np
 
     from hexaquant.io.input_spec import InputSpec
@@ -93,7 +96,8 @@ def input_specs_of(runtime: Runtime, native: bool) -> tuple[InputSpec, ...]:
     first = runtime.inputs[0].shape[:1]
     specs = []
     for spec in runtime.inputs:
-        as_float = not native and (spec.scale is not None or spec.dtype.kind == "f")
+        stored = native if isinstance(native, bool) else spec.name in native
+        as_float = not stored and (spec.scale is not None or spec.dtype.kind == "f")
         dtype = np.dtype(np.float32) if as_float else spec.dtype
         specs.append(InputSpec(spec.name, dtype, spec.shape, spec.shape[:1] == first))
     return tuple(specs)

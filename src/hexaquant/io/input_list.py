@@ -7,7 +7,7 @@ one after the other. Paths are relative to the current folder or, failing that, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,8 @@ from hexaquant.io.dataset import Dataset
 from hexaquant.io.input_spec import InputSpec
 
 
-def input_list(path: Path, specs: tuple[InputSpec, ...], native: bool = False) -> Dataset:
-    """A Dataset of the list's lines. ``native``: raw files hold the input's own dtype.
+def input_list(path: Path, specs: tuple[InputSpec, ...], native: bool | Collection[str] = False) -> Dataset:
+    """A Dataset of the list's lines. ``native``: raw files (of all inputs, or of these) hold the input's own dtype.
 
     Raises InputError naming the line when a name or a file does not exist or a size does not fit, the latter when
     the line is read.
@@ -34,9 +34,11 @@ def input_list(path: Path, specs: tuple[InputSpec, ...], native: bool = False) -
         if line.strip() and not line.lstrip().startswith(("#", "%"))
     ]
 
+    stored = {spec.name: native if isinstance(native, bool) else spec.name in native for spec in specs}
+
     def items() -> Iterator[dict[str, Array]]:
         for row in rows:
-            yield {spec.name: _read(row[spec.name], spec, native) for spec in specs}
+            yield {spec.name: _read(row[spec.name], spec, stored[spec.name]) for spec in specs}
 
     return Dataset(specs, items, path.name)
 

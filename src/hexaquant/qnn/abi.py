@@ -232,6 +232,12 @@ class GraphConfigInfo(Structure):
     _fields_ = (("version", c_uint32), ("name", c_char_p), ("configs", c_void_p), ("count", c_uint32))
 
 
+class EventData(Structure):
+    """One figure of a profile."""
+
+    _fields_ = (("type", c_uint32), ("unit", c_uint32), ("value", c_uint64), ("identifier", c_char_p))
+
+
 LogCallback = CFUNCTYPE(None, c_char_p, c_uint32, c_uint64, c_void_p)
 """(printf format, level 1 = error .. 5 = debug, time stamp, va_list)."""
 
@@ -242,6 +248,7 @@ _EXPECTED_SIZES = {
     QuantizeParams: 40,
     GraphInfo: 88,
     BinaryDescription: 144,
+    EventData: 24,
 }
 for _structure, _size in _EXPECTED_SIZES.items():
     if sizeof(_structure) != _size:

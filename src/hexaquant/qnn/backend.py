@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hexaquant.qnn.abi import ConfigEntry, Handle, LogCallback, Tensor
+from hexaquant.qnn.abi import ConfigEntry, EventData, Handle, LogCallback, Tensor
 from hexaquant.qnn.libraries import AbiRow
+from hexaquant.qnn.profile import CODES, UNITS, Event
 from hexaquant.qnn.tables import INTERFACE_FUNCTIONS, interface_type
 
 
@@ -133,11 +134,11 @@ class Backend:
         self.call("contextCreate", self.handle, device, None, byref(context))
         return context
 
-    def load_context(self, device: Handle, binary: np.ndarray) -> Handle:
+    def load_context(self, device: Handle, binary: np.ndarray, profile: Handle | None = None) -> Handle:
         """A context from the bytes of a context binary (uint8; must stay alive as long as the context)."""
         context, size = Handle(), c_uint64(binary.size)
         data = c_void_p(binary.ctypes.data)
-        self.call("contextCreateFromBinary", self.handle, device, None, data, size, byref(context), None)
+        self.call("contextCreateFromBinary", self.handle, device, None, data, size, byref(context), profile)
         return context
 
     def graph(self, context: Handle, name: str) -> Handle:
@@ -145,8 +146,32 @@ class Backend:
         self.call("graphRetrieve", context, name.encode(), byref(graph))
         return graph
 
-    def finalize(self, graph: Handle) -> None:
-        self.call("graphFinalize", graph, None, None)
+    def finalize(self, graph: Handle, profile: Handle | None = None) -> None:
+        self.call("graphFinalize", graph, profile, None)
+
+    def new_profile(self, level: str | None) -> Handle | None:
+        """A profile of ``level``, which each call that gets it fills anew; None where nothing is to be measured."""
+        if level not in CODES:
+            return None
+        profile = Handle()
+        self.call("profileCreate", self.handle, c_uint32(CODES[level]), byref(profile))
+        return profile
+
+    def events(self, profile: Handle | None) -> tuple[Event, ...]:
+        """What the latest call with ``profile`` left in it."""
+        return () if profile is None else self._events("profileGetEvents", profile)
+
+    def _events(self, function: str, parent: object) -> tuple[Event, ...]:
+        found, count = POINTER(c_uint64)(), c_uint32()
+        self.call(function, parent, byref(found), byref(count))
+        return tuple(self._event(found[i]) for i in range(count.value))
+
+    def _event(self, number: int) -> Event:
+        data = EventData()
+        self.call("profileGetEventData", c_uint64(number), byref(data))
+        name = (data.identifier or b"").decode(errors="replace").strip()
+        unit = UNITS.get(data.unit, "")
+        return Event(data.type, unit, data.value, name, self._events("profileGetSubEvents", c_uint64(number)))
 
     def binary(self, context: Handle) -> bytes:
         """The context binary of ``context``."""
@@ -156,7 +181,9 @@ class Backend:
         self.call("contextGetBinary", context, c_void_p(data.ctypes.data), size, byref(written))
         return data[: written.value].tobytes()
 
-    def execute(self, graph: Handle, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    def execute(
+        self, graph: Handle, inputs: Sequence[Tensor], outputs: Sequence[Tensor], profile: Handle | None = None
+    ) -> None:
         """Run ``graph``; the tensors carry their client buffers."""
         ins, outs = (Tensor * len(inputs))(*inputs), (Tensor * len(outputs))(*outputs)
-        self.call("graphExecute", graph, ins, c_uint32(len(inputs)), outs, c_uint32(len(outputs)), None, None)
+        self.call("graphExecute", graph, ins, c_uint32(len(inputs)), outs, c_uint32(len(outputs)), profile, None)

@@ -58,8 +58,9 @@ def _backend_reasons(spec: dict[str, Any], limits: Limits | None) -> list[str]:
     try:
         outcome = run_job("lower", {**spec, "folder": folder, "skip_validation": True}, limits)
         dlc = outcome.result["dlc"]
-        rest = {"bin": f"{dlc}.bin", "o_level": 1, "vtcm_mb": None, "graph_name": None}
-        run_job("compile", {"dlc": dlc, "soc_model": spec["soc_model"], "arch": spec["arch"], **rest}, limits)
+        graph = {"dlc": dlc, "name": None, "o_level": 1, "vtcm_mb": None}
+        rest = {"bin": f"{dlc}.bin", "soc_model": spec["soc_model"], "arch": spec["arch"]}
+        run_job("compile", {"graphs": [graph], **rest}, limits)
     except JobFailed as failure:
         return list(failure.details.get("reasons", ()))
     return []

@@ -36,13 +36,15 @@ def recorded_sha256(path: Path) -> str | None:
     return entry if isinstance(entry, str) else None
 
 
-def recorded_io(path: Path) -> dict[str, list[list[str]]] | None:
+def recorded_io(path: Path, graph: str | None = None) -> dict[str, list[list[str]]] | None:
     """Names of inputs and outputs (see NativeIo.names) in the manifest beside ``path``, or None when there are none.
 
-    ``sections["context <file name>"].io`` is this file's own, ``sections.lower.io`` the whole folder's.
+    ``sections["context <file name>"].io`` is this file's own (``.graphs[graph].io`` where it may hold several),
+    ``sections.lower.io`` the whole folder's.
     """
     sections = _manifest(path).get("sections", {})
-    own = sections.get(f"context {path.name}", {}).get("io")
+    own = sections.get(f"context {path.name}", {})
+    own = own.get("graphs", {}).get(graph, own).get("io")
     io = own or sections.get("lower", {}).get("io")
     return io if isinstance(io, dict) else None
 

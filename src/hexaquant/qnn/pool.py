@@ -23,9 +23,10 @@ class PoolOptions:
     """``workers`` None: one for each core that this process may use. The rest as in Runtime."""
 
     workers: int | None = None
-    timeout_s: float = 600.0
+    timeout_s: float | None = None
     float_io: bool = True
     soc: int | None = None
+    graph: str | None = None
 
     @property
     def size(self) -> int:
@@ -100,7 +101,9 @@ class Pool:
 
     def _start(self) -> Runtime:
         options = self._options
-        runtime = Runtime(self._path, timeout_s=options.timeout_s, float_io=options.float_io, soc=options.soc)
+        runtime = Runtime(
+            self._path, timeout_s=options.timeout_s, float_io=options.float_io, soc=options.soc, graph=options.graph
+        )
         self._live.add(runtime)
         if self._closed:
             self._drop(runtime)

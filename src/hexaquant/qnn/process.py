@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,27 @@ ERROR_KINDS: dict[str, type[HexaquantError]] = {
 }
 
 
+SECONDS = "HEXAQUANT_CHILD_SECONDS"
+"""Environment variable: after how many seconds a child that does not answer is ended (default 600)."""
+
+
+def child_seconds() -> float:
+    """The time limit of children that nobody gave one. Raises InputError when the variable holds no number."""
+    text = os.environ.get(SECONDS, "600")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise InputError(f"{SECONDS} is '{text}'; give a number of seconds, e.g. 600")
+    return seconds
+
+
 @dataclass(frozen=True)
 class Limits:
     """What one child may use. ``memory_mb`` bounds its address space."""
 
-    seconds: float = 600.0
+    seconds: float = field(default_factory=child_seconds)
     memory_mb: int = 16_000
 
 

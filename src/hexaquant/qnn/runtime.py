@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hexaquant.core.errors import InputError, WorkerError
-from hexaquant.qnn.channel import ERROR, HELLO, TENSORS, ChannelClosed, ChannelTimeout, receive, send
+from hexaquant.qnn.channel import ERROR, HELLO, PROFILE, TENSORS, ChannelClosed, ChannelTimeout, receive, send
 from hexaquant.qnn.integrity import check_integrity, recorded_io
 from hexaquant.qnn.libraries import find_libraries
 from hexaquant.qnn.log_text import last_lines
-from hexaquant.qnn.process import ERROR_KINDS, close_pipes, describe_exit, end_group, start_child
+from hexaquant.qnn.process import ERROR_KINDS, child_seconds, close_pipes, describe_exit, end_group, start_child
+from hexaquant.qnn.profile import Level, Stage, stages_from_json
 from hexaquant.qnn.records import BinaryInfo, TensorInfo
 from hexaquant.qnn.tensor_io import TensorSpec, batch_factor, bind_inputs, ordered_specs, prepare, to_float
 
@@ -29,7 +30,9 @@ class Runtime:
     """A compiled network ready to run, in a process of its own; use it as a context manager.
 
     ``float_io``: floats in and out, converted with the encodings in the binary; otherwise the stored integers.
-    ``soc``: refuse a binary that was compiled for another SoC model. ``timeout_s`` bounds each run and the start.
+    ``soc``: refuse a binary that was compiled for another SoC model. ``timeout_s`` bounds each run and the start
+    (None: process.child_seconds).
+    ``graph``: which one, where the binary holds several (default: the first). ``profiling``: what profile() shall give.
     Names and order of inputs and outputs are the ONNX file's where ``manifest.json`` beside the binary records them
     (sections.lower.io), else the binary's own.
     Raises InputError for damaged or foreign binaries, WorkerError when the library crashes or takes too long.
@@ -39,14 +42,16 @@ class Runtime:
         self,
         path: str | Path,
         *,
-        timeout_s: float = 600.0,
+        timeout_s: float | None = None,
         float_io: bool = True,
         soc: int | None = None,
         graph: str | None = None,
         memory_mb: int = 16_000,
+        profiling: Level | None = None,
     ) -> None:
         self.path = Path(path)
-        self.timeout_s, self.float_io = timeout_s, float_io
+        self.timeout_s = child_seconds() if timeout_s is None else timeout_s
+        self.float_io, self._profiling = float_io, profiling
         if not self.path.is_file():
             raise InputError(f"{path} does not exist: compile the model first")
         find_libraries()
@@ -60,8 +65,9 @@ class Runtime:
         except BaseException:
             self.close()
             raise
+        self.graph = name
         record = next(g for g in self.info.graphs if g.name == name)
-        io = recorded_io(self.path) or {}
+        io = recorded_io(self.path, name) or {}
         self.inputs = ordered_specs(record.inputs, io.get("inputs", ()))
         self.outputs = ordered_specs(record.outputs, io.get("outputs", ()))
         self._graph_inputs = _in_graph_order(self.inputs, record.inputs)
@@ -69,6 +75,7 @@ class Runtime:
 
     def _start(self, graph: str | None, memory_mb: int) -> tuple[BinaryInfo, str]:
         spec = {"binary": str(self.path.resolve()), "soc_model": None, "graph": graph, "memory_mb": memory_mb}
+        spec["profiling"] = self._profiling
         assert self._child.stdin is not None
         try:
             self._child.stdin.write(json.dumps(spec).encode() + b"\n")
@@ -99,6 +106,17 @@ class Runtime:
         joined = runs[0] if pieces == 1 else [np.concatenate(parts) for parts in zip(*runs)]
         found = {spec.name: self._outward(array, spec) for spec, array in zip(self._graph_outputs, joined)}
         return {spec.name: found[spec.name] for spec in self.outputs}
+
+    def profile(self) -> tuple[Stage, ...]:
+        """What was measured of loading and of every execution so far; empty without ``profiling``."""
+        with self._busy:
+            if self._child.stdin is None or self._child.stdin.closed:
+                raise WorkerError(f"the runtime of {self.path.name} is closed: make a new one")
+            try:
+                send(self._child.stdin.fileno(), PROFILE, [])
+            except ChannelClosed:
+                raise self._dead("profiling") from None
+            return stages_from_json(json.loads(self._answer(PROFILE, "profiling")))
 
     def _outward(self, array: np.ndarray, spec: TensorSpec) -> np.ndarray:
         return to_float(array, spec) if self.float_io else array

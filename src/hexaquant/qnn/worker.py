@@ -1,7 +1,7 @@
 """A long-lived child that holds one context binary and executes it: ``python -m hexaquant.qnn.worker``.
 
-Reads a JSON line (binary, soc_model, arch, memory_mb) and then tensor messages from stdin; answers on the
-original stdout. Ends when stdin closes.
+Reads a JSON line (binary, soc_model, graph, memory_mb, profiling) and then tensor and profile messages from stdin;
+answers on the original stdout. Ends when stdin closes.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ import ctypes
 import json
 import os
 import sys
+import time
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from hexaquant.qnn.abi import ClientBuffer, Tensor
 from hexaquant.qnn.backend import Backend, QnnError
-from hexaquant.qnn.channel import ERROR, HELLO, TENSORS, ChannelClosed, receive, send
+from hexaquant.qnn.channel import ERROR, HELLO, PROFILE, TENSORS, ChannelClosed, receive, send
 from hexaquant.qnn.child import limit_memory, silence_stdout
 from hexaquant.qnn.inspect_job import read_binary
 from hexaquant.qnn.libraries import find_libraries
 from hexaquant.qnn.native_types import NATIVE_DTYPES
+from hexaquant.qnn.profile import Stage
 from hexaquant.qnn.refusal import Refusal
 from hexaquant.qnn.system import System
 
@@ -38,7 +41,12 @@ class Session:
         index = _graph_index([graph.name for graph in self.info.graphs], spec.get("graph"))
         self.record = self.info.graphs[index]
         device = self.backend.device(spec["soc_model"] or self.info.soc_model or None)
-        context = self.backend.load_context(device, self._binary)
+        self._profiled = spec.get("profiling") is not None
+        self._profile = self.backend.new_profile(spec.get("profiling"))
+        self.stages: list[Stage] = []
+        start = time.perf_counter_ns()
+        context = self.backend.load_context(device, self._binary, self._profile)
+        self._note("init", start)
         self.graph = self.backend.graph(context, self.record.name)
         graph = body.graphs[index].body
         self.inputs = [_Port(graph.inputs[i]) for i in range(graph.input_count)]
@@ -50,8 +58,17 @@ class Session:
         for port in self.inputs:
             port.array.view(np.uint8).reshape(-1)[:] = np.frombuffer(payload, np.uint8, port.array.nbytes, start)
             start += port.array.nbytes
-        self.backend.execute(self.graph, [p.tensor for p in self.inputs], [p.tensor for p in self.outputs])
+        ins, outs = [p.tensor for p in self.inputs], [p.tensor for p in self.outputs]
+        began = time.perf_counter_ns()
+        self.backend.execute(self.graph, ins, outs, self._profile)
+        self._note("execute", began)
         return [port.array.reshape(-1).view(np.uint8).data for port in self.outputs]
+
+    def _note(self, kind: str, start: int) -> None:
+        """Remember what was measured since ``start`` (ns), where that is wanted."""
+        took = (time.perf_counter_ns() - start) // 1000
+        if self._profiled:
+            self.stages.append(Stage(kind, self.record.name, took, self.backend.events(self._profile)))
 
     @property
     def input_bytes(self) -> int:
@@ -79,9 +96,12 @@ def _graph_index(names: list[str], wanted: str | None) -> int:
 
 
 def serve(requests: int, answers: int, session: Session) -> None:
-    """Answer tensor messages until the other side closes."""
+    """Answer messages until the other side closes."""
     while True:
-        _, payload = receive(requests)
+        kind, payload = receive(requests)
+        if kind == PROFILE:
+            send(answers, PROFILE, [json.dumps([asdict(stage) for stage in session.stages]).encode()])
+            continue
         try:
             if len(payload) != session.input_bytes:
                 raise Refusal("worker", f"{len(payload)} bytes arrived where the graph takes {session.input_bytes}")

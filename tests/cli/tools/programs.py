@@ -13,6 +13,7 @@ from hexaquant.cli.tools import (
     dlc_info,
     net_run,
     onnx_qnn_converter,
+    profile_viewer,
     qairt_converter,
     qairt_quantizer,
 )
@@ -24,6 +25,7 @@ PROGRAMS: dict[str, Callable[[Sequence[str]], int]] = {
     "qnn-onnx-converter": onnx_qnn_converter.alias_main,
     "qnn-context-binary-generator": context_binary_generator.main,
     "qnn-net-run": net_run.main,
+    "qnn-profile-viewer": profile_viewer.main,
     "qairt-dlc-info": dlc_info.main,
     "qnn-context-binary-utility": context_binary_utility.main,
 }

@@ -16,6 +16,8 @@ from cli.tools.programs import program
 from hexaquant.cli.tools.htp_config import read_config
 from hexaquant.core.errors import InputError
 from hexaquant.io.manifest import verify_files
+from hexaquant.qnn.inspect import inspect_binary
+from hexaquant.qnn.profile import read_profile
 
 NAME = "qnn-context-binary-generator"
 
@@ -31,7 +33,8 @@ def test_config_file_decides_and_the_manifest_says_so(dlc: Path, tmp_path: Path)
     assert "cores" in done.err
     manifest = verify_files(tmp_path / "o", ["net.bin"])
     section = manifest.sections["context net.bin"]
-    assert (section["target"], section["o_level"], section["vtcm_mb"]) == ("sm8550", 1, 4)
+    graph = section["graphs"]["model"]
+    assert (section["target"], graph["o_level"], graph["vtcm_mb"]) == ("sm8550", 1, 4)
     program("qnn-context-binary-utility", "--context_binary", tmp_path / "o" / "net.bin",
             "--json_file", tmp_path / "net.json")  # fmt: skip
     info = json.loads((tmp_path / "net.json").read_text())["info"]
@@ -80,7 +83,9 @@ def test_a_lone_dlc_needs_a_soc(dlc: Path, tmp_path: Path) -> None:
         (["--backend", "libQnnGpu.so"], ["libQnnGpu.so"]),
         (["--model", "libnet.so"], ["libnet.so"]),
         (["--enable_intermediate_outputs"], ["--enable_intermediate_outputs", "not supported"]),
-        (["--profiling_level", "basic"], ["--profiling_level", "not supported"]),
+        (["--profiling_level", "optrace"], ["--profiling_level optrace", "detailed"]),
+        (["--dlc_path", "a.dlc,b.dlc"], ["a.dlc"]),
+        (["--soc", "sm8650,sm8650x"], ["sm8650x"]),
         (["--config_file", "none.json"], ["none.json"]),
         (["--soc", "sm9999"], ["sm9999"]),
         (["--frobnicate"], ["--frobnicate", "--help"]),
@@ -98,7 +103,7 @@ def test_what_is_refused(arguments: list[str], words: list[str], dlc: Path, tmp_
     [
         ({"graphs": [{"hvx_threads": 4}]}, "'hvx_threads' in graphs"),
         ({"graphs": [{"O": 4}]}, "O is 4"),
-        ({"graphs": [{}, {}]}, "one graph"),
+        ({"graphs": [1]}, "list of objects"),
         ({"devices": [{"soc_model": 57, "dsp_arch": "v73"}]}, "v75, not v73"),
         ({"devices": [{"soc_model": 12345}]}, "12345"),
         ({"context": [{"weight_sharing_enabled": True}]}, "'context' in the file"),
@@ -118,4 +123,46 @@ def test_config_and_command_line_must_agree(dlc: Path, tmp_path: Path) -> None:
     arguments = ["--dlc_path", dlc, "--binary_file", "net", "--config_file", tmp_path / "cfg.json", "--soc", "sm8650"]
     program(NAME, *arguments).assert_refused(2, "sm8650", "sm8550")
     (tmp_path / "cfg.json").write_text('{"graphs": [{"graph_names": ["other"]}]}')
-    program(NAME, *arguments).assert_refused(2, "'other'", "graph_names")
+    program(NAME, *arguments).assert_refused(2, "'other'", "graph_names", "model")
+    (tmp_path / "cfg.json").write_text('{"graphs": [{"O": 1}, {"graph_names": ["model"]}]}')
+    program(NAME, *arguments).assert_refused(2, "'model' twice")
+
+
+def test_several_socs_give_a_binary_each(dlc: Path, tmp_path: Path) -> None:
+    done = program(NAME, "--dlc_path", dlc, "--binary_file", "net", "--output_dir", tmp_path / "o",
+                   "--soc", "SM8650,v73", "--profiling_level", "basic")  # fmt: skip
+    assert done.code == 0, done.err
+    socs = {name: inspect_binary(tmp_path / "o" / f"net.{name}.bin").soc_model for name in ("sm8650", "sm8550")}
+    assert socs == {"sm8650": 57, "sm8550": 43}
+    profiles = [read_profile(tmp_path / "o" / f"qnn-profiling-data_{index}.log") for index in (0, 1)]
+    assert [profile.soc_model for profile in profiles] == [57, 43]
+    assert all(stage.graph == "model" for profile in profiles for stage in profile.stages)
+
+
+def test_several_dlcs_are_the_graphs_of_one_binary_and_each_runs_on_its_list(
+    dlc: Path, binary: Path, listed: Path, tmp_path: Path
+) -> None:
+    first, second = (Path(shutil.copy(dlc, tmp_path / f"{name}.dlc")) for name in ("first", "second"))
+    options = {"graphs": [{"vtcm_mb": 4, "graph_names": ["first"], "O": 1}, {"graph_names": ["second"], "vtcm_mb": 4}]}
+    (tmp_path / "cfg.json").write_text(json.dumps(options))
+    done = program(NAME, "--dlc_path", f"{first},{second}", "--binary_file", "both", "--output_dir", tmp_path / "o",
+                   "--config_file", tmp_path / "cfg.json", "--soc", "sm8650")  # fmt: skip
+    assert done.code == 0, done.err
+    section = verify_files(tmp_path / "o", ["both.bin"]).sections["context both.bin"]["graphs"]
+    assert [(g["o_level"], g["vtcm_mb"]) for g in section.values()] == [(1, 4), (3, 4)]
+    both = tmp_path / "o" / "both.bin"
+    done = program(
+        "qnn-net-run", "--retrieve_context", both, "--input_list", f"{listed},{listed}", "--output_dir", tmp_path
+    )
+    assert done.code == 0, done.err
+    program("qnn-net-run", "--retrieve_context", both, "--input_list", f"__,{listed}", "--output_dir", tmp_path / "s")
+    program("qnn-net-run", "--retrieve_context", binary, "--input_list", listed, "--output_dir", tmp_path / "wanted")
+    wanted = (tmp_path / "wanted" / "Result_1" / "y.raw").read_bytes()
+    for folder in ("first", "second", "s"):
+        assert (tmp_path / folder / "Result_1" / "y.raw").read_bytes() == wanted
+    done = program("qnn-net-run", "--retrieve_context", both, "--input_list", listed, "--output_dir", tmp_path / "n")
+    done.assert_refused(2, "first, second", "__")
+    (tmp_path / "cfg.json").write_text('{"graphs": [{"graph_names": ["first"], "vtcm_mb": 2}]}')
+    done = program(NAME, "--dlc_path", f"{first},{second}", "--binary_file", "both", "--output_dir", tmp_path / "o",
+                   "--config_file", tmp_path / "cfg.json", "--soc", "sm8650")  # fmt: skip
+    done.assert_refused(2, "vtcm_mb", "same")

@@ -12,7 +12,7 @@ import pytest
 from cli.command import hexaquant
 from cli.tiny import samples
 from cli.tools.programs import program
-from hexaquant.cli.tools.net_run import Forms, write_result
+from hexaquant.cli.tools.net_run_data import Forms, write_result
 from hexaquant.qnn.runtime import Runtime
 from hexaquant.qnn.tensor_io import TensorSpec, to_native
 
@@ -107,7 +107,12 @@ def test_names_are_sanitised_and_must_stay_apart(tmp_path: Path) -> None:
     "arguments, words",
     [
         (["--perf_profile", "burst"], ["--perf_profile", "not supported", "device"]),
-        (["--profiling_level=basic"], ["--profiling_level", "not supported"]),
+        (["--profiling_level=backend"], ["--profiling_level backend", "detailed"]),
+        (["--profiling_option", "optrace"], ["--profiling_option", "SDK", "detailed"]),
+        (["--native_input_tensor_names", "z"], ["'z'", "x"]),
+        (["--input_data_type", "float", "--use_native_input_files"], ["contradicts"]),
+        (["--input_list", "a,b"], ["2 lists", "1 graphs"]),
+        (["--input_list", "__"], ["skips every graph"]),
         (["--bogus"], ["--bogus", "qnn-net-run --help"]),
         (["--backend", "libQnnCpu.so"], ["libQnnCpu.so", "libQnnHtp.so"]),
         (["--model", "libnet.so"], ["libnet.so", "--dlc_path"]),

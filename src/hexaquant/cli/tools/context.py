@@ -1,10 +1,11 @@
-"""DLC to context binary for the programs: which SoC, names of inputs and outputs, entry in the manifest."""
+"""DLCs to a context binary for the programs: which SoC, names of graphs, inputs and outputs, entry in the manifest."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hexaquant.core.errors import InputError
 from hexaquant.io.manifest import NAME, amend_manifest, read_manifest
@@ -12,73 +13,104 @@ from hexaquant.targets.soc import Target, find_target
 
 if TYPE_CHECKING:
     from hexaquant.qnn.compile import CompileReport
+    from hexaquant.qnn.profile import Level
     from hexaquant.qnn.records import GraphRecord
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How to compile. ``vtcm_mb`` None: all that the SoC has."""
+class GraphSettings:
+    """How to compile a graph. ``vtcm_mb`` None: all that the SoC has."""
 
-    target: Target
     o_level: int = 3
     vtcm_mb: int | None = None
 
 
-def choose_target(dlc: Path, *wanted: Target | str | None) -> Target:
-    """The SoC that the command line and the config file agree on, else the one the DLC was made for.
+def choose_targets(dlcs: Sequence[Path], said: str | None, configured: Sequence[Target]) -> list[Target]:
+    """The SoCs that the command line (names with commas between) and the config file agree on.
 
-    Raises InputError when they disagree, or when nobody says which.
+    Where neither names one: the SoC that the DLCs were made for. Raises InputError when they disagree, or when nobody
+    says which.
     """
-    named = list(dict.fromkeys(find_target(one) for one in wanted if one is not None))
-    if len(named) > 1:
-        raise InputError(f"the command line says {named[0].name}, the config file {named[1].name}; correct one")
-    if named:
-        return named[0]
-    recorded = _recorded_target(dlc)
-    if recorded is None:
-        raise InputError(f"nothing says which SoC to compile {dlc.name} for; give --target_soc_model, e.g. sm8650")
-    return recorded
+    named = list(dict.fromkeys(find_target(one) for one in (said or "").split(",") if one.strip()))
+    if named and configured and set(named) != set(configured):
+        raise InputError(f"the command line says {_names(named)}, the config file {_names(configured)}; correct one")
+    if named or configured:
+        return named or list(dict.fromkeys(configured))
+    recorded = {find_target(name) for name in map(_recorded_target, dlcs) if name}
+    if len(recorded) != 1 or not all(map(_recorded_target, dlcs)):
+        files = ", ".join(dlc.name for dlc in dlcs)
+        raise InputError(f"nothing says which SoC to compile {files} for; give --target_soc_model, e.g. sm8650")
+    return list(recorded)
 
 
-def _recorded_target(dlc: Path) -> Target | None:
-    """What the manifest beside the DLC says that it was lowered for."""
+def _names(targets: Sequence[Target]) -> str:
+    return ", ".join(target.name for target in targets)
+
+
+def _recorded_target(dlc: Path) -> str:
+    """What the manifest beside the DLC says that it was lowered for; empty where it says nothing."""
     if not (dlc.parent / NAME).is_file():
-        return None
+        return ""
     manifest = read_manifest(dlc.parent)
     if dlc.name not in manifest.files:
-        return None
+        return ""
     own = manifest.sections.get(f"context {dlc.name}", {})
-    name = own.get("target") or manifest.sections.get("lower", {}).get("target") or manifest.target
-    return find_target(name) if name else None
+    return own.get("target") or manifest.sections.get("lower", {}).get("target") or manifest.target
 
 
-def make_context(dlc: Path, folder: Path, name: str, settings: Settings) -> CompileReport:
-    """Compile ``dlc`` into ``folder/name`` and record it in ``folder``'s manifest; atomic.
+def graph_names(dlcs: Sequence[Path]) -> dict[str, Path]:
+    """Name of the graph in the context -> its DLC: the file's stem, as Qualcomm's converters name graphs.
 
-    Raises InputError for a missing or changed DLC, TargetError when the SoC refuses it.
+    Raises InputError for a DLC that does not exist and for two of one name.
     """
-    from hexaquant.qnn.compile import compile_dlc
-    from hexaquant.qnn.integrity import check_integrity, recorded_io
+    from hexaquant.qnn.safe_names import safe_name
 
-    if not dlc.is_file():
-        raise InputError(f"there is no DLC {dlc}; check the path")
-    check_integrity(dlc)
+    found: dict[str, Path] = {}
+    for dlc in dlcs:
+        if not dlc.is_file():
+            raise InputError(f"there is no DLC {dlc}; check the path")
+        name = safe_name(dlc.stem)
+        if name in found:
+            raise InputError(f"{found[name]} and {dlc} would both be the graph '{name}'; rename one file")
+        found[name] = dlc
+    return found
+
+
+def make_context(
+    graphs: Mapping[str, Path],
+    folder: Path,
+    name: str,
+    target: Target,
+    settings: Mapping[str, GraphSettings] | None = None,
+    profiling: Level | None = None,
+) -> CompileReport:
+    """Compile ``graphs`` (name -> DLC) into ``folder/name`` and record it in ``folder``'s manifest; atomic.
+
+    Raises InputError for a changed DLC, TargetError when the SoC refuses a graph.
+    """
+    from hexaquant.qnn.compile import GraphSource, compile_graphs
+    from hexaquant.qnn.integrity import check_integrity
+
     if (folder / NAME).is_file():
         read_manifest(folder)
-    target = settings.target
-    report = compile_dlc(
-        dlc, folder / name, target.model, target.arch, o_level=settings.o_level, vtcm_mb=settings.vtcm_mb
-    )
-    section = {
-        "target": target.name,
-        "o_level": settings.o_level,
-        "vtcm_mb": settings.vtcm_mb,
-        "dlc": dlc.name,
-        "io": recorded_io(dlc) or _own_names(report.info.graphs[0]),
-        "seconds": round(report.seconds, 3),
-    }
+    sources, chosen = [], {}
+    for graph, dlc in graphs.items():
+        check_integrity(dlc)
+        chosen[graph] = (settings or {}).get(graph, GraphSettings())
+        sources.append(GraphSource(dlc, graph, chosen[graph].o_level, chosen[graph].vtcm_mb))
+    report = compile_graphs(sources, folder / name, target.model, target.arch, profiling=profiling)
+    records = {graph.name: graph for graph in report.info.graphs}
+    entries = {graph: _entry(dlc, chosen[graph], records[graph]) for graph, dlc in graphs.items()}
+    section: dict[str, Any] = {"target": target.name, "seconds": round(report.seconds, 3), "graphs": entries}
     amend_manifest(folder, files=[name], sections={f"context {name}": section})
     return report
+
+
+def _entry(dlc: Path, settings: GraphSettings, graph: GraphRecord) -> dict[str, Any]:
+    from hexaquant.qnn.integrity import recorded_io
+
+    io = recorded_io(dlc) or _own_names(graph)
+    return {"dlc": dlc.name, "o_level": settings.o_level, "vtcm_mb": settings.vtcm_mb, "io": io}
 
 
 def _own_names(graph: GraphRecord) -> dict[str, list[list[str]]]:

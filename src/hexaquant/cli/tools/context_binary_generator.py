@@ -1,10 +1,11 @@
-"""``qnn-context-binary-generator``: DLC -> context binary for one SoC."""
+"""``qnn-context-binary-generator``: DLCs -> a context binary for each SoC."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hexaquant.cli.console import bytes_text
 from hexaquant.cli.tools.htp_config import HtpConfig, read_config
@@ -13,27 +14,44 @@ from hexaquant.cli.tools.program import (
     HTP_ONLY,
     LOG_LEVEL,
     MODEL,
-    SOC,
+    PROFILING_LEVEL,
+    PROFILING_REFUSED,
     Messages,
     Program,
     check_backend,
     check_model,
     flag,
+    paths_of,
+    profiling_level,
 )
 from hexaquant.core.errors import InputError
 
+if TYPE_CHECKING:
+    from hexaquant.cli.tools.context import GraphSettings
+    from hexaquant.qnn.compile import CompileReport
+    from hexaquant.targets.soc import Target
+
 PROGRAM = Program(
     name="qnn-context-binary-generator",
-    summary="Compile a DLC into a context binary OUTPUT_DIR/BINARY_FILE.bin for one SoC. The file appears whole or "
-    "not\nat all; manifest.json beside it records its SHA-256, the SoC, the options and the names of inputs and "
-    "outputs.",
+    summary="Compile DLCs into a context binary OUTPUT_DIR/BINARY_FILE.bin for one SoC, or into one for each of\n"
+    "several SoCs, BINARY_FILE.<soc>.bin. Each DLC is a graph of the binary, called like the file. A file appears\n"
+    "whole or not at all; manifest.json beside it records its SHA-256, the SoC, the options and the names of inputs\n"
+    "and outputs.",
     flags=(
-        flag("--dlc_path", metavar="DLC", type=Path, required=True, help="The DLC to compile."),
+        flag("--dlc_path", metavar="DLC[,DLC]", required=True, help="The DLC to compile; several: with commas."),
         flag("--binary_file", metavar="NAME", required=True, help="Name of the binary; .bin is added."),
         flag("--output_dir", metavar="DIR", type=Path, default=Path("output"), help="Default: ./output."),
         BACKEND,
         MODEL,
-        SOC,
+        flag(
+            "--target_soc_model",
+            "--soc",
+            "--htp_socs",
+            dest="soc",
+            metavar="SOC[,SOC]",
+            help="SoCs or architectures to compile for (sm8650, SM8650, v75). Default: the one the DLC was made for, "
+            "where the manifest.json beside it says so.",
+        ),
         flag(
             "--config_file",
             metavar="JSON",
@@ -41,6 +59,7 @@ PROGRAM = Program(
             help="HTP options: a backend_extensions file that names another, or graphs [{graph_names, vtcm_mb, O}] "
             "and devices [{soc_model, dsp_arch}] inline.",
         ),
+        PROFILING_LEVEL,
         LOG_LEVEL,
     ),
     example="qnn-context-binary-generator --backend libQnnHtp.so --dlc_path model.dlc --binary_file model.sm8650 "
@@ -53,8 +72,7 @@ PROGRAM = Program(
         "--model_prefix": "compiled model libraries cannot be read",
         "--op_packages": "custom operators are not here",
         "--platform_options": "there are none on the emulator",
-        "--profiling_level": "profiles are not written",
-        "--profiling_option": "profiles are not written",
+        "--profiling_option": PROFILING_REFUSED,
         "--set_output_tensors": "a DLC keeps the outputs it was lowered with",
         "--verbose": "the spelling here is --log_level verbose",
     },
@@ -67,39 +85,63 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _generate(options: argparse.Namespace, tell: Messages) -> None:
+    dlcs = paths_of(options.dlc_path)
     check_backend(options.backend)
-    check_model(options.model, options.dlc_path)
-    name = _file_name(options.binary_file)
+    check_model(options.model, dlcs[0])
+    name, level = _file_name(options.binary_file), profiling_level(options)
     config = HtpConfig() if options.config_file is None else read_config(options.config_file)
-    if not options.dlc_path.is_file():
-        raise InputError(f"there is no DLC {options.dlc_path}; check the path")
-    from hexaquant.cli.tools.context import Settings, choose_target, make_context
+    from hexaquant.cli.tools.context import choose_targets, graph_names, make_context
 
-    target = choose_target(options.dlc_path, options.soc, config.target)
+    graphs = graph_names(dlcs)
+    targets = choose_targets(dlcs, options.soc, config.targets)
     if config.unused:
         tell.warn(f"{', '.join(config.unused)} in devices act when a device runs the binary, not here")
-    _check_graph_names(options.dlc_path, config)
-    settings = Settings(target, config.o_level or 3, config.vtcm_mb)
-    tell.debug(f"compiling for {target}, O{settings.o_level}, VTCM {settings.vtcm_mb or 'all'} MB")
-    report = make_context(options.dlc_path, options.output_dir, name, settings)
-    tell.debug(f"core API {report.info.core_version}, backend API {report.info.backend_version}, {report.sha256}")
-    size = bytes_text(report.info.size)
-    tell.info(f"{report.path}: context binary for {target}, {size}, {report.seconds:.1f} s")
+    settings = _settings(config, graphs)
+    reports = []
+    for target in targets:
+        file = f"{name}.bin" if len(targets) == 1 else f"{name}.{target.name}.bin"
+        tell.debug(f"compiling for {target}: {settings}")
+        report = make_context(graphs, options.output_dir, file, target, settings, level)
+        reports.append(report)
+        tell.debug(f"core API {report.info.core_version}, backend API {report.info.backend_version}, {report.sha256}")
+        size = bytes_text(report.info.size)
+        tell.info(f"{report.path}: context binary for {target}, {size}, {report.seconds:.1f} s")
+    _profiles(options, targets, reports, tell)
 
 
 def _file_name(name: str) -> str:
     if Path(name).name != name or name in ("", ".", ".."):
         raise InputError(f"--binary_file {name} is a path; give a name, and the folder with --output_dir")
-    return name if name.endswith(".bin") else f"{name}.bin"
+    return name.removesuffix(".bin")
 
 
-def _check_graph_names(dlc: Path, config: HtpConfig) -> None:
-    """Options for a graph that the DLC does not hold would silently have no effect."""
-    if not config.graph_names:
-        return
-    from hexaquant.qnn.inspect import inspect_dlc
+def _settings(config: HtpConfig, graphs: Mapping[str, Path]) -> dict[str, GraphSettings]:
+    """The config's options for each graph; options for a graph that is not there would silently have no effect."""
+    from hexaquant.cli.tools.context import GraphSettings
 
-    names = [graph.name for graph in inspect_dlc(dlc).graphs]
-    unknown = [name for name in config.graph_names if name not in names]
-    if unknown:
-        raise InputError(f"graph_names has '{unknown[0]}' but {dlc.name} holds {', '.join(names)}; correct the config")
+    found: dict[str, GraphSettings] = {}
+    for entry in config.graphs:
+        for name in entry.names or tuple(graphs):
+            if name not in graphs:
+                raise InputError(f"graph_names has '{name}' but the graphs are {', '.join(graphs)}; correct the config")
+            if name in found:
+                raise InputError(f"the config has options for graph '{name}' twice; keep one entry")
+            found[name] = GraphSettings(entry.o_level or 3, entry.vtcm_mb)
+    sizes = {found.get(name, GraphSettings()).vtcm_mb for name in graphs}
+    if len(sizes) > 1:  # measured with release 2.7.0: "Couldn't match allocated VTCM pointer" at execution
+        raise InputError("the graphs have different vtcm_mb, which compiles and then fails to run; give all the same")
+    return found
+
+
+def _profiles(
+    options: argparse.Namespace, targets: Sequence[Target], reports: Sequence[CompileReport], tell: Messages
+) -> None:
+    """One profile file; several SoCs have one each."""
+    from hexaquant.qnn.profile import FILE, Profile, write_profile
+
+    for index, (target, report) in enumerate(zip(targets, reports)):
+        if not report.stages:
+            return
+        path = options.output_dir / FILE.replace("_0", f"_{index}")
+        write_profile(path, Profile(PROGRAM.name, options.profiling_level, target.model, report.stages))
+        tell.info(f"{path}: profile of compiling for {target.name}; qnn-profile-viewer --input_log {path}")

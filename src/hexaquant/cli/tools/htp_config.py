@@ -3,7 +3,7 @@
 Either {"backend_extensions": {"shared_library_path": "libQnnHtpNetRunExtensions.so", "config_file_path": F}} with the
 options in F (relative to the current folder or to the config file), or the options themselves:
 {"graphs": [{"graph_names": [..], "vtcm_mb": 8, "O": 3}], "devices": [{"soc_model": 57, "dsp_arch": "v75"}]}.
-``graphs`` may be one object, as older files have it. Every other key is refused by name.
+``graphs`` and ``devices`` may be one object, as older files have it. Every other key is refused by name.
 """
 
 from __future__ import annotations
@@ -22,13 +22,20 @@ AT_RUN_TIME = ("cores", "device_id", "pd_session")
 
 
 @dataclass(frozen=True)
-class HtpConfig:
-    """HTP options. None where the file says nothing. ``unused``: keys without an effect on a binary."""
+class GraphConfig:
+    """Options of some graphs; no ``names``: of all. None where the file says nothing."""
 
-    graph_names: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     vtcm_mb: int | None = None
     o_level: int | None = None
-    target: Target | None = None
+
+
+@dataclass(frozen=True)
+class HtpConfig:
+    """HTP options. ``unused``: keys without an effect on a binary."""
+
+    graphs: tuple[GraphConfig, ...] = ()
+    targets: tuple[Target, ...] = ()
     unused: tuple[str, ...] = ()
 
 
@@ -64,34 +71,35 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _options(content: dict[str, Any], path: Path) -> HtpConfig:
     _only(content, ("graphs", "devices"), path, "the file")
-    graph, device = _single(content, "graphs", path), _single(content, "devices", path)
+    graphs = tuple(_graph(entry, path) for entry in _entries(content, "graphs", path))
+    devices = _entries(content, "devices", path)
+    targets = [_target(device, path) for device in devices]
+    unused = dict.fromkeys(key for device in devices for key in AT_RUN_TIME if key in device)
+    return HtpConfig(graphs, tuple(target for target in targets if target is not None), tuple(unused))
+
+
+def _entries(content: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
+    entries = content.get(key, [])
+    entries = [entries] if isinstance(entries, dict) else entries
+    if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+        raise InputError(f"{path}: {key} must be a list of objects; correct it")
+    return entries
+
+
+def _graph(graph: dict[str, Any], path: Path) -> GraphConfig:
     _only(graph, ("graph_names", "vtcm_mb", "O", "fp16_relaxed_precision"), path, "graphs")
-    _only(device, ("soc_model", "soc_id", "dsp_arch", *AT_RUN_TIME), path, "devices")
     if graph.get("fp16_relaxed_precision", 1) not in (1, True):
         raise InputError(f"{path}: fp16_relaxed_precision {graph['fp16_relaxed_precision']} is not here: float tensors "
                          "run in float16 on every target; leave it out")  # fmt: skip
     names = graph.get("graph_names", [])
     names = [names] if isinstance(names, str) else names
-    return HtpConfig(
-        tuple(str(name) for name in names),
-        _integer(graph, "vtcm_mb", path, 1, 64),
-        _integer(graph, "O", path, 1, 3),
-        _target(device, path),
-        tuple(key for key in AT_RUN_TIME if key in device),
-    )
-
-
-def _single(content: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
-    """The only entry of ``graphs`` or ``devices``, empty when there is none."""
-    entries = content.get(key, [])
-    entries = [entries] if isinstance(entries, dict) else entries
-    if not isinstance(entries, list) or len(entries) > 1 or not all(isinstance(e, dict) for e in entries):
-        raise InputError(f"{path}: {key} must be a list of one object; this version compiles one graph for one device")
-    return entries[0] if entries else {}
+    vtcm, level = _integer(graph, "vtcm_mb", path, 1, 64), _integer(graph, "O", path, 1, 3)
+    return GraphConfig(tuple(str(name) for name in names), vtcm, level)
 
 
 def _target(device: dict[str, Any], path: Path) -> Target | None:
     """The SoC of a device: by its number, else the one that stands for the architecture."""
+    _only(device, ("soc_model", "soc_id", "dsp_arch", *AT_RUN_TIME), path, "devices")
     model = device.get("soc_model", device.get("soc_id"))
     arch = device.get("dsp_arch")
     if model is None:

@@ -1,4 +1,4 @@
-"""``qnn-net-run``: a context binary or a DLC on the files of an input list -> OUTPUT_DIR/Result_N/<tensor>.raw."""
+"""``qnn-net-run``: a context binary or DLCs on the files of input lists -> OUTPUT_DIR/Result_N/<tensor>.raw."""
 
 from __future__ import annotations
 
@@ -7,56 +7,72 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hexaquant.cli.tools.net_run_data import (
+    DATA_TYPES,
+    Job,
+    chosen_outputs,
+    forms_of,
+    jobs_of,
+    native_inputs,
+    repeated,
+    stored,
+    write_result,
+)
 from hexaquant.cli.tools.program import (
     BACKEND,
     LOG_LEVEL,
     MODEL,
+    PROFILING_LEVEL,
+    PROFILING_REFUSED,
     SOC,
     Messages,
     Program,
     check_backend,
     check_model,
     flag,
+    paths_of,
+    profiling_level,
 )
 from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from hexaquant.io.dataset import Dataset
-    from hexaquant.qnn.tensor_io import TensorSpec
+    from hexaquant.qnn.profile import Level, Stage
+    from hexaquant.qnn.runtime import Runtime
 
-DATA_TYPES = ("float_only", "native_only", "float_and_native")
 _ON_DEVICE = "it sets how a device runs, and this is the emulator"
 
 PROGRAM = Program(
     name="qnn-net-run",
-    summary="Run a context binary, or a DLC that is compiled on the fly, on Qualcomm's HTP emulator (on a device: the\n"
-    "NPU) and write each output of inference N as OUTPUT_DIR/Result_N/<tensor>.raw, float32 unless native. Characters\n"
-    "other than letters, digits, '_', '.' and '-' in names become '_'. Integers and float16 as the graph stores them\n"
-    "are <tensor>_native.raw. Layouts are the network's own.",
+    summary="Run a context binary, or DLCs that are compiled on the fly, on Qualcomm's HTP emulator (on a device: the\n"
+    "NPU) and write each output of inference N as OUTPUT_DIR/Result_N/<tensor>.raw, float32 unless native; where\n"
+    "several graphs run, as OUTPUT_DIR/<graph>/Result_N. Characters other than letters, digits, '_', '.' and '-' in\n"
+    "names become '_'. Integers and float16 as the graph stores them are <tensor>_native.raw. Layouts are the\n"
+    "network's own.",
     flags=(
         flag("--retrieve_context", metavar="BIN", type=Path, help="Context binary to run."),
-        flag("--dlc_path", metavar="DLC", type=Path, help="DLC to compile for --soc and run."),
+        flag("--dlc_path", metavar="DLC[,DLC]", help="DLC to compile for --soc and run; several: with commas."),
         flag(
             "--input_list",
-            metavar="FILE",
-            type=Path,
+            metavar="FILE[,FILE]",
             required=True,
             help="One inference a line: raw files in the network's order of inputs, or NAME:=FILE for each; paths "
-            "relative to the current folder or to the list. A first line that starts with %% or # names the outputs.",
+            "relative to the current folder or to the list. A first line that starts with %% or # names the outputs. "
+            "One list a graph, with commas; __ skips a graph.",
         ),
         flag("--output_dir", metavar="DIR", type=Path, default=Path("output"), help="Default: ./output."),
         flag("--use_native_input_files", action="store_true", help="Input files hold what the graph stores."),
+        flag("--native_input_tensor_names", metavar="NAME[,NAME]", help="Files of these inputs hold what it stores."),
+        flag("--input_data_type", choices=("float", "native"), help="native: the same as --use_native_input_files."),
         flag("--use_native_output_files", action="store_true", help="The same as --output_data_type native_only."),
         flag("--output_data_type", choices=DATA_TYPES, help="float_only (the default), native_only, float_and_native."),
         flag("--num_inferences", metavar="N", type=int, help="Number of inferences; the list is repeated or cut."),
         flag("--keep_num_outputs", metavar="N", type=int, help="Write the outputs of the first N inferences only."),
+        PROFILING_LEVEL,
         BACKEND,
         MODEL,
         SOC,
@@ -68,33 +84,22 @@ PROGRAM = Program(
         "--config_file": _ON_DEVICE,
         "--debug": "tensors inside the network are not written",
         "--duration": "give --num_inferences",
-        "--graph_profiling_num_executions": "profiles are not written",
-        "--graph_profiling_start_delay": "profiles are not written",
-        "--input_data_type": "the spelling here is --use_native_input_files",
+        "--graph_profiling_num_executions": "every execution is profiled",
+        "--graph_profiling_start_delay": "every execution is profiled",
         "--max_input_cache_size_mb": "inputs are read one by one",
         "--max_input_cache_tensor_sets": "inputs are read one by one",
         "--model_prefix": "compiled model libraries cannot be read",
-        "--native_input_tensor_names": "all inputs are native or none",
         "--op_packages": "custom operators are not here",
         "--perf_profile": _ON_DEVICE,
         "--platform_options": "there are none on the emulator",
-        "--profiling_level": "profiles are not written",
-        "--profiling_option": "profiles are not written",
+        "--profiling_option": PROFILING_REFUSED,
         "--set_output_tensors": "name outputs in the first line of the input list, after %",
         "--shared_buffer": _ON_DEVICE,
         "--synchronous": "inferences are independent; their results do not depend on the order",
-        "--timeout": "a hanging inference is ended after 600 s",
+        "--timeout": "a hanging inference is ended after 600 s, or what HEXAQUANT_CHILD_SECONDS says",
         "--use_mmap": _ON_DEVICE,
     },
 )
-
-
-@dataclass(frozen=True)
-class Forms:
-    """In which forms outputs are written."""
-
-    as_float: bool
-    native: bool
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,110 +108,109 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _net_run(options: argparse.Namespace, tell: Messages) -> None:
+    dlcs = [] if options.dlc_path is None else paths_of(options.dlc_path)
     check_backend(options.backend)
-    check_model(options.model, options.dlc_path)
-    if (options.retrieve_context is None) == (options.dlc_path is None):
+    check_model(options.model, dlcs[0] if dlcs else None)
+    if (options.retrieve_context is None) == (not dlcs):
         raise InputError("give either --retrieve_context BIN or --dlc_path DLC")
     for name in ("num_inferences", "keep_num_outputs"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise InputError(f"--{name} is {value}; give at least 1")
-    forms = _forms(options)
+    level = profiling_level(options)
+    stages: list[Stage] = []
+    forms_of(options)
     with ExitStack() as stack:
-        binary = options.retrieve_context or _compile(options, stack, tell)
-        _run(binary, options, forms, tell)
+        binary = options.retrieve_context or _compile(dlcs, options, level, stages, stack, tell)
+        soc = _run(binary, options, level, stages, tell)
+    if level is not None:
+        _write_profile(options, level, soc, stages, tell)
 
 
-def _forms(options: argparse.Namespace) -> Forms:
-    wanted = options.output_data_type or ("native_only" if options.use_native_output_files else "float_only")
-    if options.use_native_output_files and wanted == "float_only":
-        raise InputError("--use_native_output_files and --output_data_type float_only contradict; leave one out")
-    return Forms(wanted != "native_only", wanted != "float_only")
+def _compile(
+    dlcs: Sequence[Path],
+    options: argparse.Namespace,
+    level: Level | None,
+    stages: list[Stage],
+    stack: ExitStack,
+    tell: Messages,
+) -> Path:
+    """A context binary of the DLCs that lives as long as ``stack``."""
+    from hexaquant.cli.tools.context import choose_targets, graph_names, make_context
 
-
-def _compile(options: argparse.Namespace, stack: ExitStack, tell: Messages) -> Path:
-    """A context binary of the DLC that lives as long as ``stack``."""
-    if not options.dlc_path.is_file():
-        raise InputError(f"there is no DLC {options.dlc_path}; check the path")
-    from hexaquant.cli.tools.context import Settings, choose_target, make_context
-
-    target = choose_target(options.dlc_path, options.soc)
+    graphs = graph_names(dlcs)
+    targets = choose_targets(dlcs, options.soc, ())
+    if len(targets) > 1:
+        raise InputError("--target_soc_model names several SoCs, but a run has one; name one")
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hexaquant-net-run-")))
-    tell.info(f"compiling {options.dlc_path} for {target}")
-    return make_context(options.dlc_path, folder, "model.bin", Settings(target)).path
+    tell.info(f"compiling {', '.join(map(str, dlcs))} for {targets[0]}")
+    report = make_context(graphs, folder, "model.bin", targets[0], profiling=level)
+    stages += report.stages
+    return report.path
 
 
-def _run(binary: Path, options: argparse.Namespace, forms: Forms, tell: Messages) -> None:
-    """Execute everything and write the outputs."""
-    from hexaquant.cli.run import input_specs_of
-    from hexaquant.io.input_list import input_list
-    from hexaquant.qnn.pool import PoolOptions, run_many
+def _run(binary: Path, options: argparse.Namespace, level: Level | None, stages: list[Stage], tell: Messages) -> int:
+    """Execute everything and write the outputs; the SoC model of the binary."""
     from hexaquant.qnn.runtime import Runtime
     from hexaquant.targets.soc import find_target
 
-    native = options.use_native_input_files
     soc = None if options.soc is None else find_target(options.soc).model
-    with Runtime(binary, float_io=not native, soc=soc) as runtime:
-        if len(runtime.info.graphs) > 1:
-            raise InputError(f"{binary} holds {len(runtime.info.graphs)} graphs; only binaries of one graph are run")
-        specs, inputs, outputs = input_specs_of(runtime, native), runtime.inputs, runtime.outputs
-    data = input_list(options.input_list, specs, native)
-    wanted = _selected(options.input_list, outputs)
-    tell.debug(f"inputs {', '.join(map(str, inputs))}; outputs {', '.join(map(str, wanted))}")
-    feeds = _stored(_repeated(data, options.num_inferences), inputs, native)
-    keep, count, start = options.keep_num_outputs, 0, time.monotonic()
-    for count, found in enumerate(run_many(binary, feeds, PoolOptions(float_io=False, soc=soc)), 1):
-        if keep is None or count <= keep:
-            write_result(options.output_dir / f"Result_{count - 1}", found, wanted, forms)
+    with Runtime(binary, soc=soc) as runtime:
+        info = runtime.info
+    jobs = jobs_of(options.input_list, [graph.name for graph in info.graphs])
+    for job in jobs:
+        folder = options.output_dir if len(jobs) == 1 else options.output_dir / job.graph
+        _run_graph(binary, job, folder, options, level, stages, tell)
+    return info.soc_model
+
+
+def _run_graph(
+    binary: Path,
+    job: Job,
+    folder: Path,
+    options: argparse.Namespace,
+    level: Level | None,
+    stages: list[Stage],
+    tell: Messages,
+) -> None:
+    """All inferences of one graph."""
+    from hexaquant.cli.run import input_specs_of
+    from hexaquant.io.input_list import input_list
+    from hexaquant.qnn.runtime import Runtime
+
+    with Runtime(binary, float_io=False, graph=job.graph, profiling=level) as runtime:
+        native = native_inputs(options, runtime.inputs)
+        data = input_list(job.listed, input_specs_of(runtime, native), native)
+        wanted = chosen_outputs(job.listed, runtime.outputs)
+        tell.debug(f"inputs {', '.join(map(str, runtime.inputs))}; outputs {', '.join(map(str, wanted))}")
+        feeds = stored(repeated(data, options.num_inferences), runtime.inputs, native)
+        keep, count, start = options.keep_num_outputs, 0, time.monotonic()
+        forms = forms_of(options)
+        for count, found in enumerate(_outputs(binary, runtime, feeds, level), 1):
+            if keep is None or count <= keep:
+                write_result(folder / f"Result_{count - 1}", found, wanted, forms)
+        stages += runtime.profile()
     kept = count if keep is None else min(keep, count)
-    seconds = time.monotonic() - start
-    tell.info(f"{count} inferences in {seconds:.1f} s, outputs of {kept} in {options.output_dir}")
+    tell.info(f"{count} inferences in {time.monotonic() - start:.1f} s, outputs of {kept} in {folder}")
 
 
-def _repeated(data: Dataset, count: int | None) -> Iterator[Mapping[str, np.ndarray]]:
-    """The batches of the list once, or ``count`` of them, starting over at its end."""
-    if count is None:
-        return data.batches()
-    return islice(chain.from_iterable(one.batches() for one in repeat(data)), count)
-
-
-def _stored(
-    batches: Iterator[Mapping[str, np.ndarray]], specs: Sequence[TensorSpec], native: bool
+def _outputs(
+    binary: Path, runtime: Runtime, feeds: Iterator[Mapping[str, np.ndarray]], level: Level | None
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Each batch as the graph stores it; floats are rounded to the input's grid as Runtime does."""
-    from hexaquant.qnn.tensor_io import prepare
+    """Results in order: with a profile one after the other, so that nothing else slows what is measured."""
+    from hexaquant.qnn.pool import PoolOptions, run_many
 
-    for batch in batches:
-        yield {spec.name: prepare(batch[spec.name], spec, not native) for spec in specs}
-
-
-def _selected(listed: Path, outputs: Sequence[TensorSpec]) -> list[TensorSpec]:
-    """The outputs named in the list's first line, all of them where it names none."""
-    first = next((line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()), "")
-    names = first[1:].split() if first.startswith(("%", "#")) else []
-    known = {name: spec for spec in outputs for name in (spec.lowered or spec.name, spec.name)}
-    for name in names:
-        if name not in known:
-            raise InputError(
-                f"{listed} asks for '{name}' but the binary's outputs are {', '.join(spec.name for spec in outputs)}; "
-                "tensors inside the network cannot be written"
-            )
-    return [known[name] for name in names] or list(outputs)
+    if level is None:
+        return run_many(binary, feeds, PoolOptions(float_io=False, graph=runtime.graph))
+    return (runtime.run(feed) for feed in feeds)
 
 
-def write_result(folder: Path, found: Mapping[str, np.ndarray], outputs: Sequence[TensorSpec], forms: Forms) -> None:
-    """Write the ``outputs`` of one inference into ``folder``. ``found``: arrays as the graph stores them."""
-    from hexaquant.cli.run import write_outputs
-    from hexaquant.qnn.tensor_io import to_float
+def _write_profile(
+    options: argparse.Namespace, level: Level, soc: int, stages: Sequence[Stage], tell: Messages
+) -> None:
+    from hexaquant.qnn.profile import EMULATOR_NOTE, FILE, Profile, write_profile
 
-    files: list[tuple[str, np.ndarray]] = []
-    for spec in outputs:
-        stored = found[spec.name]
-        real = to_float(stored, spec)
-        if forms.native and stored.dtype != real.dtype:
-            files.append((f"{spec.name}_native", stored))
-        if forms.as_float or stored.dtype == real.dtype:
-            files.append((spec.name, real))
-    if len(dict(files)) < len(files):
-        raise InputError("an output is called as another's native file would be; give --output_data_type float_only")
-    write_outputs(folder, dict(files), "raw")
+    path = options.output_dir / FILE
+    write_profile(path, Profile(PROGRAM.name, level, soc, tuple(stages)))
+    tell.info(f"{path}: profile; qnn-profile-viewer --input_log {path}")
+    tell.warn(EMULATOR_NOTE)

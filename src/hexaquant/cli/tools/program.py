@@ -12,11 +12,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hexaquant.cli.console import Console
 from hexaquant.cli.main import guarded
 from hexaquant.core.errors import InputError
+
+if TYPE_CHECKING:
+    from hexaquant.qnn.profile import Level
 
 LEVELS = ("error", "warn", "info", "debug", "verbose")
 HTP_LIBRARIES = ("libQnnHtp.so", "QnnHtp.dll")
@@ -145,6 +148,32 @@ SOC = flag(
     help="SoC or architecture to compile for (sm8650, SM8650, v75). Default: the one the DLC was made for, where "
     "the manifest.json beside it says so.",
 )
+
+
+PROFILING_LEVEL = flag(
+    "--profiling_level",
+    metavar="LEVEL",
+    help="Write OUTPUT_DIR/qnn-profiling-data_0.log for qnn-profile-viewer: basic (times of whole calls), detailed "
+    "(also parts and operators) or client (only what this program itself measures).",
+)
+PROFILING_REFUSED = "the trace of optrace needs a reader of Qualcomm's SDK; give --profiling_level detailed"
+
+
+def profiling_level(options: argparse.Namespace) -> Level | None:
+    """--profiling_level. Raises InputError for one that the emulator lacks."""
+    from hexaquant.qnn.profile import LEVELS
+
+    if options.profiling_level is None:
+        return None
+    for level in LEVELS:
+        if options.profiling_level == level:
+            return level
+    raise InputError(f"--profiling_level {options.profiling_level} is not here; give {', '.join(LEVELS)}")
+
+
+def paths_of(text: str) -> list[Path]:
+    """ "a.dlc,b.dlc" -> its paths; a path that exists as it is written may hold commas."""
+    return [Path(text)] if Path(text).exists() else [Path(part) for part in text.split(",") if part]
 
 
 def check_backend(backend: Path | None) -> None:
