@@ -44,6 +44,9 @@ def fake_quantize(x: Tensor, encoding: Encoding) -> Tensor:
 
 
 def _on_grid(x: Tensor, encoding: Encoding) -> Tensor:
+    if torch.compiler.is_compiling():
+        scale, offset = encoding.expanded(x.shape)
+        return _Traceable.apply(x, scale, offset.to(x.dtype), encoding.grid.levels)  # type: ignore[no-any-return]
     if not isinstance(encoding.grid.granularity, PerTensor):
         return _Broadcast.apply(x, encoding) if _needs_gradient(x) else _chain(x, encoding)
     if x.device.type != "cpu" and encoding.grid.bits <= 16:
@@ -130,6 +133,23 @@ class _Broadcast(torch.autograd.Function):
             g.expand(bound, ctx.encoding.grid.granularity, x.shape).to(x.device) for bound in _clip_bounds(ctx.encoding)
         )
         return grads[0].masked_fill((x <= low) | (x >= high), 0), None
+
+
+class _Traceable(torch.autograd.Function):
+    """The same in tensor arithmetic alone, which torch.compile fuses."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, scale: Tensor, offset: Tensor, levels: int) -> Tensor:
+        ctx.save_for_backward(x, scale, offset)
+        ctx.levels = levels  # type: ignore[attr-defined]
+        steps = g.round_half_even(x / scale)
+        return torch.minimum(torch.maximum(steps, offset), offset + (levels - 1)) * scale
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        x, scale, offset = ctx.saved_tensors
+        clipped = (x <= (offset - 0.5) * scale) | (x >= (offset + (ctx.levels - 0.5)) * scale)
+        return grads[0].masked_fill(clipped, 0), None, None, None
 
 
 class _Half(torch.autograd.Function):

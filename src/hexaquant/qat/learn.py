@@ -6,17 +6,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import InputError
-from hexaquant.qat.lsq import learned_fake_quantize, learned_offset, learned_scale
+from hexaquant.qat.lsq import (
+    in_tensors_only,
+    learned_fake_quantize,
+    learned_offset,
+    learned_scale,
+    traceable_fake_quantize,
+)
 from hexaquant.sim.calibrate import protect_from_overflow, within_clamp
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.plan import TensorPlan
-from hexaquant.sim.quantizer import Quantizer
+from hexaquant.sim.quantizer import Quantizer, is_inside
 
 
 class LearnedEncoding(nn.Module):
@@ -41,8 +48,15 @@ class LearnedEncoding(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros_like(self.start_scale))
         moves = self.is_activation and not start.grid.symmetric and plan.clamp is None
         self.shift = nn.Parameter(torch.zeros_like(self.start_offset)) if moves else None
+        self.clamp = plan.clamp
+        self.clips_exactly = is_inside(start, plan.clamp)
+        """Whether this encoding's range does the fused activation function, now and wherever it moves."""
         self._kept: Encoding | None = None
         self._kept_for: tuple[int, ...] = ()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self.clips_exactly = is_inside(Encoding(self.grid, self.start_scale, self.start_offset), self.clamp)
 
     def scale_and_offset(self) -> tuple[Tensor, Tensor]:
         """Both with gradients, in the grid's stored shape."""
@@ -61,10 +75,18 @@ class LearnedEncoding(nn.Module):
             self._kept, self._kept_for = Encoding(self.grid, scale, offset, self.block_scale), key
         return self._kept
 
+    def step(self) -> Tensor:
+        """The scale in force without gradients, in the grid's stored shape."""
+        if in_tensors_only(self.log_scale):
+            return self.scale_and_offset()[0].detach()
+        return self.encoding().scale
+
     def forward(self, v: Tensor) -> Tensor:
         """Fake-quantized ``v``, to the last bit what the exported encoding gives, with LSQ gradients."""
         scale, offset = self.scale_and_offset()
         features = v.numel() // max(v.shape[0], 1) if self.is_activation and v.dim() > 1 else None
+        if in_tensors_only(v):
+            return traceable_fake_quantize(v, scale, offset, self.grid, self.block_scale, features)
         return learned_fake_quantize(v, scale, offset, self.encoding(), features)
 
 

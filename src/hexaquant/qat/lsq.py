@@ -49,6 +49,46 @@ def lsq_gradients(grad: Tensor, v: Tensor, s: Tensor, offset: Tensor, levels: in
     return grad_v, grad_s.sum_to_size(s.shape), grad_offset
 
 
+def in_tensors_only(v: Tensor) -> bool:
+    """Whether arithmetic on ``v`` must not look at a number: torch.compile would break the graph, a GPU would wait."""
+    return torch.compiler.is_compiling() or v.device.type != "cpu"
+
+
+def traceable_fake_quantize(
+    v: Tensor, scale: Tensor, offset: Tensor, grid: Grid, blocks: Tensor | None = None, elements: int | None = None
+) -> Tensor:
+    """:func:`learned_fake_quantize` in tensor arithmetic alone, which torch.compile fuses into its neighbours.
+
+    Divides by the scale as core.grid defines it (core.fake_quant says where its fast path on a CPU does not).
+    """
+    step = scale if blocks is None else scale[:, None] * blocks
+    count = v.numel() // max(scale.numel(), 1) if elements is None else elements
+    wide_step, wide_offset = expand(step, grid.granularity, v.shape), expand(offset, grid.granularity, v.shape)
+    moves, g = offset.requires_grad, gradient_scale(count, grid)
+    return _TraceableLsq.apply(v, wide_step, wide_offset, grid.levels, g, moves)  # type: ignore[no-any-return]
+
+
+class _TraceableLsq(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, v: Tensor, s: Tensor, offset: Tensor, levels: int, g: float, moves: bool) -> Tensor:
+        ctx.save_for_backward(v, s, offset)
+        ctx.levels, ctx.g, ctx.moves = levels, g, moves  # type: ignore[attr-defined]
+        k = round_half_even(v.to(s.dtype) / s)
+        return (torch.minimum(torch.maximum(k, offset), offset + (levels - 1)) * s).to(v.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None, None]:
+        v, s, offset = ctx.saved_tensors
+        grad, wide, top = grads[0].to(s.dtype), v.to(s.dtype), offset + (ctx.levels - 1)
+        k = wide / s
+        inside = (k > offset) & (k < top)
+        slope = torch.where(inside, round_half_even(k) - k, torch.minimum(torch.maximum(k, offset), top))
+        grad_s = (slope * grad).sum_to_size(s.shape) * ctx.g
+        grad_v = torch.where(inside, grad, 0.0)
+        moved = ((grad - grad_v) * s).sum_to_size(offset.shape) * ctx.g if ctx.moves else None
+        return grad_v.to(v.dtype), grad_s, moved, None, None, None
+
+
 def learned_fake_quantize(
     v: Tensor, scale: Tensor, offset: Tensor, encoding: Encoding, elements: int | None = None
 ) -> Tensor:

@@ -22,7 +22,8 @@ class Quantizer(nn.Module):
 
     ``state``: "off" passes values through, "observe" shows them to ``observer``, "on" fake-quantizes them.
     ``learned``: while the encoding is trained, the module that holds its parameters (qat/learn.py): called with a
-    tensor it fake-quantizes with gradients for them, and its ``encoding()`` is the one in force.
+    tensor it fake-quantizes with gradients for them, and its ``encoding()`` is the one in force. It may have
+    ``step()``, the scale without gradients, and ``clips_exactly``, where that cannot change in training.
     """
 
     scale: Tensor
@@ -67,6 +68,13 @@ class Quantizer(nn.Module):
         self.scale, self.offset = value.scale.detach().to(device), value.offset.detach().to(device)
         self.block_scale = torch.empty(0) if value.block_scale is None else value.block_scale.detach().to(device)
         self._cached = None
+
+    @property
+    def current_scale(self) -> Tensor:
+        """The scale in force without gradients; a ``learned`` that has ``step`` need not look at its numbers for it."""
+        step = getattr(self.learned, "step", None)
+        scale: Tensor = self.encoding.scale if step is None else step()
+        return scale
 
     def _build(self) -> Encoding:
         if self.grid.is_float:
@@ -138,17 +146,22 @@ class ActivationQuantizer(Quantizer):
         """True when the encoding's own range does the fused activation: no value outside ``plan.clamp`` exists."""
         if self.plan.clamp is None:
             return True
+        for_ever = getattr(self.learned, "clips_exactly", None)
+        if for_ever is not None:
+            return bool(for_ever)
         if self._clips_for is not self.encoding:
-            self._clips_for, self._clips = self.encoding, self._range_is_inside_clamp(self.encoding)
+            self._clips_for, self._clips = self.encoding, is_inside(self.encoding, self.plan.clamp)
         return self._clips
 
-    def _range_is_inside_clamp(self, encoding: Encoding) -> bool:
-        if self.plan.clamp is None or encoding.grid.is_float:
-            return False
-        low, high = self.plan.clamp
-        step = float(encoding.scale)
-        fits_low = low is None or float(encoding.min) >= low - 1e-3 * step
-        return fits_low and (high is None or float(encoding.max) <= high + 1e-3 * step)
+
+def is_inside(encoding: Encoding, clamp: tuple[float | None, float | None] | None) -> bool:
+    """True when no value of ``encoding`` (one scale a tensor) is outside ``clamp``; False without a clamp."""
+    if clamp is None or encoding.grid.is_float:
+        return False
+    low, high = clamp
+    step = float(encoding.scale)
+    fits_low = low is None or float(encoding.min) >= low - 1e-3 * step
+    return fits_low and (high is None or float(encoding.max) <= high + 1e-3 * step)
 
 
 class ConstantQuantizer(Quantizer):
@@ -169,6 +182,8 @@ class ConstantQuantizer(Quantizer):
             return w
         if torch.is_grad_enabled() and (w.requires_grad or self.learned is not None):
             return self.fake_quantize(w)
+        if torch.compiler.is_compiling():
+            return fake_quantize(w.detach(), self.encoding)
         key = (w.data_ptr(), w._version, w.dtype)
         if self._kept is None or key != self._kept_for or self._kept_with is not self.encoding:
             self._kept, self._kept_for, self._kept_with = fake_quantize(w.detach(), self.encoding), key, self.encoding
@@ -190,16 +205,19 @@ class BiasQuantizer(nn.Module):
     @property
     def encoding(self) -> Encoding:
         """int32 encoding on the grid of ``plan`` (signed storage, symmetric offset -2^31)."""
-        x, weight = self._sources
         if self.plan.grid is None:
             raise EncodingError(f"bias '{self.plan.name}' has no grid")
-        per_row = weight.encoding.scale
-        scale = x.encoding.scale.reshape(()) * (per_row.amax(1) if per_row.dim() > 1 else per_row)
+        scale = self._scale()
         grid = Grid(32, True, True, PerChannel(0) if scale.dim() else PerTensor())
         return Encoding(grid, scale, torch.full_like(scale, float(grid.symmetric_offset)))
+
+    def _scale(self) -> Tensor:
+        x, weight = self._sources
+        per_row = weight.current_scale
+        return x.current_scale.reshape(()) * (per_row.amax(1) if per_row.dim() > 1 else per_row)
 
     def forward(self, b: Tensor) -> Tensor:
         if self.state != "on":
             return b
-        scale = self.encoding.scale
+        scale = self._scale()
         return b + ((torch.round(b.detach() / scale) * scale) - b.detach())
