@@ -16,7 +16,7 @@ from hexaquant.api.quantize import Model
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Event, Events
 from hexaquant.core.metrics import sqnr_db
-from hexaquant.qat.finetune import rate_factor
+from hexaquant.qat.schedule import rate_factor
 from ir.onnx_text import run
 from qat.rescaled import PER_TENSOR, rescaled_net, smooth_images
 

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hexaquant.api.quantize import Model
+from hexaquant.api.training_score import UserMetric, make_score
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.frontends import load
+from hexaquant.io.batches import sample_count, take
 from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
+from hexaquant.ir.graph import Graph
+from hexaquant.qat.devices import part_of
 from hexaquant.qat.distill import Teacher, as_tuple, find_distance
-from hexaquant.qat.finetune import Criterion, Finetuned, Labelled, Settings, finetune_model
+from hexaquant.qat.features import Watched, feature_distance, feature_names
+from hexaquant.qat.finetune import Finetuned, Piece, finetune_model
+from hexaquant.qat.settings import Settings
+from hexaquant.qat.tensorboard import logged
+from hexaquant.qat.validation import Validation
 from hexaquant.sim.model import QuantizedModel
 
 Loss = Callable[[Any, Tensor | None], Tensor]
@@ -29,6 +39,8 @@ def finetune(
     *,
     reference: Any = None,
     loss: str | Loss = "mse",
+    features: Sequence[str] = (),
+    feature_weight: float = 1.0,
     epochs: int = 1,
     steps: int | None = None,
     batch_size: int = 32,
@@ -38,55 +50,143 @@ def finetune(
     warmup: float = 0.1,
     ema: float | None = None,
     clip_norm: float | None = None,
-    learn: Sequence[str] = ("*",),
+    learn: Sequence[str] | Mapping[str, str] = ("*",),
+    mode: str = "lsq",
+    batchnorm: Literal["folded", "batch"] = "folded",
+    dampening: float = 0.0,
+    freeze_oscillations: float | None = None,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    validation: Any = None,
+    metric: str | UserMetric | None = None,
+    validate_every: int | None = None,
+    patience: int | None = None,
     seed: int = 0,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 100,
+    log_dir: str | Path | None = None,
+    accelerator: Any = None,
     events: Events | None = None,
 ) -> Finetuned:
     """Train ``model``'s weights, biases and encodings in place, starting exactly at its PTQ result.
 
     ``loss``: "mse" or "kl" distil the FP32 network ``reference`` (default: what the model was made from) and need no
-    labels; a function ``loss(outputs, labels)`` trains on a task. ``steps`` counts optimizer steps and replaces
-    ``epochs``. Samples are read in the order of ``data``, in batches of ``batch_size``: a DataLoader that shuffles is
-    reproducible through ``seed``. ``checkpoint``: a file that lets a killed run continue to the same result. The other
-    options are those of qat.finetune.Settings. Afterwards encodings are frozen: export writes exactly those.
+    labels; a function ``loss(outputs, labels)``, a mean over samples, trains on a task. ``features``: globs of inner
+    tensors that are drawn towards those of the FP32 network as well, with ``feature_weight``.
+
+    ``steps`` counts optimizer steps and replaces ``epochs``. Samples are read in the order of ``data``, in batches of
+    ``batch_size`` (of all processes together): a DataLoader that shuffles is reproducible through ``seed``.
+    ``learn``: globs of tensors whose encodings follow training in ``mode`` (lsq, pact, ema, fixed; qat/learn.py), or a
+    map from glob to mode. ``validation``: data on which ``metric`` (sqnr, top1, loss, or a function of outputs and
+    labels; larger is better) is measured every ``validate_every`` steps, by default once an epoch; the best state is
+    kept, and after ``patience`` scores without improvement the run ends. ``checkpoint``: a file that lets a killed run
+    continue to the same result; ``log_dir``: TensorBoard logs; ``accelerator``: an accelerate.Accelerator. The other
+    options are those of qat.settings.Settings. Afterwards encodings are frozen: export writes exactly those.
     Raises InputError in one sentence for what cannot work.
     """
     dataset = open_data(data, model.source_graph)
-    criterion = _criterion(model, loss, reference)
-    total = steps if steps is not None else epochs * batches_in_pass(dataset, batch_size)
-    rates = {"lr": lr, "encoding_lr": encoding_lr, "weight_decay": weight_decay, "warmup": warmup}
-    settings = Settings(total, **rates, ema=ema, clip_norm=clip_norm, learn=tuple(learn), seed=seed)
-
-    def batches(epoch: int) -> Iterator[Labelled]:
-        return dataset.labelled(batch_size)
-
-    file = None if checkpoint is None else Path(checkpoint)
-    done = finetune_model(
-        model, batches, criterion, settings, checkpoint=file, checkpoint_every=checkpoint_every, events=events
+    epoch = batches_in_pass(dataset, batch_size)
+    settings = Settings(
+        steps if steps is not None else epochs * epoch,
+        lr,
+        encoding_lr,
+        weight_decay,
+        warmup,
+        ema,
+        clip_norm,
+        learn=dict(learn) if isinstance(learn, Mapping) else dict.fromkeys(learn, mode),
+        seed=seed,
+        batchnorm=batchnorm,
+        dampening=dampening,
+        freeze_oscillations=freeze_oscillations,
+        precision=precision,
     )
-    _record(model, dataset, settings, loss, done)
+    with ExitStack() as stack:
+        log = stack.enter_context(logged(events or Events(), log_dir))
+        goal = _Goal(model, loss, reference, features, feature_weight, stack)
+        judge = None
+        if validation is not None:
+            held_out = open_data(validation, model.source_graph)
+            judge = goal.validation(held_out, metric, batch_size, validate_every or epoch, patience)
+        elif patience is not None or metric is not None:
+            raise InputError("patience and metric need validation data: give validation=data")
+        done = finetune_model(
+            model,
+            lambda number: pieces(dataset, batch_size),
+            goal.criterion,
+            settings,
+            validation=judge,
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+            checkpoint_every=checkpoint_every,
+            accelerator=accelerator,
+            identity=json.dumps([goal.details, batch_size, None if judge is None else [judge.name, judge.every]]),
+            events=log,
+        )
+    _record(model, dataset, settings, goal.details, done)
     return done
 
 
-def _criterion(model: QuantizedModel, loss: str | Loss, reference: Any) -> Criterion:
-    if not isinstance(loss, str):
+class _Goal:
+    """What is minimised: the task or the distance from the FP32 network, and perhaps that of inner tensors."""
 
-        def task(inputs: Mapping[str, Tensor], outputs: Any, labels: Tensor | None) -> Tensor:
-            return loss(outputs, labels)
+    def __init__(
+        self,
+        model: QuantizedModel,
+        loss: str | Loss,
+        reference: Any,
+        features: Sequence[str],
+        feature_weight: float,
+        stack: ExitStack,
+    ) -> None:
+        self.task = None if isinstance(loss, str) else loss
+        self.distance = find_distance(loss) if isinstance(loss, str) else None
+        graph = _reference_graph(model, reference, needed=self.distance is not None or bool(features))
+        names = feature_names(model, graph, features) if features and graph is not None else []
+        taps: dict[str, nn.Module] = {name: nn.Identity() for name in names}
+        self.teacher = None if graph is None else Teacher(graph, taps)
+        self.feature_weight = feature_weight
+        self.student = stack.enter_context(Watched({name: model.quantizers[name] for name in names}))
+        self.watched = stack.enter_context(Watched(taps))
+        name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+        self.details: dict[str, Any] = {"loss": name}
+        if names:
+            self.details |= {"features": names, "feature_weight": feature_weight}
 
-        return task
-    distance = find_distance(loss)
+    def criterion(self, inputs: Mapping[str, Tensor], outputs: Any, labels: Tensor | None) -> Tensor:
+        """The loss of a batch, a mean over its samples."""
+        wanted = None
+        if self.teacher is not None and (self.distance is not None or self.details.get("features")):
+            wanted = self.teacher(inputs)
+        if self.distance is not None and wanted is not None:
+            loss = self.distance(as_tuple(outputs), wanted)
+        else:
+            assert self.task is not None
+            loss = self.task(outputs, labels)
+        if self.details.get("features"):
+            loss = loss + self.feature_weight * feature_distance(self.student, self.watched)
+        return loss
+
+    def validation(
+        self, data: Dataset, metric: str | UserMetric | None, batch_size: int, every: int, patience: int | None
+    ) -> Validation:
+        """How the model is scored on ``data``; by default with SQNR when distilling, with the loss for a task."""
+        chosen = metric or ("loss" if self.distance is None else "sqnr")
+        score = make_score(chosen, data, batch_size, criterion=self.criterion, teacher=self.teacher)
+        name = chosen if isinstance(chosen, str) else getattr(chosen, "__name__", "metric")
+        return Validation(score, every, patience, "validation_loss" if name == "loss" else name)
+
+
+def _reference_graph(model: QuantizedModel, reference: Any, needed: bool) -> Graph | None:
     reference = getattr(model, "reference", None) if reference is None else reference
-    if reference is None:
+    if reference is None and needed:
         raise InputError("this model does not know its FP32 network: give it as reference, or a loss function")
-    teacher = Teacher(load(reference))
+    return None if reference is None else load(reference)
 
-    def distil(inputs: Mapping[str, Tensor], outputs: Any, labels: Tensor | None) -> Tensor:
-        return distance(as_tuple(outputs), teacher(inputs))
 
-    return distil
+def pieces(dataset: Dataset, batch_size: int) -> Iterator[Piece]:
+    """One pass over ``dataset``: this process's part of each batch."""
+    for batch, labels in dataset.labelled(batch_size):
+        keep, share = part_of(sample_count(batch, dataset.specs))
+        yield (*take(batch, labels, dataset.specs, keep), share)
 
 
 def batches_in_pass(dataset: Dataset, batch_size: int) -> int:
@@ -98,10 +198,12 @@ def batches_in_pass(dataset: Dataset, batch_size: int) -> int:
         return sum(1 for _ in dataset.batches(batch_size))
 
 
-def _record(model: QuantizedModel, dataset: Dataset, settings: Settings, loss: str | Loss, done: Finetuned) -> None:
+def _record(
+    model: QuantizedModel, dataset: Dataset, settings: Settings, goal: Mapping[str, Any], done: Finetuned
+) -> None:
     """Append the run to the model's steps, which export writes into the manifest."""
-    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-    details = asdict(settings) | {"loss": name, "data": dataset.source, "last_loss": done.losses[-1]}
+    figures = {"last_loss": done.losses[-1], "best_step": done.best_step, "scores": list(done.scores)}
+    details = asdict(settings) | dict(goal) | {"data": dataset.source} | figures
     entry = {"step": "finetune", "samples": dataset.samples, "details": details}
     if isinstance(model, Model):
         model.steps = (*model.steps, entry)

@@ -8,27 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import onnx_ir as oir
-import torch
 
 from hexaquant.api.artifacts import MODEL, QDQ, REFERENCE, Exported, export_model, load_quantized, open_folder
 from hexaquant.api.finetune import finetune
 from hexaquant.api.quantize import Model
 from hexaquant.api.resume import KEY
+from hexaquant.api.training_score import measure
 from hexaquant.core.errors import EncodingError, InputError
 from hexaquant.core.events import Events
-from hexaquant.core.metrics import Sqnr
 from hexaquant.io.data import open_data
-from hexaquant.io.dataset import Dataset
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.io.manifest import verify_files
 from hexaquant.ir.graph import Graph
-from hexaquant.qat.distill import Teacher, as_tuple
+from hexaquant.qat.distill import Teacher
 from hexaquant.qat.finetune import Finetuned
-from hexaquant.sim.model import QuantizedModel
 
 CHECKPOINT = ".state/qat.safetensors"
-MEASURED = 256
-"""Held-out samples, at most, on which the simulation is measured before and after."""
 
 
 @dataclass(frozen=True)
@@ -100,18 +95,3 @@ def _open(out: Path, made: Mapping[str, Any]) -> Model:
         raise EncodingError(f"{out / QDQ} has no encoding for '{missing[0]}': export the model again")
     model.overrides, model.steps = made.get("overrides") or None, tuple(made.get("steps", ()))
     return model
-
-
-@torch.no_grad()
-def measure(model: QuantizedModel, teacher: Teacher, dataset: Dataset, batch_size: int) -> float:
-    """SQNR in dB of the simulation's float outputs against ``teacher``, on the first MEASURED samples."""
-    meter, seen = Sqnr(), 0
-    for batch in dataset.batches(batch_size):
-        inputs = {name: torch.from_numpy(array) for name, array in batch.items()}
-        for reference, got in zip(teacher(inputs), as_tuple(model(**inputs)), strict=True):
-            if reference.is_floating_point():
-                meter.add(reference.numpy(), got.numpy())
-        seen += len(next(iter(batch.values())))
-        if seen >= MEASURED:
-            break
-    return meter.db

@@ -1,19 +1,22 @@
 """A training run on disk: one safetensors file, so that weights, optimizer, RNG and position appear together.
 
-Tensors are named "model.<parameter>", "ema.<parameter>", "optimizer.<index>.<state>" and "rng"; the file's metadata
-holds one JSON document under "run" (position, losses, fingerprint of what the run is).
+Tensors are named "model.<state>", "optimizer.<index>.<state>", "rng", and by whoever else keeps state ("ema.",
+"best.", "oscillation."); the file's metadata holds one JSON document under "run" (position, losses, fingerprint of
+what the run is). Learning rates follow from the position.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError
@@ -21,43 +24,32 @@ from hexaquant.core.errors import InputError
 
 @dataclass
 class Position:
-    """Where a run stands: ``step`` optimizer steps done, ``batch`` batches of ``epoch`` read, the loss of each step."""
+    """Where a run stands: ``step`` optimizer steps done, ``batch`` batches of ``epoch`` read, the loss of each step.
+
+    ``scores``: (step, score) of each validation; ``best_step``: the step of the best, None before the first;
+    ``waited``: validations since then; ``stopped``: whether the run ended early.
+    """
 
     step: int = 0
     epoch: int = 0
     batch: int = 0
     losses: list[float] = field(default_factory=list)
+    scores: list[tuple[int, float]] = field(default_factory=list)
+    best_step: int | None = None
+    waited: int = 0
+    stopped: bool = False
 
 
-def save_checkpoint(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    ema: dict[str, Tensor],
-    position: Position,
-    fingerprint: str,
-) -> None:
+def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], position: Position, fingerprint: str) -> None:
     """Write ``path`` atomically."""
-    tensors: dict[str, Tensor] = {f"model.{name}": p.detach() for name, p in model.named_parameters()}
-    tensors |= {f"ema.{name}": t for name, t in ema.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
-    tensors["rng"] = torch.get_rng_state()
-    flat = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items()}
+    flat = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items() if t.numel()}
     run = json.dumps({"fingerprint": fingerprint, "position": asdict(position)})
     with atomic_path(path) as temporary:
         save_file(flat, temporary, metadata={"run": run})
 
 
-@torch.no_grad()
-def load_checkpoint(
-    path: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    ema: dict[str, Tensor],
-    fingerprint: str,
-) -> tuple[Position, Tensor]:
-    """Continue from ``path``: fills the arguments in place, returns the position and torch's RNG state.
+def load_checkpoint(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], Position]:
+    """The tensors and the position in ``path``.
 
     Raises InputError when the file is damaged or belongs to a run that started elsewhere or with other settings.
     """
@@ -71,18 +63,26 @@ def load_checkpoint(
         raise InputError(
             f"checkpoint {path} is of another run (model, encodings or settings differ); delete it or name another file"
         )
-    for name, parameter in model.named_parameters():
-        parameter.copy_(tensors[f"model.{name}"])
-    for name, shadow in ema.items():
-        shadow.copy_(tensors[f"ema.{name}"])
-    _load_optimizer(optimizer, tensors)
-    return Position(**run["position"]), tensors["rng"]
+    position = Position(**run["position"])
+    position.scores = [(int(step), float(score)) for step, score in position.scores]
+    return tensors, position
 
 
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose name starts with ``prefix``, without it."""
+    return {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state as "<index>.<state>"."""
+    state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
+    return {f"{index}.{key}": torch.as_tensor(value) for index, kept in state.items() for key, value in kept.items()}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Restore what :func:`optimizer_tensors` returned."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".", 2)
-            state.setdefault(int(index), {})[key] = tensor
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

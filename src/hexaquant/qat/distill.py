@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from hexaquant.core.errors import InputError
+from hexaquant.core.ranks import total
 from hexaquant.ir.executor.build import build_module
 from hexaquant.ir.graph import Graph
 
@@ -22,11 +23,14 @@ Distance = Callable[[Outputs, Outputs], Tensor]
 
 
 class Teacher:
-    """The FP32 network ``graph``, without gradients. Called with inputs by name it returns all float outputs."""
+    """The FP32 network ``graph``, without gradients. Called with inputs by name it returns all float outputs.
 
-    def __init__(self, graph: Graph) -> None:
+    ``taps``: modules that pass inner tensors on, by the tensors' names.
+    """
+
+    def __init__(self, graph: Graph, taps: Mapping[str, nn.Module] | None = None) -> None:
         self.inputs = [value.name or "" for value in graph.inputs]
-        self.module = build_module(graph).eval().requires_grad_(False)
+        self.module = build_module(graph, taps).eval().requires_grad_(False)
 
     @torch.no_grad()
     def __call__(self, batch: Mapping[str, Tensor]) -> Outputs:
@@ -45,10 +49,15 @@ def as_tuple(outputs: Any) -> Outputs:
 
 
 def relative_mse(student: Outputs, teacher: Outputs) -> Tensor:
-    """Mean over the float outputs of sum (s - t)^2 / sum t^2: 10^(-SQNR / 10)."""
+    """Mean over the float outputs of mean (s - t)^2 / mean t^2: 10^(-SQNR / 10). The latter is that of all ranks."""
     pairs = [(s, t) for s, t in zip(student, teacher, strict=True) if t.is_floating_point()]
-    terms = [(s - t).square().sum() / t.square().sum().clamp(min=1e-12) for s, t in pairs]
-    return torch.stack(terms).mean()
+    return torch.stack([(s - t).square().mean() / _mean_square(t).clamp(min=1e-12) for s, t in pairs]).mean()
+
+
+def _mean_square(t: Tensor) -> Tensor:
+    count = torch.tensor(float(t.numel()), device=t.device)
+    power, elements = total(torch.stack([t.detach().square().sum(), count]))
+    return power / elements
 
 
 def kl_divergence(student: Outputs, teacher: Outputs) -> Tensor:

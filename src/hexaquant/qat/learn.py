@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import InputError
+from hexaquant.qat.batchnorm import fold_norms
 from hexaquant.qat.lsq import (
     in_tensors_only,
     learned_fake_quantize,
@@ -20,6 +21,8 @@ from hexaquant.qat.lsq import (
     learned_scale,
     traceable_fake_quantize,
 )
+from hexaquant.qat.moving_average import FollowingRange, MovingRange
+from hexaquant.qat.pact import PactEncoding
 from hexaquant.sim.calibrate import protect_from_overflow, within_clamp
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.plan import TensorPlan
@@ -98,24 +101,55 @@ def _largest_scale(plan: TensorPlan, start: Encoding) -> Tensor:
     return torch.maximum(within_clamp(plan, beyond).scale, start.scale)
 
 
-def learn_encodings(model: QuantizedModel, globs: Sequence[str] = ("*",)) -> list[str]:
-    """Make scales (and offsets) of observed activations and of weights whose name matches ``globs`` trainable.
+MODES = ("lsq", "pact", "ema", "fixed")
+"""How an encoding is trained: qat/lsq.py, qat/pact.py, qat/moving_average.py, or not at all (core/fake_quant.py)."""
 
-    They start exactly at the encodings in force, so that nothing changes before the first optimizer step; then
-    ``model.encoding_parameters()`` has them. Ranges fixed by the target, constants and float16 tensors stay; shared
-    encodings and int32 biases follow. What learns already goes on. Returns the names that learn. Raises InputError
-    when none matches and EncodingError when one was never calibrated.
+
+def learn_encodings(
+    model: QuantizedModel, globs: Sequence[str] | Mapping[str, str] = ("*",), mode: str = "lsq"
+) -> list[str]:
+    """Let the encodings of observed activations and of weights whose name matches ``globs`` follow training.
+
+    ``mode``: "lsq" trains scales and offsets (LSQ, LSQ+), "pact" the ends of the clipping range, "ema" lets ranges
+    follow a moving average of what is seen, "fixed" keeps them, with straight-through gradients. ``globs`` may map
+    each glob to a mode of its own; the first that matches decides.
+
+    All start exactly at the encodings in force, so that nothing changes before the first optimizer step; then
+    ``model.encoding_parameters()`` has what there is to train. Ranges fixed by the target, constants and float16
+    tensors stay; shared encodings and int32 biases follow. What learns already goes on. Returns the names that do not
+    stay as they are. Raises InputError when none matches or for an unknown mode, and EncodingError when one was never
+    calibrated.
     """
-    names = []
+    chosen = dict(globs) if isinstance(globs, Mapping) else dict.fromkeys(globs, mode)
+    for name in chosen.values():
+        if name not in MODES:
+            raise InputError(f"unknown quantizer mode '{name}': known are {', '.join(MODES)}")
+    names, matched = [], False
+    parameters = model.parameters_by_name()
     for name, quantizer in model.quantizers.items():
-        if not _can_learn(quantizer) or not any(fnmatchcase(name, glob) for glob in globs):
+        how = next((way for glob, way in chosen.items() if fnmatchcase(name, glob)), None)
+        if how is None or not _can_learn(quantizer):
+            continue
+        matched = True
+        if how == "fixed":
             continue
         if quantizer.learned is None:
-            quantizer.learned = LearnedEncoding(quantizer.plan, quantizer.encoding)
+            quantizer.learned = _trained_encoding(quantizer, how, parameters.get(name))
+            quantizer.learned.train(model.training)
         names.append(name)
-    if not names:
-        raise InputError(f"no activation or weight to train matches {', '.join(globs)}; print model.plan for the names")
+    if not matched:
+        globs_text = ", ".join(chosen)
+        raise InputError(f"no activation or weight to train matches {globs_text}; print model.plan for the names")
     return names
+
+
+def _trained_encoding(quantizer: Quantizer, mode: str, weight: Tensor | None) -> nn.Module:
+    plan, start = quantizer.plan, quantizer.encoding
+    if mode == "pact":
+        return PactEncoding(start, _largest_scale(plan, start))
+    if mode == "ema" and weight is not None and plan.role == "weight":
+        return FollowingRange(start, weight)
+    return MovingRange(plan, start) if mode == "ema" else LearnedEncoding(plan, start)
 
 
 def _can_learn(quantizer: nn.Module) -> bool:
@@ -127,10 +161,12 @@ def _can_learn(quantizer: nn.Module) -> bool:
 def freeze_encodings(model: QuantizedModel) -> list[str]:
     """Write the trained scales back as plain encodings: what is simulated and exported from then on.
 
-    They are the trained ones to the last bit, except weight scales that would overflow the target's int32
-    arithmetic, which are raised (sim/overflow.py); the names of those are returned.
+    BatchNorms that were put back for training (qat/batchnorm.py) are folded again. Encodings are the trained ones to
+    the last bit, except weight scales that would overflow the target's int32 arithmetic, which are raised
+    (sim/overflow.py); the names of those are returned.
     """
     for quantizer in model.quantizers.values():
         if isinstance(quantizer, Quantizer) and quantizer.learned is not None:
             quantizer.encoding = quantizer.encoding
+    fold_norms(model)
     return protect_from_overflow(model)

@@ -18,6 +18,7 @@ from hexaquant.ir.executor.build import build_module
 from hexaquant.ir.graph import Graph
 from hexaquant.sim.plan import QuantPlan, TensorPlan
 from hexaquant.sim.quantizer import ActivationQuantizer, BiasQuantizer, ConstantQuantizer, Quantizer
+from hexaquant.sim.write_back import WrittenBack, write_back
 
 _PREFIX = "network."
 
@@ -147,6 +148,14 @@ class QuantizedModel(nn.Module):
                 array = parameter.detach().cpu().float().numpy()
                 value.const_value = oir.tensor(array.astype(value.dtype.numpy()) if value.dtype else array, name=name)
         return graph
+
+    def write_back(self, original: nn.Module) -> WrittenBack:
+        """Put the current (trained) weights into ``original``, the module this model was imported from.
+
+        BatchNorms folded at import are unfolded again (sim/write_back.py). The report says what was written, which
+        biases ``original`` did not have and got, and what could not be written and why.
+        """
+        return write_back(self.source_graph, self.parameters_by_name(), original)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> QuantizedModel:
         twin = type(self)(self.source_graph, self.plan)

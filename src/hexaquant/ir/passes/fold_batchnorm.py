@@ -12,12 +12,17 @@ Otherwise it is left (see decompose_batchnorm); ``decline_reason`` says why.
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import onnx_ir as oir
 
 from hexaquant.ir.edit import add_constant, int_attribute, private_constant, set_constant, sole_consumer
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.ir.passes.fold_constants import DERIVED_FROM
+
+FOLDED_NORMS = "hexaquant.folded_norms"
+"""Metadata key of a weight into which BatchNormalizations were folded: JSON list of the names of their means."""
 
 
 def fold_batchnorm(graph: Graph) -> int:
@@ -51,6 +56,12 @@ def decline_reason(node: oir.Node) -> str | None:
     return None
 
 
+def folded_norms(weight: oir.Value) -> list[str]:
+    """Names of the means ("bn1.running_mean") of the BatchNormalizations folded into ``weight``, in their order."""
+    names: list[str] = json.loads(weight.metadata_props.get(FOLDED_NORMS, "[]"))
+    return names
+
+
 def _plain_gemm(layer: oir.Node) -> bool:
     one = all(layer.attributes[k].as_float() == 1.0 for k in ("alpha", "beta") if k in layer.attributes)
     return one and int_attribute(layer, "transA", 0) == 0
@@ -81,6 +92,9 @@ def _fold_into_layer(graph: Graph, node: oir.Node, scale: np.ndarray, shift: np.
     set_constant(layer.inputs[1], scaled.astype(weight.dtype))
     name = layer.inputs[1].name or ""
     layer.inputs[1].metadata_props[DERIVED_FROM] = f"{name} BatchNormalization"
+    mean = node.inputs[3]
+    names = [*folded_norms(layer.inputs[1]), (mean.name if mean is not None else "") or ""]
+    layer.inputs[1].metadata_props[FOLDED_NORMS] = json.dumps(names)
     new_bias = (shift if bias is None else np.asarray(bias, np.float64).reshape(-1) * scale + shift).astype(
         weight.dtype
     )
