@@ -64,7 +64,7 @@ def training_step(variant: str, name: str, options: argparse.Namespace) -> Calla
     """One step as a call without arguments."""
     model = build(variant, name, options)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
-    call = torch.compile(model) if options.compile else model
+    call = torch.compile(model, mode=options.mode) if options.compile else model
     x = torch.randn(options.batch, 3, options.size, options.size, device=options.device)
     if options.channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
@@ -132,7 +132,7 @@ def peak_in_child(variant: str, name: str, options: argparse.Namespace) -> tuple
     """:func:`peak_mb` in a fresh process, whose high-water mark is its own."""
     command = [sys.executable, __file__, name, "--peak-of", variant, "--scheme", options.scheme, "--amp", options.amp]
     command += ["--batch", str(options.batch), "--size", str(options.size)]
-    command += ["--channels-last"] * options.channels_last + ["--compile"] * options.compile
+    command += ["--channels-last"] * options.channels_last + ["--compile"] * options.compile + ["--mode", options.mode]
     step, whole = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return float(step), float(whole)
 
@@ -141,7 +141,11 @@ def measure(name: str, options: argparse.Namespace) -> Row:
     peaks = {v: (peak_in_child if options.device == "cpu" else peak_mb)(v, name, options) for v in VARIANTS}
     seconds = in_turns({v: training_step(v, name, options) for v in VARIANTS}, options)
     row: Row = {"network": name, "device": options.device, "scheme": options.scheme, "batch": options.batch}
-    row |= {"amp": options.amp, "compile": options.compile, "channels_last": options.channels_last}
+    row |= {
+        "amp": options.amp,
+        "compile": options.mode if options.compile else None,
+        "channels_last": options.channels_last,
+    }
     row |= {f"{v}_ms": round(1e3 * s, 2) for v, s in seconds.items()}
     row |= {f"{v}_mb": round(peaks[v][0]) for v in VARIANTS}
     for base in ("fp32", "folded"):
@@ -172,6 +176,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=5, help="timed steps of each variant")
     parser.add_argument("--amp", choices=("none", "bf16"), default="none", help="autocast")
     parser.add_argument("--compile", action="store_true", help="torch.compile all variants")
+    parser.add_argument("--mode", default="default", help="of torch.compile, e.g. reduce-overhead (CUDA graphs)")
     parser.add_argument("--channels-last", action="store_true", help="memory format of networks and images")
     parser.add_argument("--trace", help="profile one qat step into this file instead")
     parser.add_argument("--peak-of", choices=VARIANTS, help=argparse.SUPPRESS)

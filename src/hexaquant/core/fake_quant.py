@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from hexaquant.core import grid as g
+from hexaquant.core.blocks import BLOCK, row_blocks
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.grid import PerTensor
 
@@ -87,11 +88,16 @@ def _chain(x: Tensor, encoding: Encoding) -> Tensor:
         return g.round_half_even_(x / scale).clamp_(low, low + top).mul_(scale)
     scale, offset = encoding.expanded(x.shape)
     scale, offset = scale.to(x.device), offset.to(x.device, x.dtype)
-    steps = g.round_half_even_(x / scale)
+    low: Tensor | float = offset
     if bool((offset == offset.flatten()[:1]).all()):  # one bound for all (symmetric weights): clips twice as fast
         low = float(offset.flatten()[0])
-        return steps.clamp_(low, low + top).mul_(scale)
-    return steps.clamp_(offset, offset + top).mul_(scale)
+    if x.numel() <= BLOCK or scale.shape[0] != x.shape[0] or isinstance(low, Tensor):
+        return g.round_half_even_(x / scale).clamp_(low, low + top).mul_(scale)  # type: ignore[arg-type]
+    result = torch.empty_like(x)
+    for rows in row_blocks(x.shape):
+        steps = torch.div(x[rows], scale[rows], out=result[rows])
+        g.round_half_even_(steps).clamp_(low, low + top).mul_(scale[rows])
+    return result
 
 
 def _clip_bounds(encoding: Encoding) -> tuple[Tensor, Tensor]:

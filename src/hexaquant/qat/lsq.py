@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from hexaquant.core.blocks import BLOCK, flat_in_memory_order, row_blocks
 from hexaquant.core.encoding import MIN_SCALE, Encoding
 from hexaquant.core.fake_quant import fake_quantize
 from hexaquant.core.grid import Grid, expand, round_half_even
@@ -123,22 +124,38 @@ class _Lsq(torch.autograd.Function):
             grad_v, grad_s, moved = _one_scale(grads[0], v, s, offset, quantized, ctx.levels, moves)
             return grad_v, grad_s * ctx.g, None if moved is None else moved * ctx.g, None, None
         wide = torch.promote_types(v.dtype, s.dtype)
-        grad_v, grad_s, grad_offset = lsq_gradients(grads[0].to(wide), v.to(wide), s, offset, ctx.levels)
+        grad_v, grad_s, grad_offset = _by_rows(grads[0].to(wide), v.to(wide), s, offset, ctx.levels)
         return grad_v.to(v.dtype), (grad_s * ctx.g).to(s.dtype), (grad_offset * ctx.g).to(offset.dtype), None, None
 
 
 def _one_scale(
     grad: Tensor, v: Tensor, s: Tensor, offset: Tensor, quantized: Tensor, levels: int, moves: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """:func:`lsq_gradients` for one scale a tensor, in a third of the passes over memory.
+    """:func:`lsq_gradients` for one scale a tensor: each number is read from memory once, nothing large is kept.
 
     Inside s dv^/ds = v^ - v, and where clipped it is v^: both are v^ minus the unclipped part of v.
     """
     low, high = float(offset * s), float((offset + (levels - 1)) * s)
-    grad_v = torch.ops.aten.hardtanh_backward(grad, v, low, high)
-    unclipped = torch.ops.aten.hardtanh_backward(v, v, low, high)
-    grad_s = torch.dot(grad.reshape(-1), torch.sub(quantized, unclipped, out=unclipped).reshape(-1)) / s
+    unless_clipped = torch.ops.aten.hardtanh_backward.grad_input
+    grad_v = torch.empty_like(v)
+    spare, sums = v.new_empty(min(BLOCK, v.numel())), []
+    pieces = (t.split(BLOCK) for t in flat_in_memory_order(v, grad, quantized, grad_v))
+    for value, slope, rounded, out in zip(*pieces):
+        unless_clipped(slope, value, low, high, grad_input=out)
+        rest = spare[: value.numel()]
+        unless_clipped(value, value, low, high, grad_input=rest)
+        sums.append(torch.dot(slope, torch.sub(rounded, rest, out=rest)))
+    grad_s = torch.stack(sums).sum() / s if sums else torch.zeros_like(s)
     return grad_v, grad_s, (grad.sum() - grad_v.sum()) * s if moves else None
+
+
+def _by_rows(grad: Tensor, v: Tensor, s: Tensor, offset: Tensor, levels: int) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`lsq_gradients`, piece by piece where rows do not share scales."""
+    if v.numel() <= BLOCK or s.dim() != v.dim() or s.shape[0] != v.shape[0]:
+        return lsq_gradients(grad, v, s, offset, levels)
+    parts = [lsq_gradients(grad[rows], v[rows], s[rows], offset[rows], levels) for rows in row_blocks(v.shape)]
+    grad_v, grad_s, grad_offset = (torch.cat(pieces) for pieces in zip(*parts))
+    return grad_v, grad_s, grad_offset
 
 
 def learned_scale(p: Tensor, start: Tensor, largest: Tensor | float = math.inf) -> Tensor:
