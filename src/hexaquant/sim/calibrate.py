@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hexaquant.core.encoding import Encoding, encoding_from_range
+from hexaquant.core.encoding import MIN_SCALE, Encoding, encoding_from_range
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.core.observers import make_observer
@@ -128,7 +128,21 @@ def within_clamp(plan: TensorPlan, encoding: Encoding) -> Encoding:
 
 def protect_from_overflow(model: QuantizedModel) -> list[str]:
     """Raise weight scales that would overflow the target's int32 arithmetic; returns the names changed."""
-    parameters, changed = model.parameters_by_name(), []
+    changed = []
+    for name, safe in safe_weight_scales(model).items():
+        weight = model.quantizers[name]
+        if not torch.equal(safe, weight.encoding.scale):
+            weight.encoding = dataclasses.replace(weight.encoding, scale=safe)
+            changed.append(name)
+    return changed
+
+
+def safe_weight_scales(model: QuantizedModel, least: bool = False) -> dict[str, Tensor]:
+    """Weight name -> its scales raised where the int32 arithmetic would overflow; with ``least`` the least safe ones.
+
+    Weights with one scale a block, and those of operators without an int32 bias, are left out.
+    """
+    parameters, result = model.parameters_by_name(), {}
     outputs = _output_quantizers(model)
     for name, quantizer in model.quantizers.items():
         if not isinstance(quantizer, BiasQuantizer) or quantizer.plan.weight is None:
@@ -140,21 +154,19 @@ def protect_from_overflow(model: QuantizedModel) -> list[str]:
             continue
         y = outputs.get(name)
         bias = parameters[name] if weight.encoding.scale.dim() else parameters[name].reshape(-1)
-        safe = _safe_scale(weight.encoding, x.encoding, None if y is None else y.encoding, bias)
-        if not torch.equal(safe, weight.encoding.scale):
-            weight.encoding = dataclasses.replace(weight.encoding, scale=safe)
-            changed.append(quantizer.plan.weight)
-    return changed
+        scale = torch.full_like(weight.encoding.scale, MIN_SCALE) if least else weight.encoding.scale
+        result[quantizer.plan.weight] = _safe_scale(scale, x.encoding, None if y is None else y.encoding, bias)
+    return result
 
 
 def _source(quantizer: BiasQuantizer) -> str:
     return quantizer.plan.source or ""
 
 
-def _safe_scale(weight: Encoding, x: Encoding, y: Encoding | None, bias: Tensor) -> Tensor:
+def _safe_scale(scale: Tensor, x: Encoding, y: Encoding | None, bias: Tensor) -> Tensor:
     y_scale = None if y is None or y.grid.is_float else float(y.scale)
     y_offset = 0.0 if y is None or y.grid.is_float else float(y.offset)
-    return safe_weight_scale(weight.scale, float(x.scale), y_scale, y_offset, bias)
+    return safe_weight_scale(scale, float(x.scale), y_scale, y_offset, bias)
 
 
 def _output_quantizers(model: QuantizedModel) -> dict[str, ActivationQuantizer]:

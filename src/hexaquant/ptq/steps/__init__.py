@@ -7,9 +7,11 @@ from typing import Any
 from hexaquant.ptq.steps.calibrate import Calibrate
 from hexaquant.ptq.steps.correct_biases import CorrectBiases
 from hexaquant.ptq.steps.equalize_layers import EqualizeLayers
+from hexaquant.ptq.steps.round_weights import RoundWeights
 
 STEPS: dict[str, type[Any]] = {
     "calibrate": Calibrate,
     "correct_biases": CorrectBiases,
+    "round_weights": RoundWeights,
     "equalize_layers": EqualizeLayers,
 }

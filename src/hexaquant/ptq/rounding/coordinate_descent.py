@@ -1,0 +1,111 @@
+"""Cyclic coordinate descent on the integers of a weight matrix, with the scale re-fitted in closed form.
+
+Minimises, for each row w of Wq (O, K) on the grid q * S, the quadratic form  w H w^T - 2 <w, g>.  With the residual
+R = G - Wq H, the best integer of column k, all others fixed, is (QuantEase, arXiv:2309.01885, equation 5; COMQ,
+arXiv:2403.07134, equation 7)::
+
+    q_k = clip(round((w_k + R_k / H_kk) / s))
+
+The first sweep starts at the float weights: what rounding one column costs is at once compensated by those after it.
+Between sweeps each row's scale is multiplied by  <w, g> / <w H, w>, which is its least-squares optimum.
+Columns are visited by falling H_kk, in blocks, so that all but the work inside a block is matrix multiplication.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+BLOCK = 64
+SETTLED = 1e-3
+"""Sweeps end when they change fewer integers than this part."""
+
+
+@dataclass(frozen=True)
+class Integers:
+    """Wq = Q * S: Q (g, O, K) integers as floats in low..high; S, the steps, broadcastable to them."""
+
+    Q: Tensor
+    S: Tensor
+
+    @property
+    def values(self) -> Tensor:
+        return self.Q * self.S
+
+
+def nearest(W: Tensor, S: Tensor, low: int, high: int) -> Integers:
+    """Each weight to the nearest step: the solution without data."""
+    return Integers(torch.round(W / S).clamp_(low, high), S)
+
+
+def coordinate_descent(
+    W: Tensor,
+    H: Tensor,
+    G: Tensor,
+    S: Tensor,
+    low: int,
+    high: int,
+    *,
+    sweeps: int = 4,
+    refit: bool = True,
+    smallest: Tensor | None = None,
+) -> Integers:
+    """Integers for W (g, O, K) under H (g, K, K) and G (g, O, K), steps S (g, O, K) or (g, O, 1).
+
+    ``refit``: let each row's scale follow, not below ``smallest`` (g, O, 1).
+    """
+    order = torch.argsort(torch.diagonal(H, dim1=1, dim2=2).sum(0), descending=True)
+    back = torch.argsort(order)
+    H = H[:, order][:, :, order]
+    S = S.expand_as(W)[:, :, order].transpose(1, 2).contiguous()
+    w = W[:, :, order].transpose(1, 2).contiguous()
+    G = G[:, :, order].transpose(1, 2).contiguous()
+    R = G - H @ w
+    limits = (float(low), float(high))
+    for sweep in range(sweeps):
+        changed = _sweep(w, R, H, S, limits)
+        if sweep and changed < SETTLED * w.numel():
+            break
+        if refit and sweep + 1 < sweeps:
+            _refit(w, R, G, S, smallest)
+    Q = torch.round(w / S).transpose(1, 2)[:, :, back]
+    return Integers(Q.contiguous(), S.transpose(1, 2)[:, :, back].contiguous())
+
+
+def _sweep(w: Tensor, R: Tensor, H: Tensor, S: Tensor, limits: tuple[float, float]) -> int:
+    """One pass over all columns; w, R, S are (g, K, O) and w and R change in place. Returns how many w changed."""
+    K, changed = w.shape[1], 0
+    for start in range(0, K, BLOCK):
+        end = min(start + BLOCK, K)
+        D = _block(w[:, start:end], R[:, start:end], H[:, start:end, start:end], S[:, start:end], limits)
+        R.baddbmm_(H[:, :, start:end], D, alpha=-1)
+        changed += int(torch.count_nonzero(D))
+    return changed
+
+
+def _block(w: Tensor, R: Tensor, H: Tensor, S: Tensor, limits: tuple[float, float]) -> Tensor:
+    """Visit the columns of one block; returns how each w moved, (g, B, O). R is left to the caller."""
+    D = torch.zeros_like(w)
+    diagonal = torch.diagonal(H, dim1=1, dim2=2)
+    inverse = 1 / diagonal
+    for k in range(w.shape[1]):
+        r = R[:, k] if k == 0 else torch.baddbmm(R[:, k : k + 1], H[:, k : k + 1, :k], D[:, :k], alpha=-1)[:, 0]
+        new = torch.addcmul(w[:, k], r, inverse[:, k : k + 1]).div_(S[:, k]).round_().clamp_(*limits).mul_(S[:, k])
+        torch.sub(new, w[:, k], out=D[:, k])
+        w[:, k] = new
+    return D
+
+
+def _refit(w: Tensor, R: Tensor, G: Tensor, S: Tensor, smallest: Tensor | None) -> None:
+    """Multiply each row's scale by its optimum, all four in place: R = G - H w, so H w is at hand."""
+    fitted = G - R
+    along, curvature = (w * G).sum(1, keepdim=True), (w * fitted).sum(1, keepdim=True)
+    factor = torch.where((curvature > 0) & (along > 0), along / curvature.clamp(min=1e-30), torch.ones_like(along))
+    factor = factor.clamp_(0.5, 2)
+    if smallest is not None:
+        factor = torch.maximum(factor, (smallest.transpose(1, 2) / S).amax(1, keepdim=True).clamp(max=1))
+    S *= factor
+    w *= factor
+    torch.sub(G, fitted * factor, out=R)
