@@ -9,10 +9,12 @@ from typing import Any
 from hexaquant.core.errors import InputError
 from hexaquant.ir.graph import Graph
 
-LATER = {".keras": "Keras", ".h5": "Keras", ".hdf5": "Keras", ".tflite": "TensorFlow Lite", ".pb": "TensorFlow"}
-"""Suffixes of frameworks whose frontend is not built yet."""
+KERAS_FILES = (".keras", ".h5", ".hdf5")
 
-SUPPORTED = ".onnx (ONNX), .pt2 (torch.export program) or a torch.nn.Module in Python"
+SUPPORTED = (
+    ".onnx (ONNX), .pt2 (torch.export program), .keras or .h5 (Keras), a SavedModel folder, .pb (frozen graph), "
+    ".tflite, or a torch.nn.Module or keras.Model in Python"
+)
 
 
 def load(
@@ -25,26 +27,39 @@ def load(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
 ) -> Graph:
-    """The normalized graph of ``model``: a path (.onnx, .pt2), an ``nn.Module``, an ONNX ModelProto or a Graph.
+    """The normalized graph of ``model``: a path, an ``nn.Module``, a ``keras.Model``, an ONNX ModelProto or a Graph.
 
-    ``example_inputs`` and ``example_kwargs`` (tensors) are needed for an ``nn.Module``; ``shapes`` overrides input
-    shapes (ints or symbol names). Raises InputError in one sentence for anything that cannot be loaded.
+    Paths: .onnx, .pt2, .keras, .h5, SavedModel folders, .pb (``input_names`` and ``output_names`` choose its tensors),
+    .tflite. ``example_inputs`` and ``example_kwargs`` (tensors) are needed for an ``nn.Module``; ``shapes`` overrides
+    input shapes (ints or symbol names). Raises InputError in one sentence for anything that cannot be loaded.
     """
     if isinstance(model, (str, Path)):
-        return _load_path(Path(model), shapes)
+        return _load_path(Path(model), shapes, input_names, output_names)
     if isinstance(model, Graph):
         return model if shapes is None else _normalize(model, shapes)
-    kind = type(model).__module__.partition(".")[0]
     if hasattr(model, "SerializeToString") and hasattr(model, "graph"):
         return _load_proto(model, shapes)
-    if kind in ("keras", "tensorflow", "tf_keras"):
-        raise InputError(f"{type(model).__name__}: Keras and TensorFlow models are not supported yet; export to ONNX")
+    if is_keras_model(model):
+        from hexaquant.frontends.keras_model import from_keras
+
+        return from_keras(model, example_inputs, shapes)
     if hasattr(model, "named_parameters") and hasattr(model, "forward"):
         return _load_module(model, example_inputs, example_kwargs, shapes, dynamic_batch, input_names, output_names)
     raise InputError(f"a model of type {type(model).__name__} cannot be loaded; give {SUPPORTED}")
 
 
-def _load_path(path: Path, shapes: Mapping[str, Sequence[int | str]] | None) -> Graph:
+def is_keras_model(model: Any) -> bool:
+    """True for a model of Keras 3, tf.keras or tf_keras, told without importing any of them."""
+    kinds = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(model).__mro__]
+    return any(kind.partition(".")[0] in ("keras", "tf_keras") and kind.endswith(".Model") for kind in kinds)
+
+
+def _load_path(
+    path: Path,
+    shapes: Mapping[str, Sequence[int | str]] | None,
+    input_names: Sequence[str] | None,
+    output_names: Sequence[str] | None,
+) -> Graph:
     suffix = path.suffix.lower()
     if suffix == ".onnx":
         from hexaquant.frontends.onnx_file import from_onnx
@@ -54,11 +69,30 @@ def _load_path(path: Path, shapes: Mapping[str, Sequence[int | str]] | None) -> 
         from hexaquant.frontends.torch_module import from_exported
 
         return from_exported(path, shapes)
-    if suffix in LATER or (path / "saved_model.pb").is_file():
-        raise InputError(
-            f"{path}: {LATER.get(suffix, 'TensorFlow')} models are not supported yet; export the model to ONNX first"
-        )
-    raise InputError(f"{path}: unknown kind of model '{suffix or path.name}'; give {SUPPORTED}")
+    if suffix in KERAS_FILES:
+        from hexaquant.frontends.keras_model import from_keras_file
+
+        return from_keras_file(path, shapes)
+    return _load_tensorflow(path, shapes, input_names, output_names)
+
+
+def _load_tensorflow(
+    path: Path,
+    shapes: Mapping[str, Sequence[int | str]] | None,
+    input_names: Sequence[str] | None,
+    output_names: Sequence[str] | None,
+) -> Graph:
+    from hexaquant.frontends import tensorflow_file
+
+    if tensorflow_file.is_saved_model(path):
+        return tensorflow_file.from_saved_model(path, shapes)
+    if path.name == "saved_model.pb":
+        return tensorflow_file.from_saved_model(path.parent, shapes)
+    if path.suffix.lower() == ".pb":
+        return tensorflow_file.from_graph_def(path, shapes, input_names, output_names)
+    if path.suffix.lower() == ".tflite":
+        return tensorflow_file.from_tflite(path, shapes)
+    raise InputError(f"{path}: unknown kind of model '{path.suffix.lower() or path.name}'; give {SUPPORTED}")
 
 
 def _load_module(

@@ -1,0 +1,193 @@
+"""A Keras model (TensorFlow backend, or tf_keras) traced to a frozen TensorFlow graph whose parameters have names.
+
+The variables do not become constants but placeholders called as the Keras variables ("conv1/kernel"): the converter
+can neither fold nor rename them, and they end as initializers under these names. Imports TensorFlow, so it is only
+called in the converter's process or in one where the user already has it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hexaquant.core.errors import InputError
+from hexaquant.ir.edit import unique_name
+
+Shapes = Mapping[str, Sequence[int | str]]
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A frozen graph. ``inputs`` and ``outputs``: (tensor in the graph, name for the user); ``layers``: Keras names.
+
+    ``parameters``: data by the user's name; the i-th is the placeholder ``parameter_tensor(i)``.
+    """
+
+    graph_def: bytes
+    inputs: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str], ...]
+    parameters: Mapping[str, np.ndarray] = field(default_factory=dict)
+    layers: tuple[str, ...] = ()
+
+
+def trace_keras(model: Any, source: str, shapes: Shapes | None = None, examples: Sequence[Any] | None = None) -> Traced:
+    """Trace ``model`` in inference mode; dimension 0 stays symbolic unless ``shapes`` says a number.
+
+    ``examples``: arrays, needed where the model does not know its inputs (a subclassed model). Raises InputError
+    naming the input whose shape is open, or the layer that fails.
+    """
+    import tensorflow as tf
+
+    names, specs = _signature(model, source, shapes or {}, examples)
+    tensors = [tf.TensorSpec(shape, dtype, name=f"input_{i}") for i, (shape, dtype) in enumerate(specs)]
+
+    def call(*inputs: Any) -> Any:
+        return model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
+
+    with _unrolled(model):
+        try:
+            concrete = tf.function(call, input_signature=tensors, autograph=False).get_concrete_function()
+        except Exception as error:
+            raise InputError(f"{source}: TensorFlow cannot trace the model: {_reason(error)}") from error
+    return _frozen(concrete, names, _output_names(model, concrete), _variables(model), layer_names(model))
+
+
+def parameter_tensor(index: int) -> str:
+    """The tensor of the parameter at position ``index``."""
+    return f"parameter/{index}:0"
+
+
+def layer_names(model: Any) -> tuple[str, ...]:
+    """Names of all layers of ``model``, nested ones included."""
+    flatten = getattr(model, "_flatten_layers", None)
+    layers = list(flatten(include_self=False)) if flatten is not None else list(getattr(model, "layers", ()))
+    return tuple(dict.fromkeys(layer.name for layer in layers))
+
+
+def variable_names(model: Any) -> list[tuple[str, Any]]:
+    """(unique name, variable) of every weight of ``model``: its path ("block/conv/kernel") without ":0"."""
+    taken: set[str] = set()
+    named = []
+    for variable in model.weights:
+        path = getattr(variable, "path", None) or variable.name
+        name = unique_name(path.removesuffix(":0"), taken)
+        taken.add(name)
+        named.append((name, variable))
+    return named
+
+
+def _signature(
+    model: Any, source: str, shapes: Shapes, examples: Sequence[Any] | None
+) -> tuple[list[str], list[tuple[list[int | None], Any]]]:
+    known = getattr(model, "inputs", None)
+    if known:
+        names = [_input_name(t) for t in known]
+        given: list[tuple[list[int | None], Any]] = [(list(t.shape), t.dtype) for t in known]
+    elif examples is not None:
+        arrays = [np.asarray(example) for example in examples]
+        names = ["input" if len(arrays) == 1 else f"input_{i}" for i in range(len(arrays))]
+        given = [([None, *a.shape[1:]], a.dtype) for a in arrays]
+    else:
+        raise InputError(f"{source}: the model does not know its inputs; give example_inputs=(array, ...)")
+    unknown = [name for name in shapes if name not in names]
+    if unknown:
+        raise InputError(f"{source} has no input '{unknown[0]}'; its inputs are {', '.join(names)}")
+    return names, [(_shape(source, n, shape, shapes), dtype) for n, (shape, dtype) in zip(names, given)]
+
+
+def _input_name(tensor: Any) -> str:
+    history = getattr(tensor, "_keras_history", None)
+    operation = getattr(history, "operation", None) or getattr(history, "layer", None)
+    return str(getattr(operation, "name", None) or tensor.name)
+
+
+def _shape(source: str, name: str, shape: list[int | None], shapes: Shapes) -> list[int | None]:
+    if name in shapes:
+        if len(shapes[name]) != len(shape):
+            raise InputError(f"{source}: input '{name}' has {len(shape)} dimensions but {len(shapes[name])} were given")
+        return [d if isinstance(d, int) else None for d in shapes[name]]
+    if any(dim is None for dim in shape[1:]):
+        dims = ",".join("?" if d is None else str(d) for d in shape)
+        raise InputError(
+            f"{source}: input '{name}' has free dimensions ({dims}) and the target needs fixed ones; give its shape, "
+            f"e.g. --shape {name}={','.join('1' if i == 0 else str(d or 224) for i, d in enumerate(shape))} "
+            "(shapes={...} in Python)"
+        )
+    return shape
+
+
+@contextlib.contextmanager
+def _unrolled(model: Any) -> Iterator[None]:
+    """Recurrent layers unroll their time steps, for a loop cannot be compiled; restored afterwards."""
+    flatten = getattr(model, "_flatten_layers", None)
+    layers = [layer for layer in flatten() if getattr(layer, "unroll", None) is False] if flatten is not None else []
+    try:
+        for layer in layers:
+            layer.unroll = True
+        yield
+    finally:
+        for layer in layers:
+            layer.unroll = False
+
+
+def _variables(model: Any) -> dict[int, str]:
+    """id of a variable's resource handle -> its name. Keras 3 keeps the tf.Variable in ``value``."""
+    owners = ((name, v if hasattr(v, "handle") else v.value) for name, v in variable_names(model))
+    return {id(variable.handle): name for name, variable in owners}
+
+
+def _output_names(model: Any, concrete: Any) -> list[str]:
+    count = len(concrete.outputs)
+    names = list(getattr(model, "output_names", None) or ())
+    if len(names) != count or len(set(names)) != count:
+        names = ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
+    return names
+
+
+def _frozen(
+    concrete: Any, inputs: list[str], outputs: list[str], variables: dict[int, str], layers: tuple[str, ...]
+) -> Traced:
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    captured = {inner.name.split(":")[0]: variables.get(id(outer)) for outer, inner in concrete.graph.captures}
+    frozen = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+    graph_def = frozen.graph.as_graph_def(add_shapes=True)
+    parameters = _name_parameters(graph_def, {k: v for k, v in captured.items() if v is not None})
+    return Traced(
+        graph_def.SerializeToString(),
+        tuple((tensor.name, name) for tensor, name in zip(frozen.inputs, inputs)),
+        tuple((tensor.name, name) for tensor, name in zip(frozen.outputs, outputs)),
+        parameters,
+        layers,
+    )
+
+
+def _name_parameters(graph_def: Any, names: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Turn the constants of captured variables into placeholders, in place; returns their data by new name."""
+    import tensorflow as tf
+
+    parameters: dict[str, np.ndarray] = {}
+    renamed: dict[str, str] = {}
+    for node in graph_def.node:
+        if node.op != "Const" or node.name not in names:
+            continue
+        array, dtype = tf.make_ndarray(node.attr["value"].tensor), node.attr["dtype"].type
+        placeholder = parameter_tensor(len(renamed)).removesuffix(":0")
+        parameters[names[node.name]], renamed[node.name] = array, placeholder
+        node.Clear()
+        node.name, node.op = placeholder, "Placeholder"
+        node.attr["dtype"].type = dtype
+        node.attr["shape"].shape.CopyFrom(tf.TensorShape(array.shape).as_proto())
+    for node in graph_def.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = renamed.get(name, name)
+    return parameters
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
