@@ -31,7 +31,7 @@ def test_unknown_recipes_list_the_known() -> None:
     assert find_recipe("fast") is RECIPES["fast"]
     mine = Recipe("mine", (Calibrate(),))
     assert find_recipe(mine) is mine
-    with pytest.raises(InputError, match="unknown recipe 'slow': known are fast, plain"):
+    with pytest.raises(InputError, match="unknown recipe 'slow': known are fast, best, plain"):
         find_recipe("slow")
 
 

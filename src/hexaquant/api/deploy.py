@@ -7,15 +7,16 @@ compiles only what changed, and the target runs only samples that it has not see
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hexaquant.analysis.metrics import Metric, find_metric
+from hexaquant.api import correct_on_target as on_target
 from hexaquant.api.artifacts import ENCODINGS, MODEL, QDQ, REFERENCE, Exported, export_encodings, export_model
 from hexaquant.api.compile import compile_folder
 from hexaquant.api.quantize import override_mapping, quantize
-from hexaquant.api.resume import KEY, is_current, quantization_fingerprint
+from hexaquant.api.resume import KEY, is_current, quantization_fingerprint, step_fingerprint
 from hexaquant.api.verify import verify_folder
 from hexaquant.core.events import Events
 from hexaquant.frontends import load
@@ -39,13 +40,17 @@ HELD_OUT = "held-out fifth of the calibration data"
 
 @dataclass(frozen=True)
 class Settings:
-    """How a network is quantized: the target it is for, the scheme, the recipe and the user's overrides."""
+    """How a network is quantized: the target it is for, the scheme, the recipe and the user's overrides.
+
+    ``correct_on_target``: run the result on the target and correct the biases by what it computes there.
+    """
 
     target: str | Target = "sm8650"
     scheme: str | Scheme = "w8a8"
     recipe: str | Recipe = "fast"
     overrides: Mapping[str, Any] | str | Path | None = None
     encodings_version: str = "1.0.0"
+    correct_on_target: bool = False
 
     def check(self) -> None:
         """Raise InputError or TargetError for a name that does not exist, before any work is done."""
@@ -82,11 +87,16 @@ def quantize_folder(
     overrides = override_mapping(settings.overrides)
     how = {"target": settings.target, "scheme": settings.scheme, "recipe": settings.recipe, "overrides": overrides}
     wanted = quantization_fingerprint(graph, data, batch_size=BATCH_SIZE, **how)  # type: ignore[arg-type]
+    if settings.correct_on_target:
+        wanted = step_fingerprint({"quantized": wanted, "correct_on_target": asdict(on_target.OnTarget())})
     if not force and is_current(folder, "quantization", wanted, [MODEL, QDQ, ENCODINGS, REFERENCE]):
         log.note("quantize", f"{folder} holds this quantized model already; kept (--force makes it again)")
         return Quantized(_in_version(folder, settings.encodings_version), None)
     state = State(folder / ".state" / "quantize.safetensors", wanted)
     model = quantize(graph, data, batch_size=BATCH_SIZE, events=events, state=state, **how)  # type: ignore[arg-type]
+    if settings.correct_on_target:
+        done = on_target.correct_on_target(model, data, graph, events=events)
+        model.steps += ({"step": "correct on target", "samples": done.samples, "details": done.to_json()},)
     exported = export_model(
         model,
         folder,
@@ -127,15 +137,17 @@ def deploy(
     shapes: Mapping[str, Sequence[int | str]] | None = None,
     images: ImageSpec | None = None,
     force: bool = False,
+    correct_on_target: bool = False,
     note: str = "",
     events: Events | None = None,
 ) -> dict[str, Any]:
     """Quantize, export, compile and verify; returns the report of :func:`verify_folder`.
 
     Without ``eval_data`` a held-out fifth of ``data`` verifies, and the report says so. ``images``: preprocessing of
-    image folders; ``shapes``: input shapes; ``force``: make again what ``out`` holds already.
+    image folders; ``shapes``: input shapes; ``force``: make again what ``out`` holds already;
+    ``correct_on_target``: see api/correct_on_target.py.
     """
-    settings = Settings(target, scheme, recipe, overrides, encodings_version)
+    settings = Settings(target, scheme, recipe, overrides, encodings_version, correct_on_target)
     settings.check()
     if metric is not None:
         _, metric = find_metric(metric)

@@ -23,6 +23,7 @@ from hexaquant.ptq.apply import State, apply_graph_steps, apply_recipe
 from hexaquant.ptq.recipe import Recipe, find_recipe
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.overrides import parse_overrides
+from hexaquant.sim.plan import QuantPlan
 from hexaquant.sim.planner import make_plan
 from hexaquant.targets.scheme import Scheme
 from hexaquant.targets.soc import Target
@@ -80,8 +81,12 @@ def quantize(
     graph = reference.clone()
     prepare_for_target(graph)
     dataset, found = open_data(data, reference), find_recipe(recipe)
-    reports = apply_graph_steps(graph, lambda: counted_batches(dataset, batch_size), found, events)
-    result = Model(graph, make_plan(graph, target, scheme, settings))
+
+    def plan(planned: Graph) -> QuantPlan:
+        return make_plan(planned, target, scheme, settings)
+
+    reports = apply_graph_steps(graph, lambda: counted_batches(dataset, batch_size), found, events, plan=plan)
+    result = Model(graph, plan(graph))
     result.reference, result.overrides, result.data_source = reference, settings, dataset.source
     reports += apply_recipe(result, lambda: counted_batches(dataset, batch_size), found, events, state)
     result.steps, result.recipe = tuple(asdict(report) for report in reports), found.document()

@@ -41,6 +41,7 @@ def deploy(
     random_data: o.RandomOption = False,
     fail_below: o.FailBelowOption = None,
     force: o.ForceOption = False,
+    correct_on_target: o.CorrectOption = False,
     images: Images = None,
     json: o.JsonOption = False,
 ) -> None:
@@ -69,6 +70,7 @@ def deploy(
             encodings_version=encodings_version,
             images=images,
             force=force,
+            correct_on_target=correct_on_target,
             events=events,
         )
     if random_data:

@@ -23,7 +23,7 @@ DataOption = Annotated[str | None, typer.Option("--data", help=f"Calibration dat
 TargetOption = Annotated[str, typer.Option(help="SoC (sm8650, sm8550, qcs6490 ...) or architecture (v75).")]
 SchemeOption = Annotated[str, typer.Option(help="w8a8, w8a16, w4a8, w4a16, w16a16 or fp16.")]
 RecipeOption = Annotated[
-    str, typer.Option(help="fast (MSE ranges, bias correction), plain (min-max), or a recipe file (.yaml).")
+    str, typer.Option(help="fast (seconds), best (minutes), plain (min-max ranges), or a recipe file (.yaml).")
 ]
 OverridesOption = Annotated[Path | None, typer.Option(help="YAML file: tensor or layer glob -> scheme or settings.")]
 ShapeOption = Annotated[
@@ -32,6 +32,9 @@ ShapeOption = Annotated[
 VersionOption = Annotated[str, typer.Option(help="Version of model.encodings: 0.6.1, 1.0.0 or 2.0.0.")]
 RandomOption = Annotated[bool, typer.Option("--random-data", help="Calibrate on noise: a trial, not an accuracy.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make again what OUT holds from the same inputs.")]
+CorrectOption = Annotated[
+    bool, typer.Option("--correct-on-target", help="Run the result on the target and correct the biases by it.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")]
 MetricOption = Annotated[str, typer.Option(help="top1, top5, module:function (executed), or none.")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Verify on the first N samples only.")]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from safetensors.torch import save_file
 from hexaquant.core.atomic import atomic_path
 from hexaquant.core.events import Events
 from hexaquant.ir.graph import Graph
-from hexaquant.ptq.recipe import Recipe, find_recipe, name_of
-from hexaquant.ptq.step import Batches, ModelStep, StepReport
+from hexaquant.ptq.gate import Gate, IfBetter, try_graph_step, try_model_step
+from hexaquant.ptq.recipe import Recipe, entry, find_recipe
+from hexaquant.ptq.step import Batches, GraphStep, ModelStep, StepReport
 from hexaquant.sim.model import QuantizedModel
+from hexaquant.sim.plan import QuantPlan
 from hexaquant.sim.quantizer import BiasQuantizer
 
 
@@ -31,14 +34,40 @@ class State:
 
 
 def apply_graph_steps(
-    graph: Graph, batches: Batches, recipe: str | Recipe, events: Events | None = None
+    graph: Graph,
+    batches: Batches,
+    recipe: str | Recipe,
+    events: Events | None = None,
+    *,
+    plan: Callable[[Graph], QuantPlan],
 ) -> list[StepReport]:
-    """Rewrite ``graph`` (prepared for the target) in place. These steps take seconds and are not kept on disk."""
-    log = events or Events()
-    return [
-        _timed(lambda step=step: step.apply_to_graph(graph, batches, log))  # type: ignore[misc]
-        for step in find_recipe(recipe).graph_steps
-    ]
+    """Rewrite ``graph`` (prepared for the target) in place. These steps take seconds and are not kept on disk.
+
+    ``plan``: the plan of a graph, by which optional steps are tried out.
+    """
+    found, log = find_recipe(recipe), events or Events()
+    if not found.graph_steps:
+        return []
+    gate = Gate(graph, batches) if _has_optional(found.graph_steps) else None
+
+    def run(step: GraphStep | IfBetter) -> StepReport:
+        if isinstance(step, IfBetter) and gate is not None:
+            return try_graph_step(gate, graph, step.step, _trial(found, plan, gate.rest), log)  # type: ignore[arg-type]
+        return step.apply_to_graph(graph, batches if gate is None else gate.rest, log)  # type: ignore[union-attr]
+
+    return [_timed(lambda step=step: run(step)) for step in found.graph_steps]  # type: ignore[misc]
+
+
+def _trial(recipe: Recipe, plan: Callable[[Graph], QuantPlan], batches: Batches) -> Callable[[Graph], QuantizedModel]:
+    """Quantizes a graph by the model steps of ``recipe`` up to the first optional one."""
+
+    def quantized(graph: Graph) -> QuantizedModel:
+        model = QuantizedModel(graph, plan(graph))
+        for step in itertools.takewhile(lambda step: not isinstance(step, IfBetter), recipe.model_steps):
+            step.apply(model, batches, Events())  # type: ignore[union-attr]
+        return model
+
+    return quantized
 
 
 def apply_recipe(
@@ -50,14 +79,25 @@ def apply_recipe(
 ) -> list[StepReport]:
     """Quantize ``model`` in place by the model steps; with ``state``, go on after the last step that is kept there."""
     found, log = find_recipe(recipe), events or Events()
+    gate = Gate(model.source_graph, batches) if _has_optional(found.model_steps) else None
     reports = [] if state is None else _load(model, found, state)
     if reports:
         log.note("quantize", f"steps done before the interruption are kept: {', '.join(r.step for r in reports)}")
+
+    def run(step: ModelStep | IfBetter) -> StepReport:
+        if isinstance(step, IfBetter) and gate is not None:
+            return try_model_step(gate, model, step.step, log)  # type: ignore[arg-type]
+        return step.apply(model, batches if gate is None else gate.rest, log)  # type: ignore[union-attr]
+
     for index, step in enumerate(found.model_steps[len(reports) :], len(reports)):
-        reports.append(_timed(lambda step=step: step.apply(model, batches, log)))  # type: ignore[misc]
+        reports.append(_timed(lambda step=step: run(step)))  # type: ignore[misc]
         if state is not None and index + 1 < len(found.model_steps):
             _save(model, found.model_steps[: index + 1], reports, state)
     return reports
+
+
+def _has_optional(steps: Iterable[GraphStep | ModelStep | IfBetter]) -> bool:
+    return any(isinstance(step, IfBetter) for step in steps)
 
 
 def _timed(step: Callable[[], StepReport]) -> StepReport:
@@ -65,12 +105,13 @@ def _timed(step: Callable[[], StepReport]) -> StepReport:
     return replace(step(), seconds=round(time.perf_counter() - start, 3))
 
 
-def _key(steps: tuple[ModelStep, ...], state: State) -> str:
-    done = [[name_of(step), asdict(step)] for step in steps]  # type: ignore[call-overload]
-    return hashlib.sha256(json.dumps([state.key, done]).encode()).hexdigest()
+def _key(steps: tuple[ModelStep | IfBetter, ...], state: State) -> str:
+    return hashlib.sha256(json.dumps([state.key, [entry(step) for step in steps]]).encode()).hexdigest()
 
 
-def _save(model: QuantizedModel, steps: tuple[ModelStep, ...], reports: list[StepReport], state: State) -> None:
+def _save(
+    model: QuantizedModel, steps: tuple[ModelStep | IfBetter, ...], reports: list[StepReport], state: State
+) -> None:
     tensors = {name: t.detach().cpu().clone().contiguous() for name, t in model.state_dict().items()}
     document = {"key": _key(steps, state), "reports": json.dumps([asdict(report) for report in reports])}
     with atomic_path(state.path) as temporary:

@@ -4,8 +4,10 @@
     steps:
       - calibrate: {observer: mse}
       - correct_biases: {samples: 64}
+      - if_better: {round_weights: {method: gptq}}
 
-Steps that rewrite the graph come first, since they act before the tensors get their grids.
+Steps that rewrite the graph come first, since they act before the tensors get their grids. A step under ``if_better``
+is optional: it stays only if the error on held-out calibration samples drops (ptq/gate.py).
 """
 
 from __future__ import annotations
@@ -16,10 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from hexaquant.core.errors import InputError
+from hexaquant.ptq.gate import IfBetter, inner
 from hexaquant.ptq.step import GraphStep, ModelStep, Step, is_graph_step
 from hexaquant.ptq.steps import STEPS
 from hexaquant.ptq.steps.calibrate import Calibrate
 from hexaquant.ptq.steps.correct_biases import CorrectBiases
+from hexaquant.ptq.steps.equalize_layers import EqualizeLayers
+from hexaquant.ptq.steps.round_weights import RoundWeights
+
+IF_BETTER = "if_better"
+"""What an optional step stands under in YAML."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +35,10 @@ class Recipe:
     """``steps`` in order: graph steps, then model steps, the first of which calibrates."""
 
     name: str
-    steps: tuple[Step, ...]
+    steps: tuple[Step | IfBetter, ...]
 
     def __post_init__(self) -> None:
-        kinds = [is_graph_step(step) for step in self.steps]
+        kinds = [is_graph_step(inner(step)) for step in self.steps]
         if kinds != sorted(kinds, reverse=True):
             late = self.steps[kinds.index(False) + kinds[kinds.index(False) :].index(True)]
             raise InputError(
@@ -40,27 +48,44 @@ class Recipe:
             raise InputError(f"recipe '{self.name}': the first step after those that rewrite the graph is 'calibrate'")
 
     @property
-    def graph_steps(self) -> tuple[GraphStep, ...]:
-        return tuple(step for step in self.steps if is_graph_step(step))
+    def graph_steps(self) -> tuple[GraphStep | IfBetter, ...]:
+        return tuple(step for step in self.steps if is_graph_step(inner(step)))  # type: ignore[misc]
 
     @property
-    def model_steps(self) -> tuple[ModelStep, ...]:
-        return tuple(step for step in self.steps if not is_graph_step(step))  # type: ignore[misc]
+    def model_steps(self) -> tuple[ModelStep | IfBetter, ...]:
+        return tuple(step for step in self.steps if not is_graph_step(inner(step)))  # type: ignore[misc]
 
     def document(self) -> dict[str, Any]:
         """The recipe as it stands in YAML, all fields spelled out."""
-        return {"name": self.name, "steps": [{name_of(s): asdict(s)} for s in self.steps]}  # type: ignore[call-overload]
+        return {"name": self.name, "steps": [entry(step) for step in self.steps]}
 
 
 RECIPES: dict[str, Recipe] = {
-    "fast": Recipe("fast", (Calibrate(), CorrectBiases())),
+    "fast": Recipe("fast", (IfBetter(EqualizeLayers()), Calibrate(), CorrectBiases())),
+    "best": Recipe(
+        "best",
+        (
+            IfBetter(EqualizeLayers()),
+            Calibrate(),
+            CorrectBiases(),
+            IfBetter(RoundWeights()),
+            IfBetter(CorrectBiases()),
+        ),
+    ),
     "plain": Recipe("plain", (Calibrate("min_max", "min_max"),)),
 }
 
 
-def name_of(step: Step) -> str:
+def entry(step: Step | IfBetter) -> dict[str, Any]:
+    """``step`` as an entry of a recipe in YAML."""
+    if isinstance(step, IfBetter):
+        return {IF_BETTER: entry(step.step)}
+    return {name_of(step): asdict(step)}  # type: ignore[call-overload]
+
+
+def name_of(step: Step | IfBetter) -> str:
     """The name of ``step`` in YAML."""
-    return next(name for name, kind in STEPS.items() if type(step) is kind)
+    return next(name for name, kind in STEPS.items() if type(inner(step)) is kind)
 
 
 def find_recipe(recipe: str | Path | Recipe) -> Recipe:
@@ -88,7 +113,13 @@ def parse_recipe(document: Any, name: str = "recipe", where: str = "recipe") -> 
     return Recipe(str(document.get("name", name)), tuple(_step(entry, where) for entry in document["steps"]))
 
 
-def _step(entry: Any, where: str) -> Step:
+def _step(entry: Any, where: str) -> Step | IfBetter:
+    if isinstance(entry, Mapping) and set(entry) == {IF_BETTER}:
+        return IfBetter(_plain_step(entry[IF_BETTER], where))
+    return _plain_step(entry, where)
+
+
+def _plain_step(entry: Any, where: str) -> Step:
     from pydantic import TypeAdapter, ValidationError
 
     name, fields = next(iter(entry.items())) if isinstance(entry, Mapping) and len(entry) == 1 else (entry, {})

@@ -1,0 +1,170 @@
+"""The gate of optional steps: a step is kept only if it lowers the network's error on samples that no step sees.
+
+Every fifth sample (of a graph with a fixed batch: every fifth batch) of the calibration data is kept apart; the error
+is that of the network's outputs against the float network's, as SQNR in dB averaged over the outputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hexaquant.core.events import Events
+from hexaquant.core.metrics import Sqnr
+from hexaquant.ir.executor.build import build_module
+from hexaquant.ir.graph import Graph, shape_of
+from hexaquant.ptq.step import Batches, GraphStep, ModelStep, StepReport
+from hexaquant.sim.model import QuantizedModel
+
+EVERY, AT = 5, 1
+"""One in five is held out: with two samples there is already one of each kind."""
+MOST = 64
+"""At most so many samples judge."""
+
+Batch = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class IfBetter:
+    """An optional step: kept if the error on held-out samples drops, otherwise undone."""
+
+    step: GraphStep | ModelStep
+
+    @property
+    def title(self) -> str:
+        return self.step.title
+
+
+def inner(step: GraphStep | ModelStep | IfBetter) -> GraphStep | ModelStep:
+    """The step itself, optional or not."""
+    return step.step if isinstance(step, IfBetter) else step
+
+
+class Gate:
+    """Splits the calibration data of ``graph`` and judges models on the held-out part.
+
+    ``rest``: passes over the samples that steps may see. Data of a single sample serves both.
+    """
+
+    @torch.no_grad()
+    def __init__(self, graph: Graph, batches: Batches) -> None:
+        first = shape_of(graph.inputs[0]) if graph.inputs else None
+        self._whole = bool(first) and isinstance(first[0], int)  # type: ignore[index]
+        self._batches = batches
+        self._held = _first(self._part(batches(), held=True), MOST) or list(batches())[:1]
+        self.samples = sum(_count(batch) for batch in self._held)
+        network = build_module(graph).eval()
+        names = [value.name or "" for value in graph.inputs]
+        self._wanted = [_tensors(network(*[torch.as_tensor(b[n]) for n in names])) for b in self._held]
+
+    def rest(self) -> Iterable[Batch]:
+        """A new pass over the samples that are not held out."""
+        seen = False
+        for batch in self._part(self._batches(), held=False):
+            seen = True
+            yield batch
+        if not seen:
+            yield from self._batches()
+
+    def _part(self, batches: Iterable[Batch], held: bool) -> Iterator[Batch]:
+        position = 0
+        for index, batch in enumerate(batches):
+            if self._whole:
+                if (index % EVERY == AT) == held:
+                    yield batch
+                continue
+            count = _count(batch)
+            keep = [i for i in range(count) if ((position + i) % EVERY == AT) == held]
+            position += count
+            if keep:
+                yield {name: array[keep] if len(array) == count else array for name, array in batch.items()}
+
+    @torch.no_grad()
+    def sqnr(self, model: QuantizedModel) -> float:
+        """SQNR in dB of ``model``, as it is, on the held-out samples."""
+        meters = [Sqnr() for _ in self._wanted[0]]
+        for batch, wanted in zip(self._held, self._wanted):
+            got = _tensors(model(**{name: torch.as_tensor(value) for name, value in batch.items()}))
+            for meter, reference, output in zip(meters, wanted, got):
+                meter.add(reference.numpy(), output.numpy())
+        found = [meter.db for meter in meters if not math.isnan(meter.db)]
+        return sum(found) / len(found) if found else math.nan
+
+    def judged(self, report: StepReport, before: float, after: float, events: Events) -> StepReport:
+        """``report`` with the verdict; it is also told to ``events``."""
+        helps = after > before
+        text = "helps" if helps else "does not help and is undone"
+        events.note("quantize", f"{report.step} {text}: held-out SQNR {before:.2f} -> {after:.2f} dB")
+        held = {
+            "verdict": "kept" if helps else "dropped",
+            "samples": self.samples,
+            "sqnr_before": _figure(before),
+            "sqnr_after": _figure(after),
+        }
+        return replace(report, details=report.details | {"held_out": held})
+
+
+def try_model_step(gate: Gate, model: QuantizedModel, step: ModelStep, events: Events) -> StepReport:
+    """Apply ``step``, and undo it unless the error drops."""
+    before = gate.sqnr(model)
+    undo = _snapshot(model)
+    report = step.apply(model, gate.rest, events)
+    after = gate.sqnr(model)
+    if not after > before:
+        undo()
+    return gate.judged(report, before, after, events)
+
+
+def try_graph_step(
+    gate: Gate, graph: Graph, step: GraphStep, quantized: Callable[[Graph], QuantizedModel], events: Events
+) -> StepReport:
+    """Apply ``step`` to a copy of ``graph`` and keep that only if it quantizes with a smaller error.
+
+    ``quantized``: makes a calibrated model of a graph, which it may change.
+    """
+    candidate = graph.clone()
+    report = step.apply_to_graph(candidate, gate.rest, events)
+    before, after = gate.sqnr(quantized(graph.clone())), gate.sqnr(quantized(candidate.clone()))
+    if after > before:
+        graph.model = candidate.model
+    return gate.judged(report, before, after, events)
+
+
+def _snapshot(model: QuantizedModel) -> Callable[[], None]:
+    """A function that puts ``model`` back as it is now."""
+    saved = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    states = {name: quantizer.state for name, quantizer in model.quantizers.items()}
+
+    def undo() -> None:
+        with torch.no_grad():
+            model.load_state_dict(saved)
+        for name, state in states.items():
+            model.quantizers[name].state = state
+
+    return undo
+
+
+def _first(batches: Iterator[Batch], samples: int) -> list[Batch]:
+    found: list[Batch] = []
+    for batch in batches:
+        found.append(batch)
+        if sum(map(_count, found)) >= samples:
+            break
+    return found
+
+
+def _count(batch: Batch) -> int:
+    return len(next(iter(batch.values())))
+
+
+def _tensors(result: Any) -> list[Tensor]:
+    return [result] if isinstance(result, Tensor) else list(result)
+
+
+def _figure(db: float) -> float | None:
+    return round(db, 3) if math.isfinite(db) else None
