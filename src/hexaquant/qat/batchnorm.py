@@ -45,7 +45,8 @@ HOLDER = "batch_norms_in_training"
 class TrainedNorm(nn.Module):
     """One layer and its BatchNorm; called with the layer's input, quantized weight and quantized bias.
 
-    ``estimating``: statistics are averaged over the batches since, all with the same weight.
+    ``estimating``: statistics are averaged over the batches since, all with the same weight; ``is_new``: they are the
+    first ones.
     """
 
     start_mean: Tensor
@@ -59,7 +60,7 @@ class TrainedNorm(nn.Module):
         self.log_gain = nn.Parameter(torch.zeros(channels))
         for name, value in (("start_mean", 0.0), ("start_var", 1.0), ("mean", 0.0), ("var", 1.0)):
             self.register_buffer(name, torch.full((channels,), value))
-        self.estimating = False
+        self.is_new = self.estimating = False
         self.batches = 0
 
     def ratio(self) -> Tensor:
@@ -80,9 +81,11 @@ class TrainedNorm(nn.Module):
         if self.training:
             gain = self.log_gain.exp() * (self.start_var + EPSILON).sqrt()
             return self._normalised(self.layer(x, weight, None, **self.kwargs), gain, bias + self.start_mean)
-        if self.estimating:
+        if self.is_new:
             with torch.no_grad():
                 self._normalised(self.layer(x, weight, None, **self.kwargs), torch.ones_like(self.mean), self.mean)
+                self.start_mean.copy_(self.mean)
+                self.start_var.copy_(self.var)
         ratio = self.ratio()
         return self.layer(x, weight * self.wide(ratio, weight), bias + self.shift(ratio), **self.kwargs)
 
@@ -115,6 +118,7 @@ def put_norms_back(
     layers = {node.name: node for node in model.source_graph.nodes if _is_legal(model, node, globs)}
     holder = nn.Module()
     weights: list[str] = []
+    model.network.add_module(HOLDER, holder)
     for node in list(model.network.graph.nodes):
         layer = layers.get(node.meta.get("node"))
         if layer is None or node.op != "call_function" or len(node.args) < 3:
@@ -125,18 +129,27 @@ def put_norms_back(
         _replace(model.network.graph, node, f"{HOLDER}.{key}")
         weights.append(weight)
     if not weights:
+        del model.network._modules[HOLDER]
         raise InputError(
             "no layer has a BatchNorm that was folded at import and per-channel weights: train with batchnorm='folded'"
         )
     holder.weights = weights  # type: ignore[assignment]
     holder.to(next(model.parameters()).device)
-    model.network.add_module(HOLDER, holder)
     model.network.recompile()
-    estimate_statistics(model, batches)
-    for norm in norms_of(model):
-        norm.start_mean.copy_(norm.mean)
-        norm.start_var.copy_(norm.var)
+    _first_statistics(model, batches)
     return weights
+
+
+def _first_statistics(model: QuantizedModel, batches: Iterable[Mapping[str, Any]]) -> None:
+    """Statistics of the deployed model: r stays 1 while they are taken."""
+    training, norms = model.training, norms_of(model)
+    model.eval()
+    for norm in norms:
+        norm.is_new = True
+    estimate_statistics(model, batches)
+    for norm in norms:
+        norm.is_new = False
+    model.train(training)
 
 
 def _is_legal(model: QuantizedModel, node: oir.Node, globs: Sequence[str]) -> bool:
@@ -177,7 +190,7 @@ def norms_of(model: QuantizedModel) -> list[TrainedNorm]:
 
 @torch.no_grad()
 def estimate_statistics(model: QuantizedModel, batches: Iterable[Mapping[str, Any]]) -> None:
-    """Running statistics anew: the average over ``batches``, in the model's present mode (training or not)."""
+    """Running statistics anew: the average over ``batches``, of a model in training mode (or of new norms)."""
     for norm in norms_of(model):
         norm.estimating, norm.batches = True, 0
     device, seen = next(model.parameters()).device, 0
