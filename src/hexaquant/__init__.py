@@ -20,12 +20,14 @@ __version__ = "0.1.0"
 
 _NAMES = {
     "load": ("hexaquant.frontends", "load"),
+    "lint": ("hexaquant.api.lint", "lint"),
     "quantize": ("hexaquant.api.quantize", "quantize"),
     "finetune": ("hexaquant.api.finetune", "finetune"),
     "random_data": ("hexaquant.api.quantize", "random_data"),
     "export": ("hexaquant.api.artifacts", "export_model"),
     "load_quantized": ("hexaquant.api.artifacts", "load_quantized"),
     "compile": ("hexaquant.api.compile", "compile_folder"),
+    "compare_converters": ("hexaquant.api.compare_converters", "compare_converters"),
     "estimate": ("hexaquant.api.estimate", "estimate"),
     "verify": ("hexaquant.api.verify", "verify_folder"),
     "deploy": ("hexaquant.api.deploy", "deploy"),
@@ -43,10 +45,12 @@ __all__ = ["__version__", *_NAMES]
 if TYPE_CHECKING:
     from hexaquant.api.artifacts import export_model as export
     from hexaquant.api.artifacts import load_quantized
+    from hexaquant.api.compare_converters import compare_converters
     from hexaquant.api.compile import compile_folder as compile
     from hexaquant.api.deploy import deploy
     from hexaquant.api.estimate import estimate
     from hexaquant.api.finetune import finetune
+    from hexaquant.api.lint import lint
     from hexaquant.api.quantize import quantize, random_data
     from hexaquant.api.verify import verify_folder as verify
     from hexaquant.core.encoding import Encoding

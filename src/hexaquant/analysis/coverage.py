@@ -2,7 +2,8 @@
 
 Verdicts: *exact* (a lowered tensor has scale, offset and bits to the last bit), *inherited* (a further lowered
 tensor that holds the same data, moved or transposed, with the same encoding), *inserted* (the lowering's own
-tensor), *absorbed* (no lowered tensor of its own: data movement that was merged into a neighbour), *missing*
+tensor), *absorbed* (no lowered tensor of its own: data movement that was merged into a neighbour; of the tensors
+before and after it one is left, with the encoding that both have), *missing*
 (a computed tensor or a weight of ours without a lowered counterpart), *changed* (another encoding than ours).
 """
 
@@ -80,7 +81,7 @@ class _Asked:
 
 def prove_coverage(qdq: Graph, report: LowerReport) -> Coverage:
     """Compare the encodings of ``qdq`` (as it was lowered) with those in ``report``'s graph."""
-    asked = _asked(qdq)
+    asked, successors = _asked(qdq), _successors(qdq)
     rows: list[Row] = []
     seen: set[str] = set()
     for lowered in report.graph.tensors:
@@ -96,7 +97,7 @@ def prove_coverage(qdq: Graph, report: LowerReport) -> Coverage:
             seen.add(wanted.tensor)
     for wanted in {entry.tensor: entry for entry in asked.values()}.values():
         if wanted.tensor not in seen:
-            verdict = "absorbed" if wanted.moved else "missing"
+            verdict = "absorbed" if wanted.moved or successors.get(wanted.tensor, set()) & seen else "missing"
             rows.append(Row(wanted.tensor, "", spell(wanted.encoding), "", verdict))
     return Coverage(tuple(rows))
 
@@ -113,6 +114,28 @@ def _asked(qdq: Graph) -> dict[str, _Asked]:
         for name in (stored.name, node.outputs[0].name, tensor):
             result.setdefault(name or "", entry)
     return result
+
+
+def _successors(qdq: Graph) -> dict[str, set[str]]:
+    """Our tensor -> the tensors that data movement makes of it, where these have the same encoding."""
+    found: dict[str, set[str]] = {}
+    for node in qdq.nodes:
+        rule = ops.rule_of(node.op_type)
+        before = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+        if rule is None or rule.role != "move" or before is None or before.op_type != "DequantizeLinear":
+            continue
+        for after in _dequantizers(node.outputs[0]):
+            pairs = zip(before.inputs[1:3], after.inputs[1:3], strict=False)
+            if all(np.array_equal(_data(a), _data(b)) for a, b in pairs):
+                found.setdefault(before.metadata_props.get(TENSOR, ""), set()).add(after.metadata_props.get(TENSOR, ""))
+    return found
+
+
+def _dequantizers(value: oir.Value) -> list[oir.Node]:
+    """The DequantizeLinear nodes that follow ``value``'s QuantizeLinear."""
+    quantizers = [node for node in value.consumers() if node.op_type == "QuantizeLinear"]
+    readers = [node for q in quantizers for node in q.outputs[0].consumers()]
+    return [node for node in readers if node.op_type == "DequantizeLinear"]
 
 
 def _is_moved(stored: oir.Value) -> bool:

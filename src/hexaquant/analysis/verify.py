@@ -122,6 +122,11 @@ def simulate(model: QuantizedModel, inputs: Mapping[str, np.ndarray], names: lis
     return {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
 
 
+def collect_samples(data: Dataset, limit: int | None) -> list[Sample]:
+    """The first ``limit`` samples of ``data``, in memory."""
+    return list(_samples(data, limit))
+
+
 def _samples(data: Dataset, limit: int | None) -> Iterator[Sample]:
     for batch, labels in islice(data.labelled(1), limit):
         label = None if labels is None else np.asarray(labels).ravel()[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from hexaquant.io.encodings_file import EncodingsFile, read_encodings, unknown_n
 from hexaquant.io.manifest import amend_manifest
 from hexaquant.io.qdq_reader import from_qdq, is_qdq
 from hexaquant.io.qdq_writer import to_qdq
+from hexaquant.ir.cut import end_at
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.ir.load import read_model
 from hexaquant.ir.normalize import freeze_batch
@@ -79,14 +80,16 @@ def read_network(
     shapes: Shapes | None = None,
     symbols: Mapping[str, int] | None = None,
     batch: int | None = None,
+    outputs: Sequence[str] = (),
 ) -> Network:
     """The network at ``model`` (.onnx, .pt2), made static, with its encodings: the file's before its QDQ nodes'.
 
     ``batch`` replaces the first dimension of every input; without it a symbolic one without a value becomes 1.
+    ``outputs``: tensors of the .onnx file at which the network shall end, instead of its own outputs.
     Raises InputError for files that cannot be read, EncodingError for encodings that are not this network's.
     """
     path = Path(model)
-    graph = load(path, shapes=shapes)
+    graph = _load(path, shapes, outputs)
     if batch is not None:
         graph = load(graph, shapes={v.name or "": [batch, *_rest(v)] for v in graph.inputs if v.shape})
     graph = freeze_batch(graph, batch or 1, symbols)
@@ -96,9 +99,22 @@ def read_network(
         file = read_encodings(encodings).resolve(graph)
         _require_known(file, graph, set(raw))
         given |= file.all
+    if outputs:  # what lies behind them is no part of the network any more
+        kept = {v.name for v in graph.values()}
+        given = {name: encoding for name, encoding in given.items() if name in kept}
     prepare_for_target(graph)
     _require_unchanged(graph, given, raw)
     return Network(graph, given)
+
+
+def _load(path: Path, shapes: Shapes | None, outputs: Sequence[str]) -> Graph:
+    if not outputs:
+        return load(path, shapes=shapes)
+    if path.suffix.lower() != ".onnx":
+        raise InputError(f"{path} is not an .onnx file; only these can end at other tensors than their outputs")
+    graph = Graph(read_model(path), path.name)
+    end_at(graph, outputs)
+    return load(graph, shapes=shapes or {})
 
 
 def _rest(value: Any) -> list[int | str]:
@@ -151,14 +167,15 @@ def convert(
     *,
     target: str | Target = "sm8650",
     float_fallback: bool = False,
-    float_io: bool = False,
+    float_io: bool | Collection[str] = False,
     events: Events | None = None,
 ) -> Converted:
     """Write ``dlc`` and ``<dlc>.coverage.json``, and record both in the folder's manifest.json.
 
-    ``float_fallback``: tensors without an encoding run in float16 instead of being an error; ``float_io``: inputs and
-    outputs stay float32 rather than the encodings' integers. Raises EncodingError listing tensors without encodings,
-    TargetError naming the operator that the target refuses, or the tensor whose encoding did not arrive.
+    ``float_fallback``: tensors without an encoding run in float16 instead of being an error; ``float_io``: names
+    of inputs and outputs (True: all) that stay float32 rather than the encodings' integers. Raises EncodingError
+    listing tensors without encodings, TargetError naming the operator that the target refuses, or the tensor whose
+    encoding did not arrive.
     """
     soc, path, log = find_target(target), Path(dlc), events or Events()
     if not path.parent.is_dir():
@@ -170,7 +187,7 @@ def convert(
     with tempfile.TemporaryDirectory(prefix="hexaquant-convert-") as folder:
         source, draft = Path(folder) / f"{Path(network.graph.source).stem}.qdq.onnx", Path(folder) / "model.dlc"
         qdq.save(source)
-        report = lower(source, draft, soc.model, soc.arch, native_io=not float_io)
+        report = lower(source, draft, soc.model, soc.arch, float_io=float_io)
         coverage = prove_coverage(qdq, report)
         coverage.require_complete()
         _publish(draft, path)

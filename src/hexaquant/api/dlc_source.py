@@ -22,11 +22,13 @@ VERSION = "2.0.0"
 
 @dataclass(frozen=True)
 class Source:
-    """``sha256``: of the DLC; ``target``: name of the SoC; ``float_io``: inputs and outputs were kept float32."""
+    """``sha256``: of the DLC; ``target``: name of the SoC; ``float_io``: the inputs and outputs that
+    were kept float32, by name, or all or none.
+    """
 
     sha256: str
     target: str
-    float_io: bool
+    float_io: bool | list[str]
 
 
 def source_folder(dlc: Path) -> Path:
@@ -39,7 +41,7 @@ def has_float(converted: Converted) -> bool:
     return converted.scheme == "fp16" or any(d.outcome == "float" for d in converted.decisions)
 
 
-def keep_source(network: Network, converted: Converted, *, float_io: bool) -> Path:
+def keep_source(network: Network, converted: Converted, *, float_io: bool | list[str]) -> Path:
     """Write the folder for the DLC just ``converted`` from ``network``; source.json last. Returns the folder."""
     folder = source_folder(converted.dlc)
     folder.mkdir(exist_ok=True)

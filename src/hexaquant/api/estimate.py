@@ -39,8 +39,9 @@ def estimate(
     models = [soc_number(soc) for soc in socs]
     wanted = [(soc, level) for soc in models for level in dict.fromkeys(o_levels)]
     found: list[Estimate] = []
+    name = graph_name(dlc)
     for soc, level in (events or Events()).track(wanted, "estimate"):
-        found += estimate_dlc(dlc, soc, level)
+        found += estimate_dlc(dlc, soc, level, name)
     rows = [{"soc": soc_name(one.soc_model), **asdict(one)} for one in found]
     document = {"kind": "estimates", "dlc": dlc.name, "sha256": sha256_of(dlc), "note": NOTE, "estimates": rows}
     write_text(file, json.dumps(document, indent=1))
@@ -49,11 +50,13 @@ def estimate(
     return {**document, "file": str(file)}
 
 
-def estimate_dlc(dlc: Path, soc_model: int, o_level: int) -> list[Estimate]:
-    """The estimate of each graph of ``dlc``. Raises TargetError when the library gives none."""
+def estimate_dlc(dlc: Path, soc_model: int, o_level: int, name: str | None = None) -> list[Estimate]:
+    """The estimate of each graph of ``dlc``; ``name``: what its only one is called in them.
+
+    Raises TargetError when the library gives none.
+    """
     with tempfile.TemporaryDirectory(prefix="hexaquant-estimate-") as folder:
         binary = Path(folder) / "model.bin"
-        name = graph_name(dlc)
         report = compile_graphs([GraphSource(dlc, name, o_level)], binary, soc_model, None, profiling="basic")
     found = estimates_of(report.stages, soc_model, o_level)
     if not found:

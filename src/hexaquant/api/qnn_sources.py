@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class QnnFiles:
     reason: str = ""
 
 
-def write_sources(converted: Converted, *, float_io: bool = False, command: str = "") -> QnnFiles:
+def write_sources(converted: Converted, *, float_io: bool | Collection[str] = False, command: str = "") -> QnnFiles:
     """Write <stem>_net.json and qnn_saver/ beside the DLC and record them in its manifest.json.
 
     ``float_io`` as it was for the DLC; ``command``: what net.json names as its maker. The DLC stands by itself: a
@@ -44,12 +45,12 @@ def write_sources(converted: Converted, *, float_io: bool = False, command: str 
     return QnnFiles(converted, net_json, recording, reason)
 
 
-def _record(converted: Converted, folder: Path, float_io: bool) -> tuple[Recording | None, str]:
+def _record(converted: Converted, folder: Path, float_io: bool | Collection[str]) -> tuple[Recording | None, str]:
     soc = converted.target
     with tempfile.TemporaryDirectory(prefix="hexaquant-sources-") as name:
         source = Path(name) / "model.qdq.onnx"
         converted.qdq.save(source)
         try:
-            return record_source(source, folder, soc.model, soc.arch, native_io=not float_io), ""
+            return record_source(source, folder, soc.model, soc.arch, float_io=float_io), ""
         except (TargetError, WorkerError, EnvironmentLacksError) as error:
             return None, str(error)

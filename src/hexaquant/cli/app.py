@@ -10,8 +10,8 @@ from typing import Any
 
 import typer
 
+from hexaquant.cli import compare_converters, deploy, doctor, estimate, export, info, qat, quantize, run, verify
 from hexaquant.cli import compile as compile_
-from hexaquant.cli import deploy, doctor, estimate, export, info, qat, quantize, run, verify
 
 HELP = "Neural networks onto Qualcomm's Hexagon NPU without losing accuracy: quantize, compile, verify."
 
@@ -68,5 +68,6 @@ _register(compile_.compile_command, compile_.EPILOG, "compile")
 _register(run.run, run.EPILOG)
 _register(verify.verify, verify.EPILOG)
 _register(estimate.estimate, estimate.EPILOG)
+_register(compare_converters.compare_converters, compare_converters.EPILOG, "compare-converters")
 _register(info.info, info.EPILOG)
 _register(doctor.doctor, doctor.EPILOG)

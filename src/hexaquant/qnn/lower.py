@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,18 @@ class LowerReport:
 
 
 def lower(
-    qdq_onnx: Path, dlc: Path, soc_model: int, arch: int, *, native_io: bool = True, limits: Limits | None = None
+    qdq_onnx: Path,
+    dlc: Path,
+    soc_model: int,
+    arch: int,
+    *,
+    float_io: bool | Collection[str] = False,
+    limits: Limits | None = None,
 ) -> LowerReport:
     """Lower ``qdq_onnx`` and write ``dlc`` atomically.
 
-    ``soc_model``: Qualcomm's number (57 = SM8650); ``arch``: 68, 69, 73, 75, 79, 81; ``native_io``: integer
-    inputs and outputs (see native_io.py). Raises TargetError naming the refused operators and the library's
+    ``soc_model``: Qualcomm's number (57 = SM8650); ``arch``: 68, 69, 73, 75, 79, 81; ``float_io``: inputs
+    and outputs that stay float, by name or all; the others are integers (native_io.py). Raises TargetError naming the refused operators and the library's
     reasons, InputError for a model that is not valid or not static, WorkerError for crashes and timeouts.
     """
     start, libraries = time.monotonic(), find_libraries()
@@ -76,7 +83,7 @@ def lower(
     check_lowerable(model, qdq_onnx.name)
     check_silent_errors(model, qdq_onnx.name)
     _require_dlc_ops(model, qdq_onnx.name)
-    io, originals = prepare_io(model, native_io)
+    io, originals = prepare_io(model, float_io)
     with tempfile.TemporaryDirectory(prefix="hexaquant-lower-") as name:
         folder = Path(name)
         oir.save(model, folder / "model.onnx", external_data="model.data")
@@ -92,9 +99,9 @@ def lower(
     return LowerReport(dlc, sha256_of(dlc), time.monotonic() - start, io, graph, names)
 
 
-def prepare_io(model: oir.Model, native_io: bool = True) -> tuple[NativeIo, dict[str, str]]:
+def prepare_io(model: oir.Model, float_io: bool | Collection[str] = False) -> tuple[NativeIo, dict[str, str]]:
     """Native inputs and outputs and names that survive the lowering, in place; also {name now: original name}."""
-    io = to_native_io(model) if native_io else NativeIo((), ())
+    io = to_native_io(model, float_io)
     originals = make_names_safe(model)
     return io.with_lowered_names(model), originals
 

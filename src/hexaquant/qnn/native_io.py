@@ -5,13 +5,15 @@ is, the NPU would quantize and dequantize at its border in float. Here the first
 DequantizeLinear are dropped: input ``x`` and output ``y`` keep their names and become uint8, int8, uint16 or
 int16, with the encodings that the dropped nodes had. Float inputs and outputs without such nodes stay.
 
+Where the caller wants floats at the border (``float_io``), the nodes stay and the NPU converts.
+
 An integer input of 64 bits (token ids) becomes int32, which is what the NPU takes, followed by a Cast for the
 nodes that want int64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,10 +57,23 @@ class NativeIo:
         }
 
 
-def to_native_io(model: oir.Model) -> NativeIo:
-    """Rewrite ``model`` in place (see the module's docstring)."""
-    outputs = tuple(_native_output(model.graph, index) for index in range(len(model.graph.outputs)))
-    inputs = tuple(_native_input(model.graph, value) for value in list(model.graph.inputs))
+def to_native_io(model: oir.Model, float_io: bool | Collection[str] = False) -> NativeIo:
+    """Rewrite ``model`` in place (see the module's docstring). ``float_io``: names of what stays float, True for all."""
+
+    def stays(name: str | None) -> bool:
+        return float_io if isinstance(float_io, bool) else name in float_io
+
+    ends = list(model.graph.outputs)
+    outputs = tuple(
+        NativeTensor(v.name or "", str(v.dtype)) if stays(v.name) else _native_output(model.graph, index)
+        for index, v in enumerate(ends)
+    )
+    inputs = tuple(
+        NativeTensor(v.name or "", str(v.dtype))
+        if stays(v.name) and v.dtype != oir.DataType.INT64
+        else _native_input(model.graph, v)
+        for v in list(model.graph.inputs)
+    )
     return NativeIo(inputs, outputs)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,13 @@ class Recording:
 
 
 def record_source(
-    qdq_onnx: Path, folder: Path, soc_model: int, arch: int, *, native_io: bool = True, limits: Limits | None = None
+    qdq_onnx: Path,
+    folder: Path,
+    soc_model: int,
+    arch: int,
+    *,
+    float_io: bool | Collection[str] = False,
+    limits: Limits | None = None,
 ) -> Recording:
     """Write ``folder``/saver_output.c and params.bin, both or neither new; arguments as in :func:`lower`.
 
@@ -42,7 +49,7 @@ def record_source(
             f"onnxruntime-qnn {libraries.release} has no {libraries.saver.name} here: leave the C source out"
         )
     model = read_model(qdq_onnx)
-    prepare_io(model, native_io)
+    prepare_io(model, float_io)
     with tempfile.TemporaryDirectory(prefix="hexaquant-saver-") as name:
         work = Path(name)
         oir.save(model, work / "model.onnx", external_data="model.data")

@@ -8,22 +8,33 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hexaquant.cli.console import bytes_text, table
+from hexaquant.cli.console import bytes_text
 from hexaquant.cli.tools.calibration import CALIBRATION_FLAGS, calibrate_from_list, check_calibration
+from hexaquant.cli.tools.conversion import (
+    CUSTOM,
+    JSON,
+    batch_flag,
+    datatype_flag,
+    departure_drawings,
+    dry_run,
+    float_bitwidth_flag,
+    kept_float,
+    layout_flag,
+    outputs_flag,
+    read_source,
+    shape_flag,
+    symbol_flag,
+)
 from hexaquant.cli.tools.program import LOG_LEVEL, Messages, Program, flag
-from hexaquant.core.errors import InputError, TargetError
+from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:
     from hexaquant.api.calibrate_missing import Calibrated
-    from hexaquant.api.convert import Network
     from hexaquant.api.qnn_sources import QnnFiles
-    from hexaquant.sim.given_encodings import Decision
 
-_LATER = "not supported yet"
-_CUSTOM = "custom operators are not here"
-_LAYOUT = "not supported yet; layouts stay those of the source model"
 _SCHEMA = "the HTP takes symmetric weights and asymmetric activations (symmetric with 16-bit weights)"
 
+_SPELLED = {"shapes": "--input_dim", "symbols": "--define_symbol", "batch": "--batch", "datatypes": "--input_dtype"}
 PROGRAM = Program(
     name="onnx-qnn-converter",
     summary="Convert an ONNX network to a QNN graph. Encodings come from --quantization_overrides, before QDQ nodes\n"
@@ -41,26 +52,12 @@ PROGRAM = Program(
             help="A folder: files are called model*. A path with"
             " .cpp or .dlc: NAME is its stem. Default: beside the network, under its name.",
         ),
-        flag(
-            "-d",
-            "--input_dim",
-            dest="shapes",
-            nargs=2,
-            metavar=("NAME", "DIMS"),
-            action="append",
-            default=[],
-            help="Shape of an input, e.g. x 1,3,224,224; repeat for several.",
-        ),
-        flag(
-            "--define_symbol",
-            dest="symbols",
-            nargs=2,
-            metavar=("SYMBOL", "VALUE"),
-            action="append",
-            default=[],
-            help="Value of a symbolic dimension; repeat for several. A symbolic batch without one is 1.",
-        ),
-        flag("-b", "--batch", metavar="N", type=int, help="First dimension of every input."),
+        shape_flag("-d", "--input_dim"),
+        symbol_flag("--define_symbol"),
+        batch_flag("-b", "--batch"),
+        datatype_flag("--input_dtype"),
+        layout_flag("--input_layout", "source_layouts", "Layout of an input in the source model, which it keeps."),
+        outputs_flag("--out_node", "--out_name"),
         flag("--quantization_overrides", metavar="JSON", type=Path, help="Encodings file, AIMET 0.6.1, 1.0.0, 2.0.0."),
         *CALIBRATION_FLAGS,
         flag(
@@ -68,22 +65,14 @@ PROGRAM = Program(
             action="store_true",
             help="Run tensors without an encoding in float16 rather than stop. Not together with --input_list.",
         ),
-        flag(
-            "--float_bw",
-            "--float_bitwidth",
-            dest="float_bw",
-            type=int,
-            choices=(16, 32),
-            default=32,
-            help="Accepted as in the original; HTP computes float tensors in float16 with either.",
-        ),
+        float_bitwidth_flag("--float_bw", "--float_bitwidth"),
         flag(
             "--preserve_io",
             nargs="*",
-            choices=("layout", "datatype"),
+            action="append",
             metavar="KIND",
-            help="layout (holds always), "
-            "datatype: inputs and outputs stay float32 rather than the encodings' integers. Default: both.",
+            help="layout (holds always), datatype, or datatype NAME ...: these inputs and outputs, without names all, "
+            "stay float32 rather than the encodings' integers. Without a KIND: both. May be repeated.",
         ),
         flag("--target_soc_model", "--soc", dest="soc", metavar="SOC", default="sm8650", help="Default sm8650."),
         flag(
@@ -93,7 +82,7 @@ PROGRAM = Program(
             choices=("info", "debug"),
             help="Write nothing; list every operator with the target's verdict.",
         ),
-        flag("--json", action="store_true", help="Print one JSON document on stdout instead of text."),
+        JSON,
         LOG_LEVEL,
     ),
     example="onnx-qnn-converter -i net.onnx -o out --input_list input_list.txt --use_per_channel_quantization",
@@ -101,32 +90,27 @@ PROGRAM = Program(
         "--algorithms": "not supported yet; hexaquant quantize corrects biases",
         "--act_quantizer_schema": _SCHEMA,
         "--param_quantizer_schema": _SCHEMA,
-        "--config": _LATER,
-        "--converter_op_package_lib": _CUSTOM,
-        "--custom_io": _LATER,
+        "--config": "qairt-converter has --config",
+        "--converter_op_package_lib": CUSTOM,
+        "--custom_io": "qairt-converter has --config",
         "--debug": "the spelling here is --log_level debug",
         "--disable_batchnorm_folding": "folding is part of the import",
-        "--dump_io_config_template": _LATER,
+        "--dump_io_config_template": "qairt-converter has --dump_config_template",
         "--exclude_named_tensors": "tensors keep their names",
-        "--float_bias_bw": _LATER,
+        "--float_bias_bw": "biases are int32, or float16 in float operators, as the HTP takes them",
         "--ignore_encodings": "leave --quantization_overrides out",
-        "--input_dtype": "types stay those of the source model",
-        "--input_encoding": _LATER,
-        "-e": _LATER,
-        "--input_layout": _LAYOUT,
-        "-l": _LAYOUT,
+        "--input_encoding": "colours are converted before the network",
+        "-e": "colours are converted before the network",
         "--keep_disconnected_nodes": "they compute nothing",
         "--keep_quant_nodes": "QDQ nodes become the encodings of their tensors",
         "--no_simplification": "simplification is part of the import",
-        "--op_package_config": _CUSTOM,
-        "-opc": _CUSTOM,
-        "--op_package_lib": _CUSTOM,
-        "--out_node": _LATER,
-        "--out_name": _LATER,
-        "--output_layout": _LAYOUT,
+        "--op_package_config": CUSTOM,
+        "-opc": CUSTOM,
+        "--op_package_lib": CUSTOM,
+        "--output_layout": "layouts stay here; qairt-converter has --desired_output_layout",
         "--overwrite_model_prefix": "there is no model.cpp",
-        "--package_name": _CUSTOM,
-        "-p": _CUSTOM,
+        "--package_name": CUSTOM,
+        "-p": CUSTOM,
         "--pack_4_bit_weights": "the DLC stores 4-bit weights as Qualcomm's library does",
         "--percentile_calibration_value": "not supported yet; percentile takes hexaquant's own value",
         "--restrict_quantization_steps": _SCHEMA,
@@ -152,24 +136,19 @@ def alias_main(argv: Sequence[str] | None = None) -> int:
 
 def _convert(options: argparse.Namespace, tell: Messages) -> None:
     _check(options)
-    from hexaquant.api.convert import convert, read_network
+    from hexaquant.api.convert import convert
     from hexaquant.api.qnn_sources import write_sources
     from hexaquant.cli.tools.program import version_text
     from hexaquant.sim.given_encodings import MissingEncodings
 
-    network = read_network(
-        options.input_network,
-        options.quantization_overrides,
-        shapes={name: _dims(dims, "--input_dim") for name, dims in options.shapes} or None,
-        symbols={name: _dims(value, "--define_symbol")[0] for name, value in options.symbols},
-        batch=options.batch,
-    )
+    options.desired_layouts = []
+    network = read_source(options, _SPELLED)
+    float_io = kept_float(_preserved(options.preserve_io), network, "--preserve_io datatype")
     if options.dry_run:
-        _dry_run(network, options, tell)
+        dry_run(network, options, tell)
         return
     calibrated = None if options.input_list is None else calibrate_from_list(network, options, tell)
     path = _dlc_path(options)
-    float_io = options.preserve_io is not None and options.preserve_io != ["layout"]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         done = convert(
@@ -191,8 +170,6 @@ def _check(options: argparse.Namespace) -> None:
     """Raise InputError for flags that contradict each other or would have no effect."""
     if options.input_network.suffix.lower() != ".onnx":
         raise InputError(f"{options.input_network} is not an .onnx file; qairt-converter takes other kinds")
-    if options.batch is not None and options.batch < 1:
-        raise InputError(f"--batch is {options.batch}; give at least 1")
     if options.input_list is not None and options.float_fallback:
         raise InputError(
             "--input_list and --float_fallback contradict: calibrate what has no encoding, or run it float"
@@ -202,11 +179,18 @@ def _check(options: argparse.Namespace) -> None:
     check_calibration(options)
 
 
-def _dims(text: str, name: str) -> list[int]:
-    words = text.split(",")
-    if not all(word.strip().isdigit() and int(word) for word in words):
-        raise InputError(f"{name}: '{text}' is not made of positive whole numbers; give e.g. 1,3,224,224 or 8")
-    return [int(word) for word in words]
+def _preserved(given: list[list[str]] | None) -> list[str] | None:
+    """Names whose datatype --preserve_io keeps: an empty list means all, None no tensor."""
+    kept: list[str] | None = None
+    for words in given or ():
+        kind = words[0] if words else "datatype"
+        if kind not in ("layout", "datatype"):
+            raise InputError(f"--preserve_io {kind}: the kind is layout or datatype; correct it")
+        if kind == "layout" and words[1:] != ["datatype"]:
+            continue
+        names = [word for word in words[1:] if word != "datatype"]
+        kept = [] if not names or kept == [] else [*(kept or ()), *names]
+    return kept
 
 
 def _dlc_path(options: argparse.Namespace) -> Path:
@@ -214,20 +198,6 @@ def _dlc_path(options: argparse.Namespace) -> Path:
     if chosen is None:
         return Path(options.input_network).with_suffix(".dlc")
     return chosen.with_suffix(".dlc") if chosen.suffix in (".cpp", ".dlc") else chosen / "model.dlc"
-
-
-def _dry_run(network: Network, options: argparse.Namespace, tell: Messages) -> None:
-    from hexaquant.api.convert import check_operators
-
-    rows = check_operators(network.graph, options.soc)
-    refused = [row for row in rows if row.verdict != "runs"]
-    cells = [[row.name, row.op_type, row.verdict] for row in rows]
-    title = f"{len(rows)} operators, {len(refused)} refused by {options.soc}"
-    document = {"network": str(options.input_network), "operators": [asdict(row) for row in rows]}
-    tell.console.result(document, lambda: table(title, ["operator", "type", "verdict"], cells))
-    if refused:
-        first = refused[0]
-        raise TargetError(f"{options.soc} refuses {len(refused)} operators, first '{first.name}': {first.verdict}")
 
 
 def _report(files: QnnFiles, calibrated: Calibrated | None, tell: Messages) -> None:
@@ -249,14 +219,7 @@ def _report(files: QnnFiles, calibrated: Calibrated | None, tell: Messages) -> N
     }
     if files.recording is None:
         tell.warn(f"no C source: {files.reason}")
-    tell.console.result(document, *_drawings(departures), lambda: _text(files, calibrated))
-
-
-def _drawings(decisions: list[Decision]) -> list[Any]:
-    if not decisions:
-        return []
-    rows = [[d.tensor, d.outcome, d.detail] for d in decisions]
-    return [lambda: table("encodings that were not simply taken over", ["tensor", "outcome", "why"], rows)]
+    tell.console.result(document, *departure_drawings(departures), lambda: _text(files, calibrated))
 
 
 def _text(files: QnnFiles, calibrated: Calibrated | None) -> str:

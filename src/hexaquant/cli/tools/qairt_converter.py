@@ -6,18 +6,40 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hexaquant.cli.console import bytes_text, table
+from hexaquant.cli.console import bytes_text
+from hexaquant.cli.tools.conversion import (
+    CUSTOM,
+    JSON,
+    LATER,
+    batch_flag,
+    datatype_flag,
+    departure_drawings,
+    dry_run,
+    float_bitwidth_flag,
+    kept_float,
+    layout_flag,
+    outputs_flag,
+    read_source,
+    shape_flag,
+    symbol_flag,
+)
 from hexaquant.cli.tools.program import HTP_ONLY, LOG_LEVEL, Messages, Program, flag
-from hexaquant.core.errors import InputError, TargetError
+from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:
-    from hexaquant.api.convert import Converted, Network
-    from hexaquant.sim.given_encodings import Decision
+    from hexaquant.api.convert import Converted
+    from hexaquant.cli.tools.io_config import IoConfig
 
-_LATER = "not supported yet"
-_LAYOUT = "not supported yet; layouts stay those of the source model"
+_SPELLED = {
+    "shapes": "--source_model_input_shape",
+    "symbols": "--onnx_define_symbol",
+    "batch": "--onnx_override_batch",
+    "datatypes": "--source_model_input_datatype",
+}
+_SOURCE_LAYOUT = "Layout of an {} in the source model. Default by rank: NCDHW, NCHW, NCF, NC, F."
+_DESIRED_LAYOUT = "Layout that the {} shall have in the DLC, e.g. x NHWC; a Transpose is inserted."
 PROGRAM = Program(
     name="qairt-converter",
     summary="Convert an ONNX (.onnx) or PyTorch (.pt2) network to a DLC. Encodings come from the file of\n"
@@ -35,38 +57,26 @@ PROGRAM = Program(
             action="store_true",
             help="Run tensors without an encoding in float16. Without it they are an error.",
         ),
+        shape_flag("-s", "--source_model_input_shape", "--desired_input_shape"),
+        symbol_flag("--onnx_define_symbol"),
+        batch_flag("--onnx_override_batch"),
+        datatype_flag("--source_model_input_datatype"),
+        layout_flag("--source_model_input_layout", "source_layouts", _SOURCE_LAYOUT.format("input")),
+        layout_flag("--desired_input_layout", "desired_layouts", _DESIRED_LAYOUT.format("input")),
+        layout_flag("--source_model_output_layout", "source_layouts", _SOURCE_LAYOUT.format("output")),
+        layout_flag("--desired_output_layout", "desired_layouts", _DESIRED_LAYOUT.format("output")),
+        outputs_flag("--out_tensor_node", "--out_tensor_name", "--source_model_output_tensor"),
+        flag("--config", metavar="YAML", type=Path, help="Shapes, layouts and types of inputs and outputs in a file."),
         flag(
-            "-s",
-            "--source_model_input_shape",
-            dest="shapes",
-            nargs=2,
-            metavar=("NAME", "DIMS"),
-            action="append",
-            default=[],
-            help="Shape of an input, e.g. x 1,3,224,224; repeat for several.",
+            "--dump_config_template", metavar="YAML", type=Path, help="Write such a file for this network, and no DLC."
         ),
-        flag(
-            "--onnx_define_symbol",
-            dest="symbols",
-            nargs=2,
-            metavar=("SYMBOL", "VALUE"),
-            action="append",
-            default=[],
-            help="Value of a symbolic dimension; repeat for several. A symbolic batch without one is 1.",
-        ),
-        flag("--onnx_override_batch", metavar="N", type=int, help="First dimension of every input."),
-        flag(
-            "--float_bitwidth",
-            type=int,
-            choices=(16, 32),
-            default=32,
-            help="Accepted as in the original; HTP computes float tensors in float16 with either.",
-        ),
+        float_bitwidth_flag("--float_bitwidth"),
         flag(
             "--preserve_io_datatype",
             nargs="*",
             metavar="NAME",
-            help="Inputs and outputs keep the source model's float32. Without it they are the encodings' integers.",
+            help="These inputs and outputs, without names all, keep the source model's float32. The others are the "
+            "encodings' integers.",
         ),
         flag("--export_format", choices=("DLC_DEFAULT",), default="DLC_DEFAULT", help="Only DLC_DEFAULT."),
         flag("--target_backend", metavar="NAME", default="HTP", help="Only HTP."),
@@ -79,33 +89,25 @@ PROGRAM = Program(
             help="sm8650 (default), v75, ...",
         ),
         flag("--dry_run", action="store_true", help="Write nothing; list every operator with the target's verdict."),
-        flag("--json", action="store_true", help="Print one JSON document on stdout instead of tables."),
+        JSON,
         LOG_LEVEL,
     ),
     example="qairt-converter -i net.onnx -q net.encodings -o net.dlc --target_soc_model SM8650",
     refused={
-        "--config": _LATER,
-        "--converter_op_package_lib": "custom operators are not here",
+        "--converter_op_package_lib": CUSTOM,
         "--debug": "the spelling here is --log_level debug",
-        "--desired_input_color_encoding": _LATER,
-        "--desired_input_layout": _LAYOUT,
-        "--desired_output_layout": _LAYOUT,
-        "--dump_config_template": _LATER,
-        "--enable_framework_trace": "not supported yet; the coverage file maps the tensors' names",
-        "--float_bias_bitwidth": _LATER,
-        "--lora_weight_list": _LATER,
+        "--desired_input_color_encoding": "colours are converted before the network",
+        "--enable_framework_trace": "not needed; the coverage file maps the tensors' names",
+        "--float_bias_bitwidth": "biases are int32, or float16 in float operators, as the HTP takes them",
+        "--lora_weight_list": LATER,
         "--onnx_skip_simplification": "simplification is part of the import",
-        "--onnx_summary": "not supported yet; --dry_run lists the operators",
-        "--onnx_validate_models": "not supported yet; hexaquant verify compares the networks",
-        "--op_package_config": "custom operators are not here",
-        "-opc": "custom operators are not here",
-        "--out_tensor_node": _LATER,
-        "--package_name": "custom operators are not here",
-        "--set_model_version": _LATER,
-        "--source_model_input_datatype": "not supported yet; types stay those of the source model",
-        "--source_model_input_layout": _LAYOUT,
-        "--source_model_output_layout": _LAYOUT,
-        "--source_model_prune_unused_inputs": _LATER,
+        "--onnx_summary": "--dry_run lists the operators",
+        "--onnx_validate_models": "hexaquant verify compares the networks",
+        "--op_package_config": CUSTOM,
+        "-opc": CUSTOM,
+        "--package_name": CUSTOM,
+        "--set_model_version": "DLCs made here hold none",
+        "--source_model_prune_unused_inputs": "unused inputs stay",
     },
 )
 
@@ -118,24 +120,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _convert(options: argparse.Namespace, tell: Messages) -> None:
     if options.target_backend.upper() != "HTP":
         raise InputError(f"--target_backend {options.target_backend} is not here: {HTP_ONLY}; give HTP")
-    from hexaquant.api.convert import convert, read_network
+    from hexaquant.api.convert import convert
     from hexaquant.api.dlc_source import has_float, keep_source
+    from hexaquant.cli.tools.io_config import read_io_config
     from hexaquant.sim.given_encodings import MissingEncodings
 
-    network = read_network(
-        options.input_network,
-        options.quantization_overrides,
-        shapes=_shapes(options.shapes) or None,
-        symbols=_symbols(options.symbols),
-        batch=_batch(options.onnx_override_batch),
-    )
-    _check_io_names(options.preserve_io_datatype, network)
+    if options.dump_config_template is not None:
+        _dump_template(options, tell)
+        return
+    config = None if options.config is None else read_io_config(options.config)
+    network = read_source(options, _SPELLED, config)
+    keep = kept_float(_preserved(options, config), network, "--preserve_io_datatype")
     try:
         if options.dry_run:
-            _dry_run(network, options, tell)
+            dry_run(network, options, tell)
             return
         path = options.output_path or options.input_network.with_suffix(".dlc")
-        keep = options.preserve_io_datatype is not None
         done = convert(network, path, target=options.soc, float_fallback=options.float_fallback, float_io=keep)
         if has_float(done):
             tell.info(f"for qairt-quantizer: {keep_source(network, done, float_io=keep)}")
@@ -146,60 +146,23 @@ def _convert(options: argparse.Namespace, tell: Messages) -> None:
     _report(done, tell)
 
 
-def _shapes(pairs: list[list[str]]) -> dict[str, list[int | str]]:
-    return {name: [_positive(dim, "--source_model_input_shape") for dim in dims.split(",")] for name, dims in pairs}
+def _preserved(options: argparse.Namespace, config: IoConfig | None) -> list[str] | None:
+    """Names of --preserve_io_datatype with those that the config wants as float32; without any of both: None."""
+    if config is None or not config.floats or options.preserve_io_datatype == []:
+        return options.preserve_io_datatype
+    return list(dict.fromkeys([*(options.preserve_io_datatype or ()), *config.floats]))
 
 
-def _symbols(pairs: list[list[str]]) -> dict[str, int]:
-    return {name: _positive(value, "--onnx_define_symbol") for name, value in pairs}
+def _dump_template(options: argparse.Namespace, tell: Messages) -> None:
+    from hexaquant.cli.tools.io_config import template
+    from hexaquant.core.atomic import write_text
+    from hexaquant.frontends import load
+    from hexaquant.ir.graph import shape_of
 
-
-def _batch(value: int | None) -> int | None:
-    return None if value is None else _positive(str(value), "--onnx_override_batch")
-
-
-def _positive(text: str, name: str) -> int:
-    if not text.strip().isdigit() or int(text) == 0:
-        raise InputError(f"{name}: '{text}' is not a positive whole number; give e.g. 1,3,224,224 or 8")
-    return int(text)
-
-
-def _check_io_names(names: list[str] | None, network: Network) -> None:
-    """--preserve_io_datatype takes all inputs and outputs, by name or without names."""
-    known = {v.name or "" for v in (*network.graph.inputs, *network.graph.outputs)}
-    for name in names or ():
-        if name not in known:
-            raise InputError(f"--preserve_io_datatype: there is no input or output '{name}', only {', '.join(known)}")
-    if names and set(names) != known:
-        raise InputError("--preserve_io_datatype for some tensors is not supported yet; give no names: it keeps all")
-
-
-def _dry_run(network: Network, options: argparse.Namespace, tell: Messages) -> None:
-    """The verdicts; then, where every operator runs, what would become of the encodings."""
-    from hexaquant.api.convert import check_operators
-    from hexaquant.sim.given_encodings import complete_encodings
-
-    rows = check_operators(network.graph, options.soc)
-    refused = [row for row in rows if row.verdict != "runs"]
-    document: dict[str, Any] = {"network": str(options.input_network), "operators": [asdict(row) for row in rows]}
-    cells = [[row.name, row.op_type, row.verdict] for row in rows]
-    title = f"{len(rows)} operators, {len(refused)} refused by {options.soc}"
-    drawings: list[Any] = [lambda: table(title, ["operator", "type", "verdict"], cells)]
-    if not refused:
-        done = complete_encodings(network.graph, network.given, options.soc, float_fallback=options.float_fallback)
-        document |= {"scheme": done.model.plan.scheme.name, "departures": [asdict(d) for d in done.departures()]}
-        drawings += _drawings(done.departures())
-    tell.console.result(document, *drawings)
-    if refused:
-        first = refused[0]
-        raise TargetError(f"{options.soc} refuses {len(refused)} operators, first '{first.name}': {first.verdict}")
-
-
-def _drawings(decisions: list[Decision]) -> list[Any]:
-    if not decisions:
-        return []
-    rows = [[d.tensor, d.outcome, d.detail] for d in decisions]
-    return [lambda: table("encodings that were not simply taken over", ["tensor", "outcome", "why"], rows)]
+    graph = load(options.input_network)
+    inputs = {v.name or "": (str(v.dtype.numpy()) if v.dtype else "", list(shape_of(v) or ())) for v in graph.inputs}
+    write_text(options.dump_config_template, template(inputs, [v.name or "" for v in graph.outputs]))
+    tell.info(f"{options.dump_config_template}: fill in what shall differ, and convert with --config")
 
 
 def _report(done: Converted, tell: Messages) -> None:
@@ -220,4 +183,4 @@ def _report(done: Converted, tell: Messages) -> None:
         f"{done.dlc}: {bytes_text(done.dlc.stat().st_size)}, {done.scheme} for {done.target}\n"
         f"encodings in the DLC: {coverage}; proof in {done.coverage_file}"
     )
-    tell.console.result(document, *_drawings(done.departures()), lambda: lines)
+    tell.console.result(document, *departure_drawings(done.departures()), lambda: lines)
