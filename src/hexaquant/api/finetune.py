@@ -23,7 +23,7 @@ from hexaquant.io.dataset import Dataset
 from hexaquant.ir.graph import Graph
 from hexaquant.qat.devices import part_of
 from hexaquant.qat.distill import Teacher, as_tuple, find_distance
-from hexaquant.qat.features import Watched, feature_distance, feature_names
+from hexaquant.qat.features import Watched, comparable, feature_distance, feature_names
 from hexaquant.qat.finetune import Finetuned, Piece, finetune_model
 from hexaquant.qat.settings import Settings
 from hexaquant.qat.tensorboard import logged
@@ -103,6 +103,8 @@ def finetune(
     with ExitStack() as stack:
         log = stack.enter_context(logged(events or Events(), log_dir))
         goal = _Goal(model, loss, reference, features, feature_weight, stack)
+        if features:
+            goal.leave_out_other_tensors(dataset, batch_size, log)
         judge = None
         if validation is not None:
             held_out = open_data(validation, model.source_graph)
@@ -137,6 +139,7 @@ class _Goal:
         feature_weight: float,
         stack: ExitStack,
     ) -> None:
+        self.model = model
         self.task = None if isinstance(loss, str) else loss
         self.distance = find_distance(loss) if isinstance(loss, str) else None
         graph = _reference_graph(model, reference, needed=self.distance is not None or bool(features))
@@ -150,6 +153,29 @@ class _Goal:
         self.details: dict[str, Any] = {"loss": name}
         if names:
             self.details |= {"features": names, "feature_weight": feature_weight}
+
+    @torch.no_grad()
+    def leave_out_other_tensors(self, dataset: Dataset, batch_size: int, events: Events) -> None:
+        """Compare inner tensors on one batch, and only those that mean the same in both networks afterwards."""
+        assert self.teacher is not None
+        with torch.random.fork_rng(devices=[]):
+            batch = next(dataset.batches(batch_size))
+        device = next(self.model.parameters()).device
+        inputs = {name: torch.as_tensor(array, device=device) for name, array in batch.items()}
+        self.teacher(inputs)
+        with self.model.float_mode():
+            self.model(**inputs)
+        same, others = comparable(self.model, self.student, self.watched)
+        if not same:
+            raise InputError(
+                f"tensor '{others[0]}' is scaled otherwise than in the FP32 network (equalization): choose other "
+                "features, or quantize with a recipe that does not equalize"
+            )
+        if others:
+            events.note("finetune", f"features left out, for equalization scales them: {', '.join(others)}")
+        self.student.only(same)
+        self.watched.only(same)
+        self.details["features"] = same
 
     def criterion(self, inputs: Mapping[str, Tensor], outputs: Any, labels: Tensor | None) -> Tensor:
         """The loss of a batch, a mean over its samples."""

@@ -14,12 +14,14 @@ from hexaquant.api.finetune import finetune
 from hexaquant.api.quantize import Model
 from hexaquant.api.resume import KEY
 from hexaquant.api.training_score import measure
+from hexaquant.core import ranks
 from hexaquant.core.errors import EncodingError, InputError
 from hexaquant.core.events import Events
 from hexaquant.io.data import open_data
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.io.manifest import verify_files
 from hexaquant.ir.graph import Graph
+from hexaquant.qat.devices import accelerator_from_launch
 from hexaquant.qat.distill import Teacher
 from hexaquant.qat.finetune import Finetuned
 
@@ -43,15 +45,20 @@ def finetune_folder(
     images: ImageSpec | None = None,
     batch_size: int = 32,
     checkpoint_every: int = 100,
+    validate_every: int | None = None,
+    patience: int | None = None,
     events: Events | None = None,
     **options: Any,
 ) -> Trained:
     """Distil the FP32 network of ``folder`` into its quantized one and export the result there again.
 
-    Four fifths of ``data`` train, one fifth measures. ``options`` are those of :func:`hexaquant.finetune`. A killed
-    run continues from ``folder``/.state/qat.safetensors when called again with the same options. DLC and binaries
-    are out of date afterwards: compile again. Raises InputError for a folder without its FP32 network.
+    Four fifths of ``data`` train, one fifth measures; with ``validate_every`` or ``patience`` the best state on that
+    fifth is kept. ``options`` are those of :func:`hexaquant.finetune`. A killed run continues from
+    ``folder``/.state/qat.safetensors when called again with the same options. DLC and binaries are out of date
+    afterwards: compile again. Started as several processes (accelerate launch, torchrun) each takes its part of every
+    batch and the first one writes. Raises InputError for a folder without its FP32 network.
     """
+    accelerator = accelerator_from_launch()
     out, manifest = open_folder(folder)
     if not (out / REFERENCE).is_file():
         raise InputError(f"{out} does not hold its FP32 network {REFERENCE}: quantize the model again")
@@ -62,6 +69,9 @@ def finetune_folder(
     reference = Graph(oir.load(out / REFERENCE), str(out / REFERENCE))
     teacher = Teacher(reference)
     before = measure(model, teacher, held_out, batch_size)
+    judged: dict[str, Any] = {}
+    if validate_every is not None or patience is not None:
+        judged = {"validation": held_out, "validate_every": validate_every, "patience": patience}
     run = finetune(
         model,
         training,
@@ -69,10 +79,13 @@ def finetune_folder(
         batch_size=batch_size,
         checkpoint=out / CHECKPOINT,
         checkpoint_every=checkpoint_every,
+        accelerator=accelerator,
         events=events,
-        **options,
+        **(options | judged),
     )
     after = measure(model, teacher, held_out, batch_size)
+    if ranks.rank() > 0:
+        return Trained(Exported(out, (), ()), run, before, after)
     exported = export_model(
         model,
         out,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from hexaquant.core.events import Event, Listener
 
@@ -33,36 +33,46 @@ def bars(console: Console) -> Iterator[Listener]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}", markup=False),
     )
     with Progress(*columns, console=console) as progress:
         yield Bars(progress)
 
 
 class Bars:
-    """One bar for each task that is started."""
+    """One bar for each task that is started, with the figures (loss, accuracy ...) that its events carry."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
+        self._figures: dict[str, dict[str, Any]] = {}
 
     def __call__(self, event: Event) -> None:
         if event.kind == "start":
-            self._tasks[event.task] = self._progress.add_task(event.task, total=event.total)
+            self._tasks[event.task] = self._progress.add_task(event.task, total=event.total, figures="")
         elif event.kind in ("note", "warning"):
             prefix = "warning: " if event.kind == "warning" else ""
             style = "yellow" if event.kind == "warning" else None
             self._progress.console.print(f"{prefix}{event.text}", markup=False, highlight=False, style=style)
         elif event.task in self._tasks:
             total = event.done if event.kind == "end" and event.total is None else event.total
-            self._progress.update(self._tasks[event.task], completed=event.done, total=total)
+            self._figures.setdefault(event.task, {}).update(event.data if event.kind == "progress" else {})
+            shown = figures_text(self._figures[event.task])
+            self._progress.update(self._tasks[event.task], completed=event.done, total=total, figures=shown)
+
+
+def figures_text(figures: dict[str, Any]) -> str:
+    """ "loss 0.0123  accuracy 0.91": the last of each figure that a task reports."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in figures.items() if isinstance(value, float))
 
 
 class Lines:
-    """One line when a task ends, with its time; notes and warnings as they come."""
+    """One line when a task ends, with its time and last figures; notes and warnings as they come."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._since: dict[str, float] = {}
+        self._figures: dict[str, dict[str, Any]] = {}
 
     def __call__(self, event: Event) -> None:
         if event.kind == "start":
@@ -70,7 +80,10 @@ class Lines:
         elif event.kind == "end":
             seconds = time.monotonic() - self._since.get(event.task, time.monotonic())
             of = f" of {event.total}" if event.total is not None and event.total != event.done else ""
-            self._say(f"{event.task}: {event.done}{of} in {seconds:.1f} s")
+            figures = figures_text(self._figures.get(event.task, {}))
+            self._say(f"{event.task}: {event.done}{of} in {seconds:.1f} s" + (f", {figures}" if figures else ""))
+        elif event.kind == "progress":
+            self._figures.setdefault(event.task, {}).update(event.data)
         elif event.kind in ("note", "warning"):
             self._say(f"{'warning: ' if event.kind == 'warning' else ''}{event.text}")
 

@@ -1,7 +1,8 @@
-"""``hexaquant qat``: train an artifact folder towards its FP32 network, without labels."""
+"""``hexaquant qat``: train an artifact folder, or a network's file, towards its FP32 network, without labels."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,62 +11,159 @@ from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, table
 from hexaquant.cli.image_options import Images, takes_image_options
 from hexaquant.cli.quantize import file_table
+from hexaquant.core.errors import InputError
 
 EPILOG = """Examples:
 
 \b
   hexaquant qat out --data photos.npz --epochs 2
-  hexaquant qat out --data data.py:batches --steps 500 --ema 0.99
+  hexaquant qat net.onnx --data photos/ --image-size 224 --scheme w4a8 -o out
+  hexaquant qat out --data data.py:batches --steps 2000 --ema 0.99 --patience 5 --log-dir logs
+  hexaquant qat out --data photos.npz --batchnorm batch --freeze-oscillations 0.01
+  torchrun --nproc-per-node 4 -m hexaquant qat out --data photos.npz
 
 Trains on four fifths of the data and measures on the rest. An interrupted run goes on where it stopped when the
 same command is given again. Then: hexaquant compile out; hexaquant verify out --data test.npz"""
 
+SourceArgument = Annotated[
+    str, typer.Argument(metavar="OUT|MODEL", help=f"Artifact folder, or what to quantize first: {o.MODEL_HELP}")
+]
+OutOption = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="OUT", help="With MODEL: artifact folder to write.")
+]
 DataOption = Annotated[
     str, typer.Option("--data", help=f"Training data, labels not needed: {o.DATA_FORMS}.", show_default=False)
+]
+Shapes = dict[str, list[int | str]] | None
+FeaturesOption = Annotated[
+    list[str] | None, typer.Option("--feature", help="Glob of inner tensors to draw towards FP32 too; repeat for more.")
 ]
 
 
 @takes_image_options
 def qat(
     context: typer.Context,
-    folder: o.FolderArgument,
+    source: SourceArgument,
     data: DataOption,
+    out: OutOption = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training data.")] = 1,
     steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps, instead of --epochs.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples of a step.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples of a step, over all processes.")] = 32,
     loss: Annotated[str, typer.Option(help="mse (of any outputs) or kl (of logits).")] = "mse",
+    feature: FeaturesOption = None,
+    feature_weight: Annotated[float, typer.Option(help="Weight of the inner tensors in the loss.")] = 1.0,
+    mode: Annotated[str, typer.Option(help="Ranges: lsq or pact (learned), ema (moving average), fixed.")] = "lsq",
+    batchnorm: Annotated[str, typer.Option(help="folded, or batch: batch statistics until the end.")] = "folded",
     lr: Annotated[float, typer.Option(help="Rate of weights, relative to their size.")] = 1e-3,
     encoding_lr: Annotated[float, typer.Option(help="Rate of scales and offsets, relative; 0 keeps them.")] = 1e-3,
     ema: Annotated[float | None, typer.Option(help="Decay of a moving average of all parameters, e.g. 0.99.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of torch's random numbers.")] = 0,
+    dampening: Annotated[float, typer.Option(min=0, help="Draws weights to the grid (oscillation dampening).")] = 0.0,
+    freeze_oscillations: Annotated[
+        float | None, typer.Option(help="Freeze weights that oscillate this often at the end, e.g. 0.01.")
+    ] = None,
+    validate_every: Annotated[int | None, typer.Option(min=1, help="Steps; keeps the best on the held-out data.")] = (
+        None
+    ),
+    patience: Annotated[int | None, typer.Option(min=1, help="Stop after so many validations without a gain.")] = None,
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    log_dir: Annotated[Path | None, typer.Option(help="TensorBoard logs.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of random numbers.")] = 0,
+    target: o.TargetOption = "sm8650",
+    scheme: o.SchemeOption = "w8a8",
+    recipe: o.RecipeOption = "fast",
+    overrides: o.OverridesOption = None,
+    shape: o.ShapeOption = None,
     images: Images = None,
     json: o.JsonOption = False,
 ) -> None:
-    """Train the quantized network towards FP32 (distillation) and export it again."""
+    """Train the quantized network towards FP32 (distillation) and export it again.
+
+    --target, --scheme, --recipe, --overrides and --shape are for MODEL; a folder has its own.
+    """
     console: Console = context.obj
+    folder = _folder_of(source, out)
+    from hexaquant.api.deploy import Settings
     from hexaquant.api.qat import finetune_folder
+    from hexaquant.core import ranks
 
     options: dict[str, Any] = {
         "epochs": epochs,
         "steps": steps,
         "loss": loss,
+        "features": tuple(feature or ()),
+        "feature_weight": feature_weight,
+        "mode": mode,
+        "batchnorm": batchnorm,
         "lr": lr,
         "encoding_lr": encoding_lr,
         "ema": ema,
+        "dampening": dampening,
+        "freeze_oscillations": freeze_oscillations,
+        "validate_every": validate_every,
+        "patience": patience,
+        "precision": precision,
+        "log_dir": log_dir,
+        "seed": seed,
     }
     with console.events() as events:
-        done = finetune_folder(folder, data, images=images, batch_size=batch_size, seed=seed, events=events, **options)
-    document: dict[str, Any] = {
+        if out is not None:
+            settings = Settings(target, scheme, recipe, overrides)
+            _quantize(source, out, data, images, settings, o.parse_shapes(shape), events)
+        done = finetune_folder(folder, data, images=images, batch_size=batch_size, events=events, **options)
+    if ranks.rank() == 0:
+        document = _document(folder, done)
+        console.result(document, lambda: _quality(document), lambda: file_table(document["files"]))
+
+
+def _folder_of(source: str, out: Path | None) -> Path:
+    """The folder to train. Raises InputError when it is not clear what is meant."""
+    is_folder = (Path(source) / "manifest.json").is_file()
+    if out is None and not is_folder and not Path(source).is_dir():
+        raise InputError(f"{source} is no artifact folder; for a network also say where to write with -o OUT")
+    if out is not None and is_folder:
+        raise InputError(f"{source} is an artifact folder already and is trained in place; leave out -o")
+    return Path(source) if out is None else out
+
+
+def _quantize(
+    source: str,
+    out: Path,
+    data: str,
+    images: Any,
+    settings: Any,
+    shapes: dict[str, list[int | str]] | None,
+    events: Any,
+) -> None:
+    """PTQ of a network on the part of the data that will train it."""
+    import os
+
+    from hexaquant.api.deploy import quantize_folder
+    from hexaquant.cli.model import load_model
+    from hexaquant.io.data import open_data
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("quantize in one process first (hexaquant quantize), then start several with the folder")
+    settings.check()
+    graph = load_model(source, shapes)
+    training, _ = open_data(data, graph, images).split()
+    quantize_folder(graph, training, out, settings, events=events)
+
+
+def _document(folder: Path, done: Any) -> dict[str, Any]:
+    run = done.run
+    return {
         "folder": str(folder),
-        "steps": done.run.steps,
-        "resumed_from": done.run.resumed_from,
-        "first_loss": done.run.losses[0],
-        "last_loss": done.run.losses[-1],
+        "steps": run.steps,
+        "resumed_from": run.resumed_from,
+        "first_loss": run.losses[0],
+        "last_loss": run.losses[-1],
         "sqnr_before": done.sqnr_before,
         "sqnr_after": done.sqnr_after,
+        "best_step": run.best_step,
+        "stopped_early": run.stopped_early,
+        "frozen_weights": run.frozen,
         "files": {f.name: {"path": str(f), "bytes": f.stat().st_size} for f in done.exported.files},
     }
-    console.result(document, lambda: _quality(document), lambda: file_table(document["files"]))
 
 
 def _quality(document: dict[str, Any]) -> Any:

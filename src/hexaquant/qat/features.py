@@ -37,20 +37,42 @@ def feature_names(model: QuantizedModel, reference: Graph, globs: Sequence[str])
     return found
 
 
+SAME = 0.1
+"""Noise-to-signal ratio from which an inner tensor of the float simulation is another one than FP32's."""
+
+
+@torch.no_grad()
+def comparable(model: QuantizedModel, student: Watched, teacher: Watched) -> tuple[list[str], list[str]]:
+    """(names that can be compared, names that cannot) after the teacher and ``model`` in float mode saw one batch.
+
+    Cross-layer equalization scales channels of inner tensors: those are others in the simulation than in FP32.
+    """
+    alike = {n: float(relative_mse((student.values[n],), (t,))) < SAME for n, t in teacher.values.items()}
+    return [n for n, same in alike.items() if same], [n for n, same in alike.items() if not same]
+
+
 class Watched:
     """Remembers what modules returned last. Use as a context; ``values`` are by name, with gradients."""
 
     def __init__(self, modules: dict[str, nn.Module]) -> None:
         self._modules = modules
-        self._handles: list[RemovableHandle] = []
+        self._handles: dict[str, RemovableHandle] = {}
         self.values: dict[str, Tensor] = {}
 
     def __enter__(self) -> Watched:
-        self._handles = [m.register_forward_hook(partial(self._keep, name)) for name, m in self._modules.items()]
+        for name, module in self._modules.items():
+            self._handles[name] = module.register_forward_hook(partial(self._keep, name))
         return self
 
+    def only(self, names: Sequence[str]) -> None:
+        """Forget all but ``names``."""
+        for name in self._modules.keys() - set(names):
+            self._handles.pop(name).remove()
+        self._modules = {name: self._modules[name] for name in names}
+        self.values.clear()
+
     def __exit__(self, *error: object) -> None:
-        for handle in self._handles:
+        for handle in self._handles.values():
             handle.remove()
         self.values.clear()
 

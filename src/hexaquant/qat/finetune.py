@@ -94,7 +94,8 @@ def finetune_model(
     """
     check_accelerator(accelerator)
     log = (events or Events()) if ranks.rank() == 0 else Events()
-    fingerprint = "" if checkpoint is None else run_fingerprint(model, settings, identity)
+    fingerprint = run_fingerprint(model, settings, identity) if checkpoint or ranks.world_size() > 1 else ""
+    _check_same_start(fingerprint)
     with put_back_afterwards():
         _prepare(model, batches, settings)
         run = _Run(model, settings, validation, accelerator, log)
@@ -113,6 +114,15 @@ def finetune_model(
         position.stopped,
         run.stabilizer.frozen_share(),
     )
+
+
+def _check_same_start(fingerprint: str) -> None:
+    """Every process must hold the same model: DistributedDataParallel sees to weights, not to encodings."""
+    if len(set(ranks.gathered(fingerprint))) > 1:
+        raise InputError(
+            "the processes start from different models or settings: quantize on the same data in each of them, "
+            "or load the same artifact folder"
+        )
 
 
 def _prepare(model: QuantizedModel, batches: Batches, settings: Settings) -> None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import InputError
 from hexaquant.qat.batchnorm import fold_norms
 from hexaquant.qat.lsq import (
+    gradient_scale,
     in_tensors_only,
     learned_fake_quantize,
     learned_offset,
@@ -27,6 +29,9 @@ from hexaquant.sim.calibrate import protect_from_overflow, within_clamp
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.plan import TensorPlan
 from hexaquant.sim.quantizer import Quantizer, is_inside
+
+HAS_TRITON = find_spec("triton") is not None
+"""Triton comes with PyTorch's CUDA builds for Linux."""
 
 
 class LearnedEncoding(nn.Module):
@@ -88,6 +93,11 @@ class LearnedEncoding(nn.Module):
         """Fake-quantized ``v``, to the last bit what the exported encoding gives, with LSQ gradients."""
         scale, offset = self.scale_and_offset()
         features = v.numel() // max(v.shape[0], 1) if self.is_activation and v.dim() > 1 else None
+        if HAS_TRITON and v.is_cuda and scale.dim() == 0 and v.dtype != torch.float64:
+            from hexaquant.qat.lsq_triton import fused_fake_quantize
+
+            g = gradient_scale(features or v.numel(), self.grid)
+            return fused_fake_quantize(v, scale, offset, self.grid.levels, g)
         if in_tensors_only(v):
             return traceable_fake_quantize(v, scale, offset, self.grid, self.block_scale, features)
         return learned_fake_quantize(v, scale, offset, self.encoding(), features)

@@ -14,6 +14,7 @@ from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.core.observers import make_observer
 from hexaquant.core.observers.weight_mse import mse_weight_encoding
+from hexaquant.core.ranks import gathered, world_size
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.overflow import safe_weight_scale
 from hexaquant.sim.plan import TensorPlan
@@ -38,6 +39,7 @@ def calibrate(
     ``observer``: min_max, moving_average, percentile, mse, sqnr or entropy, for activations;
     ``weight_observer``: min_max, mse, or auto (mse below 8 bits; from 8 bits on clipping costs more than it gains
     once biases are corrected). Ranges of 16 bits get HEADROOM_16, except with min_max. Quantizers are on afterwards.
+    Of several processes each gives its own part of the data; the encodings are those of all of it.
     Returns the number of samples seen. Raises InputError for empty data and for NaN or infinite activations, naming
     the tensor.
     """
@@ -81,6 +83,8 @@ def observe(model: QuantizedModel, batches: Iterable[Mapping[str, Any]], observe
         tensors = {name: torch.as_tensor(value) for name, value in batch.items()}
         model(**tensors)
         seen += len(next(iter(tensors.values())))
+    seen = sum(gathered(seen))
+    _merge_over_ranks(watched)
     if not seen:
         raise InputError("the calibration data is empty: give at least one sample")
     bounded = {node.outputs[0].name for node in model.source_graph.nodes if node.op_type == "Clip"}
@@ -88,6 +92,16 @@ def observe(model: QuantizedModel, batches: Iterable[Mapping[str, Any]], observe
         exact = (quantizer.plan.observer or observer) == "min_max" or quantizer.plan.name in bounded
         _take(quantizer, exact)
     return seen
+
+
+def _merge_over_ranks(quantizers: list[ActivationQuantizer]) -> None:
+    """Let every process's observers know what those of all processes saw."""
+    if world_size() == 1:
+        return
+    observers = [quantizer.observer for quantizer in quantizers if quantizer.observer is not None]
+    states = gathered([observer.state() for observer in observers])
+    for index, observer in enumerate(observers):
+        observer.merge([state[index] for state in states])
 
 
 def _take(quantizer: ActivationQuantizer, exact: bool) -> None:

@@ -10,6 +10,7 @@ buffer of BUFFER floats and are counted together, because a count costs 30 us ho
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -123,10 +124,10 @@ class Histogram:
         self._counts.add_(found, alpha=weight)
         self._zeros += zeros * weight
 
-    def _fit(self, low: float, high: float) -> None:
-        """Widen the bins until [low, high] fits, merging what was counted."""
+    def _fit(self, low: float, high: float, least: int = MIN_EXPONENT) -> None:
+        """Widen the bins to 2^``least`` or more until [low, high] fits, merging what was counted."""
         span = high - low
-        wanted = max(self.exponent, math.ceil(math.log2(span / self.bins)) if span > 0 else MIN_EXPONENT)
+        wanted = max(self.exponent, least, math.ceil(math.log2(span / self.bins)) if span > 0 else MIN_EXPONENT)
         wanted = min(wanted, MAX_EXPONENT)
         while math.ceil(high / 2.0**wanted) - math.ceil(low / 2.0**wanted) >= self.bins:
             wanted += 1
@@ -170,3 +171,23 @@ class Histogram:
         zeros, exponent, start, updates = state["numbers"].tolist()
         self._zeros, self.exponent, self.start, self.updates = zeros, int(exponent), int(start), int(updates)
         self.range.load_state(state)
+
+    def merge(self, states: Sequence[dict[str, Tensor]]) -> None:
+        """Become the histogram of all that was counted in ``states``; exact, as bins are merged, never split."""
+        parts = []
+        for state in states:
+            part = Histogram(self.bins)
+            part.load_state(state)
+            if part.range.low <= part.range.high:
+                parts.append(part)
+        self.range.merge(states)
+        if not parts:
+            return
+        least, ends = max(part.exponent for part in parts), self.range.with_zero()
+        for part in parts:
+            part._fit(*ends, least)
+        self._waiting, self._tails = 0, []
+        self._counts = torch.stack([part._counts for part in parts]).sum(0)
+        self._zeros = sum(part._zeros for part in parts)
+        self.updates = sum(part.updates for part in parts)
+        self.exponent, self.start = parts[0].exponent, parts[0].start

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -37,3 +39,6 @@ class HistogramObserver:
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         self.histogram.load_state(state)
+
+    def merge(self, states: Sequence[dict[str, Tensor]]) -> None:
+        self.histogram.merge(states)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -30,3 +32,6 @@ class MinMaxObserver:
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         self.range.load_state(state)
+
+    def merge(self, states: Sequence[dict[str, Tensor]]) -> None:
+        self.range.merge(states)

@@ -6,6 +6,8 @@ Inference" (arXiv:1712.05877), section 3.1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -43,3 +45,10 @@ class MovingAverageObserver:
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         self.range.load_state(state)
+
+    def merge(self, states: Sequence[dict[str, Tensor]]) -> None:
+        """The mean of the averages, each over one process's batches."""
+        ranges = torch.stack([state["range"] for state in states])
+        seen = ranges[ranges[:, 0] <= ranges[:, 1]]
+        if len(seen):
+            self.range.low, self.range.high = seen.mean(0).tolist()

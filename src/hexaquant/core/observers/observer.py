@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -30,6 +31,9 @@ class Observer(Protocol):
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Restore what :meth:`state` returned."""
+
+    def merge(self, states: Sequence[dict[str, Tensor]]) -> None:
+        """Become the observer that has seen what those of ``states`` have seen: the other processes' and one's own."""
 
 
 def require_per_tensor(grid: Grid) -> None:
@@ -66,6 +70,12 @@ class Range:
 
     def add(self, low: float, high: float) -> None:
         self.low, self.high = min(self.low, low), max(self.high, high)
+
+    def merge(self, states: Sequence[dict[str, Tensor]]) -> None:
+        """The union of the ranges in ``states``."""
+        self.low, self.high = math.inf, -math.inf
+        for state in states:
+            self.add(*state["range"].tolist())
 
     def with_zero(self) -> tuple[float, float]:
         """The range extended to include zero. Raises InputError when nothing was seen."""
