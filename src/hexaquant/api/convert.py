@@ -27,8 +27,8 @@ from hexaquant.ir.graph import Graph, constant
 from hexaquant.ir.load import read_model
 from hexaquant.ir.normalize import freeze_batch
 from hexaquant.qnn.lower import LowerReport, lower
-from hexaquant.sim.given_encodings import Decision, complete_encodings
-from hexaquant.targets.check import problems_of
+from hexaquant.sim.given_encodings import Decision, complete_encodings, given_schemes
+from hexaquant.targets.check import by_name, judge, verdict_text
 from hexaquant.targets.soc import Target, find_target
 from hexaquant.transforms.for_target import prepare_for_target
 
@@ -151,14 +151,16 @@ def _require_unchanged(graph: Graph, given: Mapping[str, Encoding], raw: Mapping
             )
 
 
-def check_operators(graph: Graph, target: str | Target) -> list[OpVerdict]:
-    """The verdict of ``target`` on every operator of ``graph``, in order. Raises InputError for an unknown target."""
-    find_target(target)
-    rows = []
-    for node in graph.nodes:
-        problems = problems_of(graph, node)
-        rows.append(OpVerdict(node.name or node.outputs[0].name or "", node.op_type, "; ".join(problems) or "runs"))
-    return rows
+def check_operators(graph: Graph, target: str | Target, given: Mapping[str, Encoding] | None = None) -> list[OpVerdict]:
+    """The verdict of ``target`` on every operator of ``graph``, in order, in the types that ``given`` encodings mean.
+
+    Raises InputError for an unknown target.
+    """
+    judgements = judge(graph, find_target(target), by_name(given_schemes(graph, given or {})))
+    return [
+        OpVerdict(node.name or node.outputs[0].name or "", node.op_type, verdict_text(judgement))
+        for node, judgement in zip(graph.nodes, judgements, strict=True)
+    ]
 
 
 def convert(

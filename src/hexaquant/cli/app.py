@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from hexaquant.cli import compare_converters, deploy, doctor, estimate, export, info, qat, quantize, run, verify
+from hexaquant.cli import compare_converters, deploy, doctor, estimate, export, info, lint, mixed, qat, quantize, run, verify
 from hexaquant.cli import compile as compile_
 
 HELP = "Neural networks onto Qualcomm's Hexagon NPU without losing accuracy: quantize, compile, verify."
@@ -61,7 +61,9 @@ def _register(function: Callable[..., None], epilog: str, name: str = "") -> Non
 
 
 _register(deploy.deploy, deploy.EPILOG)
+_register(lint.lint, lint.EPILOG)
 _register(quantize.quantize, quantize.EPILOG)
+_register(mixed.mixed, mixed.EPILOG)
 _register(qat.qat, qat.EPILOG)
 _register(export.export, export.EPILOG)
 _register(compile_.compile_command, compile_.EPILOG, "compile")

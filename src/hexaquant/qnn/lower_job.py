@@ -25,7 +25,8 @@ def open_session(spec: dict[str, Any], provider_options: dict[str, str], entries
     """Let onnxruntime load ``spec["onnx"]`` with the QNN provider, which writes its files as it does so."""
     import onnxruntime as ort
 
-    ort.register_execution_provider_library("QNNExecutionProvider", spec["provider"])
+    if not any(d.ep_name == "QNNExecutionProvider" for d in ort.get_ep_devices()):
+        ort.register_execution_provider_library("QNNExecutionProvider", spec["provider"])
     devices = [d for d in ort.get_ep_devices() if d.ep_name == "QNNExecutionProvider"][:1]
     options = ort.SessionOptions()
     options.log_severity_level = spec.get("log_severity", 2)

@@ -26,7 +26,9 @@ from hexaquant.core.errors import EncodingError, TargetError
 from hexaquant.core.grid import Lpbq, PerBlock, PerTensor
 from hexaquant.ir.graph import CONVERT, Graph
 from hexaquant.sim.model import QuantizedModel
-from hexaquant.sim.planner import make_plan
+from hexaquant.sim.node_schemes import node_schemes
+from hexaquant.sim.overrides import parse_overrides
+from hexaquant.sim.planner import ActivationPlanner, make_plan
 from hexaquant.sim.quantizer import ActivationQuantizer, ConstantQuantizer
 from hexaquant.targets import ops
 from hexaquant.targets.scheme import SCHEMES, Scheme
@@ -143,6 +145,12 @@ def _scheme(graph: Graph, given: Mapping[str, Encoding]) -> Scheme:
     a = acts.most_common(1)[0][0] if acts else 8
     w = next((bits for bits, _ in weights.most_common() if bits), 8)
     return SCHEMES.get(f"w{w}a{a}", Scheme(f"w{w}a{a}", w, a))
+
+
+def given_schemes(graph: Graph, given: Mapping[str, Encoding]) -> Mapping[str, str]:
+    """Node name -> name of the scheme that ``given`` encodings mean for it; float16 where there are none."""
+    overrides = parse_overrides(settings_of(graph, given))
+    return node_schemes(ActivationPlanner(graph, _scheme(graph, given), overrides))
 
 
 def settings_of(graph: Graph, given: Mapping[str, Encoding]) -> dict[str, Any]:

@@ -26,10 +26,11 @@ from hexaquant.ir.graph import CONVERT, Graph, constant
 from hexaquant.sim.constants import bias_plan, constant_plan, is_parameter, weight_plan
 from hexaquant.sim.converts import convert_grid, insert_converts
 from hexaquant.sim.einsum_products import products_as_einsum, second_operands
+from hexaquant.sim.node_schemes import node_schemes
 from hexaquant.sim.overrides import Overrides, Setting, parse_overrides
 from hexaquant.sim.plan import QuantPlan, TensorPlan
 from hexaquant.targets import ops
-from hexaquant.targets.check import check_graph
+from hexaquant.targets.check import by_name, check_graph
 from hexaquant.targets.scheme import Scheme, check_scheme, find_scheme, scheme_warnings
 from hexaquant.targets.soc import Target, find_target
 
@@ -51,7 +52,16 @@ def make_plan(
     check_scheme(kind, soc)
     rules = overrides if isinstance(overrides, Overrides) else parse_overrides(overrides)
     _check_globs(graph, rules)
-    check_graph(graph, soc)
+    check_graph(graph, soc, by_name(node_schemes(ActivationPlanner(graph, kind, rules))))
+    return plan_unchecked(graph, soc, kind, rules)
+
+
+def plan_unchecked(
+    graph: Graph, target: str | Target, scheme: str | Scheme, overrides: Overrides | None = None
+) -> QuantPlan:
+    """As make_plan, without asking whether the target takes the network: for measuring what it takes."""
+    soc, kind = find_target(target), find_scheme(scheme)
+    rules = parse_overrides(None) if overrides is None else overrides
     activations = ActivationPlanner(graph, kind, rules)
     insert_converts(graph, activations.grid_of_node, activations.input_grid)
     products_as_einsum(graph, activations.grid_of_node)

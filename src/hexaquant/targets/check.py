@@ -3,43 +3,142 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import onnx_ir as oir
 
 from hexaquant.core.errors import InputError, TargetError
-from hexaquant.ir.graph import Graph, shape_of
+from hexaquant.ir.graph import Graph, Origin, shape_of
 from hexaquant.targets import ops
-from hexaquant.targets.soc import Target
+from hexaquant.targets.forms import form_of
+from hexaquant.targets.legality import LEGAL, LegalityTable, Status, Verdict, legality_table
+from hexaquant.targets.scheme import SCHEMES
+from hexaquant.targets.soc import ARCHITECTURES, Target
+
+SchemeOf = Callable[[oir.Node], str]
+"""The name of the scheme in which a node computes."""
+
+SHOWN = 3
+"""Refused layers that an error names; the others it counts."""
 
 
-def check_graph(graph: Graph, target: Target) -> None:
-    """Raise TargetError naming every refused operator with its layer and the remedy, InputError for bad shapes."""
-    problems = [problem for node in graph.nodes for problem in problems_of(graph, node)]
-    if problems:
-        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
-        raise TargetError(f"{target.name} refuses this network: " + "; ".join(problems[:3]) + more)
+@dataclass(frozen=True)
+class Judgement:
+    """What the target does with one layer. ``reason`` is the library's own, ``remedy`` what the user can do."""
+
+    layer: Origin
+    op_type: str
+    scheme: str
+    status: Status
+    reason: str = ""
+    remedy: str = ""
+
+    @property
+    def is_bad(self) -> bool:
+        return self.status in ("refused", "wrong")
+
+    def __str__(self) -> str:
+        end = f"; {self.remedy}" if self.remedy else ""
+        return f"{self.layer} ({self.op_type}, {self.scheme}): {self.reason}{end}"
 
 
-def problems_of(graph: Graph, node: oir.Node) -> list[str]:
-    """Why the target refuses ``node``, with the remedy; empty when it takes it. Raises InputError for empty shapes."""
-    origin = graph.origin(node)
-    if ops.rule_of(node.op_type) is None:
-        return [f"{origin} uses {node.op_type}: {_remedy(node.op_type)}"]
-    problems = []
+def verdict_text(judgement: Judgement) -> str:
+    """ "runs", or "refused: the library's reason; the remedy"."""
+    if judgement.is_bad:
+        return f"{judgement.status} in {judgement.scheme}: {judgement.reason}; {judgement.remedy}"
+    return "runs" if judgement.status == "legal" else "not measured: the backend decides"
+
+
+def check_graph(graph: Graph, target: Target, scheme_of: SchemeOf) -> None:
+    """Raise TargetError naming every refused layer with the reason and the remedy, InputError for bad shapes."""
+    bad = [judgement for judgement in judge(graph, target, scheme_of) if judgement.is_bad]
+    if bad:
+        more = f" (and {len(bad) - SHOWN} more)" if len(bad) > SHOWN else ""
+        told = "; ".join(str(judgement) for judgement in bad[:SHOWN])
+        raise TargetError(f"{target.name} refuses this network: {told}{more}")
+
+
+def judge(graph: Graph, target: Target, scheme_of: SchemeOf) -> list[Judgement]:
+    """The judgement of each operator of ``graph`` (prepared for the target), in order.
+
+    Raises InputError for tensors with a dimension of size zero.
+    """
+    table = legality_table()
+    return [judge_node(graph, node, target, scheme_of(node), table) for node in graph.nodes]
+
+
+def judge_node(graph: Graph, node: oir.Node, target: Target, scheme: str, table: LegalityTable) -> Judgement:
+    """Of one operator in ``scheme``."""
+    layer = graph.origin(node)
+    rank = _check_shapes(node, layer)
+    if rank > ops.MAX_RANK:
+        reason = f"it has rank {rank}, the target takes at most {ops.MAX_RANK}"
+        return Judgement(layer, node.op_type, scheme, "refused", reason, "merge axes")
+    form = form_of(node)
+    verdict = table.of_form(form, scheme, target.arch)
+    if ops.rule_of(node.op_type) is None and not verdict.is_bad:
+        verdict = Verdict("refused", "the target has no such operator")
+    if not verdict.is_bad:
+        return Judgement(layer, node.op_type, scheme, verdict.status)
+    remedy = remedy_of(node.op_type, form, scheme, target, table)
+    reason = verdict.reason if verdict.status == "refused" else f"the target computes it wrongly ({verdict.reason})"
+    return Judgement(layer, node.op_type, scheme, verdict.status, reason, remedy)
+
+
+def _check_shapes(node: oir.Node, layer: Origin) -> int:
+    """The largest rank of the outputs. Raises InputError for empty ones."""
+    rank = 0
     for value in node.outputs:
         shape = shape_of(value)
-        if shape is None:
-            continue
-        if len(shape) > ops.MAX_RANK:
-            problems.append(f"{origin} ({node.op_type}) has rank {len(shape)}, more than {ops.MAX_RANK}: merge axes")
-        if 0 in shape:
-            raise InputError(f"tensor '{value.name}' of {origin} has a dimension of size zero: {list(shape)}")
-    return problems
+        if shape is not None and 0 in shape:
+            raise InputError(f"tensor '{value.name}' of {layer} has a dimension of size zero: {list(shape)}")
+        rank = max(rank, len(shape or ()))
+    return rank
 
 
-def _remedy(op_type: str) -> str:
+def remedy_of(op_type: str, form: str, scheme: str, target: Target, table: LegalityTable) -> str:
+    """What helps: another way to write it, other bits for this layer, another SoC; as far as the table knows."""
+    ways = []
+    if op_type in ops.REFUSED or ops.rule_of(op_type) is None:
+        ways.append(_rewriting(op_type))
+    else:
+        ways += [_lower_rank(form, scheme, target, table), _other_bits(form, target, table)]
+        ways.append(_other_target(form, scheme, table))
+    return ", or ".join(way for way in ways if way) or "replace it, or move it out of the network"
+
+
+def _lower_rank(form: str, scheme: str, target: Target, table: LegalityTable) -> str:
+    lower = form.replace(" rank 5", "")
+    is_legal = lower != form and table.of_form(lower, scheme, target.arch) == LEGAL
+    return "reshape it to four dimensions" if is_legal else ""
+
+
+def _other_bits(form: str, target: Target, table: LegalityTable) -> str:
+    found = table.schemes(form, target.arch, tuple(SCHEMES))
+    return f"override this layer to {' or '.join(found[:3])}" if found else ""
+
+
+def _other_target(form: str, scheme: str, table: LegalityTable) -> str:
+    found = table.architectures(form, scheme)
+    if not found:
+        return ""
+    return f"a target of Hexagon {' or '.join(f'v{a} ({ARCHITECTURES[a]})' for a in found[:2])}"
+
+
+def _rewriting(op_type: str) -> str:
     if op_type in ops.REFUSED:
         return ops.REFUSED[op_type]
     close = difflib.get_close_matches(op_type, ops.OPS, 1)
     hint = f" (close: {close[0]})" if close else ""
-    return f"no such operator on the target{hint}; replace it, or move it out of the network"
+    return f"replace it{hint}, or move it out of the network"
+
+
+def one_scheme(name: str) -> SchemeOf:
+    """Every node in the scheme ``name``."""
+    return lambda node: name
+
+
+def by_name(schemes: Mapping[str, str]) -> SchemeOf:
+    """Schemes by node name."""
+    return lambda node: schemes[node.name or ""]

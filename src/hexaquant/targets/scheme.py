@@ -45,11 +45,19 @@ def find_scheme(name: str | Scheme) -> Scheme:
 
 def check_scheme(scheme: Scheme, target: Target) -> None:
     """Raise TargetError, with the reason and the remedy, when ``target`` cannot execute ``scheme``."""
+    problem = scheme_problem(scheme, target)
+    if problem:
+        raise TargetError(problem)
+
+
+def scheme_problem(scheme: Scheme, target: Target) -> str:
+    """Why ``target`` cannot execute ``scheme``, with the remedy; empty when it can."""
     if scheme.name == "w16a16" and target.arch < 73:
-        raise TargetError(
+        return (
             f"{target.name} (Hexagon {target.arch_name}) has no kernels for 16-bit weights: "
             "use w8a16, or a target from v73 on (sm8550 and later)"
         )
+    return ""
 
 
 def scheme_warnings(scheme: Scheme, target: Target) -> list[str]:

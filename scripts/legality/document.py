@@ -1,0 +1,111 @@
+"""docs/legality.md, made from the table."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from hexaquant.targets import ops
+from hexaquant.targets.legality import LEGAL, LegalityTable, Verdict
+from hexaquant.targets.scheme import SCHEMES
+from hexaquant.targets.soc import ARCHITECTURES
+
+HEAD = """# What the target takes
+
+Which operator runs in which scheme on which Hexagon architecture, measured with onnxruntime-qnn {release} on
+Qualcomm's emulator: {forms} forms of {operators} operators, each as a network of one operator that this package
+quantized, lowered, compiled and ran. Made by `python scripts/probe_legality.py document`; do not edit it by hand.
+
+`hexaquant lint MODEL --target T --scheme S` looks a network up in this table, before any calibration; `quantize` and
+`deploy` refuse by it; `qairt-converter --dry_run` lists it. The table says what the library did with one operator in
+our probes; it is no statement of Qualcomm's.
+
+* An operator below runs in all six schemes (w8a8, w8a16, w4a8, w4a16, w16a16, fp16) on v68, v69, v73, v75, v79 and v81
+  unless a row says otherwise. "rank 5" are tensors of five dimensions; more than five are refused always.
+* *refused*: the library does not take it; its own reason follows. *wrong*: it compiles, but the output has an SQNR
+  below {bound:g} dB against the QDQ model on the CPU. *unknown*: not measured.
+* Where the scheme's type has no kernel, hexaquant computes the operator in another type (targets/ops.py) and says so in
+  the plan; the verdict is of the result.
+"""
+
+
+def document(table: LegalityTable) -> str:
+    """The page."""
+    head = HEAD.format(
+        release=table.release, forms=len(table.rows), operators=len(table.operators()), bound=table.bound_db
+    )
+    return "\n".join([head, *_everywhere(table), *_exceptions(table), *_never(table), *_rewritten(table)]) + "\n"
+
+
+def _is_legal(row: Mapping[str, Mapping[int, Verdict]]) -> bool:
+    return not any(row.values())
+
+
+def _is_refused(row: Mapping[str, Mapping[int, Verdict]]) -> bool:
+    return all(len(row.get(s, {})) == len(ARCHITECTURES) and all(v.is_bad for v in row[s].values()) for s in SCHEMES)
+
+
+def _everywhere(table: LegalityTable) -> Iterator[str]:
+    yield "## Runs in every scheme on every architecture\n"
+    by_op: dict[str, list[str]] = defaultdict(list)
+    for form, row in table.rows.items():
+        if _is_legal(row):
+            op, _, rest = form.partition(" ")
+            by_op[op].append(rest or "plain")
+    for op, forms in by_op.items():
+        yield f"* **{op}**" + ("" if forms == ["plain"] else f": {', '.join(forms)}")
+    yield ""
+
+
+def _exceptions(table: LegalityTable) -> Iterator[str]:
+    yield "## Runs with exceptions\n"
+    yield "| operator | where not | verdict | the library's reason |"
+    yield "|---|---|---|---|"
+    for form, row in table.rows.items():
+        if not _is_legal(row) and not _is_refused(row):
+            for where, verdict in _places(row):
+                yield f"| {form} | {where} | {verdict.status} | {_cell(verdict.reason)} |"
+    yield ""
+
+
+def _places(row: Mapping[str, Mapping[int, Verdict]]) -> Iterator[tuple[str, Verdict]]:
+    """("w16a16 on v68, v69", verdict): places with one reason together."""
+    groups: dict[Verdict, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for scheme, entry in row.items():
+        for arch, verdict in entry.items():
+            groups[verdict][scheme].append(f"v{arch}")
+    for verdict, schemes in groups.items():
+        alike: dict[str, list[str]] = defaultdict(list)
+        for scheme, arches in schemes.items():
+            alike["" if len(arches) == len(ARCHITECTURES) else " on " + ", ".join(arches)].append(scheme)
+        places = [("every scheme" if set(s) >= set(SCHEMES) else ", ".join(s)) + where for where, s in alike.items()]
+        yield "; ".join(places), verdict
+
+
+def _never(table: LegalityTable) -> Iterator[str]:
+    yield "## Refused in every scheme on every architecture\n"
+    yield "| operator | the library's reason | what to do |"
+    yield "|---|---|---|"
+    for form, row in table.rows.items():
+        if _is_refused(row):
+            reasons = dict.fromkeys(v.reason for entry in row.values() for v in entry.values() if v != LEGAL)
+            yield f"| {form} | {_cell('; '.join(list(reasons)[:2]))} | {remedy(form)} |"
+    yield ""
+
+
+def remedy(form: str) -> str:
+    """What to do about a form that is refused everywhere."""
+    if " rank 5" in form:
+        return "reshape to four dimensions"
+    return ops.REFUSED.get(form.partition(" ")[0], "replace it, or move it out of the network")
+
+
+def _rewritten(table: LegalityTable) -> Iterator[str]:
+    yield "## Rewritten by the import\n"
+    yield "These become other operators, whose rows count.\n"
+    for op, parts in table.rewritten.items():
+        yield f"* **{op}**: {', '.join(parts)}"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("`", "'")

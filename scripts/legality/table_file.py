@@ -1,0 +1,121 @@
+"""From probe results to the table: one verdict for each form, scheme and architecture."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from hexaquant.targets.legality import LEGAL, UNKNOWN, LegalityTable, Verdict
+from hexaquant.targets.scheme import SCHEMES
+from hexaquant.targets.soc import ARCHITECTURES
+
+BOUND_DB = 20.0
+"""Least SQNR of the target's output against the QDQ reference; below it the verdict is "wrong".
+
+Correct kernels stay above 35 dB at 8 bits and 50 dB at 16 bits in the cases probed; errors of one step in operators
+that round (Floor, Sign) or are steep (Tan) cost some 10 dB more.
+"""
+EQUAL = 0.9
+"""Least share of equal values where the output is no real number."""
+
+Row = Mapping[str, Any]
+
+
+def make_table(rows: Iterable[Row], release: str) -> tuple[LegalityTable, list[str]]:
+    """The table, and a sentence for each form whose networks disagree (it needs another word in targets/forms.py)."""
+    found: dict[tuple[str, str, int], dict[str, Verdict]] = defaultdict(dict)
+    rewritten: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        forms = row.get("forms", [])
+        if len(forms) != 1 or not _is_of(row["op"], forms[0]):
+            if forms:
+                rewritten.setdefault(row["op"], tuple(dict.fromkeys(form.partition(" ")[0] for form in forms)))
+            if forms or row["verdict"] != "not imported":
+                continue
+            forms = [row["op"]]
+        found[forms[0], row["scheme"], row["arch"]][row["case"]] = verdict_of(row)
+    table = {form: _row(form, found) for form in sorted({form for form, _, _ in found})}
+    own = {form.partition(" ")[0] for form in table}
+    rewritten = {op: parts for op, parts in rewritten.items() if op not in own}
+    return LegalityTable(release, BOUND_DB, table, rewritten), _conflicts(found)
+
+
+Found = Mapping[tuple[str, str, int], Mapping[str, Verdict]]
+"""(form, scheme, architecture) -> verdicts by case."""
+
+
+def _row(form: str, found: Found) -> dict[str, dict[int, Verdict]]:
+    """What is not legal of ``form``; what was not probed is unknown."""
+    row: dict[str, dict[int, Verdict]] = {}
+    for scheme in {*SCHEMES, *(scheme for other, scheme, _ in found if other == form)}:
+        row[scheme] = {}
+        for arch in ARCHITECTURES:
+            verdicts = found.get((form, scheme, arch), {})
+            worst = max(verdicts.values(), key=lambda v: (v.is_bad, v.status == "refused"), default=UNKNOWN)
+            if worst != LEGAL:
+                row[scheme][arch] = worst
+    return dict(sorted(row.items()))
+
+
+def _conflicts(found: Found) -> list[str]:
+    sentences = []
+    for (form, scheme, arch), verdicts in found.items():
+        if len({verdict.is_bad for verdict in verdicts.values()}) > 1:
+            told = ", ".join(f"{case}: {verdict.status}" for case, verdict in verdicts.items())
+            sentences.append(f"{form} in {scheme} on v{arch}: {told}")
+    return sentences
+
+
+def _is_of(op: str, form: str) -> bool:
+    return form.partition(" ")[0].rpartition(".")[2] == op
+
+
+def verdict_of(row: Row) -> Verdict:
+    """The verdict of one probe."""
+    if row["verdict"] == "legal":
+        return _by_errors(row)
+    if row["verdict"] == "crash":
+        return Verdict("refused", row["reasons"][0])
+    return Verdict("refused", short_reason(row["reasons"]))
+
+
+def _by_errors(row: Row) -> Verdict:
+    if row.get("sqnr", 200.0) < BOUND_DB:
+        return Verdict("wrong", f"SQNR below {BOUND_DB:g} dB against the QDQ reference")
+    if row.get("equal", 1.0) < EQUAL:
+        return Verdict("wrong", "other values than the QDQ reference")
+    return LEGAL
+
+
+def short_reason(reasons: list[str]) -> str:
+    """The most telling of the library's sentences, without names of one probe."""
+    texts = [_clean(reason) for reason in reasons]
+    telling = [t for t in texts if t and not any(noise in t for noise in _NOISE)]
+    return (telling or [t for t in texts if t] or ["no reason given"])[-1][:160]
+
+
+_NOISE = ("Failed to add node", "RouterX86", "graphMainFinalize")
+_PATTERNS = (
+    (r"^\w+: (Operators of type `\w+` are not supported).*", r"\1"),
+    (r"^the encoding .* of tensor .* did not arrive.*", "its encoding does not arrive in the DLC"),
+    (r"^QnnError: ", ""),
+    (r"^operator '[^']*' \((\w+): ([^)]*)\): ", r"\1 (\2): "),
+    (r"\[4294967295\] ", ""),
+    (r"has incorrect Value (\d+), expected >= (\d+)\.?$", r"needs Hexagon v\2, this is v\1"),
+    (r"\"?layer\w*\"? generated: ", "graph preparation: "),
+    (r"'y\d+_float'|'y\d+'|'x\d+'", "a tensor"),
+    (r"\s+", " "),
+)
+
+
+def _clean(text: str) -> str:
+    for pattern, replacement in _PATTERNS:
+        text = re.sub(pattern, replacement, text)
+    return text.strip()
+
+
+def summary(rows: Iterable[Row]) -> Counter[str]:
+    """Number of probes by verdict."""
+    return Counter(verdict_of(row).status for row in rows)

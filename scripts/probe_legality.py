@@ -1,0 +1,191 @@
+"""Measures which operator the target takes in which type on which architecture, on the real backend.
+
+    python scripts/probe_legality.py probe RESULTS.jsonl [--arch 75] [--only Conv]
+    python scripts/probe_legality.py table RESULTS.jsonl ...
+    python scripts/probe_legality.py compare [--count 200] [--seed 0]
+    python scripts/probe_legality.py document
+
+probe: every case (legality/*.py) in every scheme on every architecture, one line for each in RESULTS.jsonl. What is
+there already is not probed again, so an interrupted run goes on. About 45 ms a probe; 35,000 probes.
+table: makes src/hexaquant/targets/legality.json of them. compare: random networks, the table against the backend.
+document: makes docs/legality.md of the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as oir
+
+from hexaquant.core.errors import HexaquantError
+from hexaquant.qnn.libraries import find_libraries
+from hexaquant.targets.forms import form_of
+from hexaquant.targets.legality import FILE, legality_table, table_to_json
+from hexaquant.targets.soc import ARCHITECTURES
+from legality import document, elementwise, layers, movement, random_graphs, table_file
+from legality.case import Case
+from legality.prober import Prober, Variant, import_case, quantize, variants
+
+ROOT = Path(__file__).resolve().parent.parent
+TABLE = ROOT / "src/hexaquant/targets" / FILE
+PAGE = ROOT / "docs/legality.md"
+
+
+def all_cases() -> Iterator[Case]:
+    """Every case once."""
+    seen: set[str] = set()
+    for module in (layers, movement, elementwise):
+        for case in module.cases():
+            if case.name not in seen:
+                seen.add(case.name)
+                yield case
+
+
+def ordered_cases(only: list[str]) -> list[Case]:
+    """Those of the operators ``only`` (or all); the first of each form come first, then the second ones."""
+    count: Counter[str] = Counter()
+    turns = {}
+    cases = [case for case in all_cases() if not only or case.op_type in only]
+    for case in cases:
+        form = first_form(case)
+        count[form] += 1
+        turns[case.name] = (count[form], " rank 5" in form)
+    return sorted(cases, key=lambda case: turns[case.name])
+
+
+def first_form(case: Case) -> str:
+    """The form of the case's operator as it stands in the file, before any rewriting; for the order only."""
+    return form_of(oir.from_proto(case.draft()).graph[0])
+
+
+def probe(results: Path, arches: list[int], only: list[str]) -> None:
+    done = {(row["case"], row["scheme"], row["arch"]) for row in read_lines(results)}
+    with results.open("a") as file, Prober() as prober, tempfile.TemporaryDirectory() as folder:
+        for case in ordered_cases(only):
+            wanted = [(v, a) for v in variants(case.op_type) for a in arches if (case.name, v.name, a) not in done]
+            for row in probe_case(case, wanted, prober, Path(folder)) if wanted else ():
+                file.write(json.dumps({"case": case.name, "op": case.op_type, **row}) + "\n")
+                file.flush()
+            for path in Path(folder).iterdir():
+                path.unlink()
+
+
+def probe_case(case: Case, wanted: list[tuple[Variant, int]], prober: Prober, folder: Path) -> Iterator[dict[str, Any]]:
+    """One row for each (variant, architecture) in ``wanted``. Networks that come out equal are probed once."""
+    try:
+        graph = import_case(case.model())
+    except Exception as error:
+        for variant, arch in wanted:
+            yield {"scheme": variant.name, "arch": arch, "verdict": "not imported", "reasons": [_text(error)]}
+        return
+    answers: dict[tuple[str, int], dict[str, Any]] = {}
+    for variant in dict.fromkeys(variant for variant, _ in wanted):
+        arches = [arch for other, arch in wanted if other == variant]
+        try:
+            network = quantize(graph, case.feeds(), variant, folder)
+        except Exception as error:
+            rows = [{"verdict": "not quantized", "reasons": [_text(error)]}] * len(arches)
+        else:
+            rows = [_ask(network.digest, network.request(arch), answers, prober) for arch in arches]
+        forms = [form_of(node) for node in graph.nodes]
+        yield from ({"scheme": variant.name, "arch": a, "forms": forms, **row} for a, row in zip(arches, rows))
+
+
+def _ask(digest: str, request: dict[str, Any], answers: dict[tuple[str, int], dict[str, Any]], prober: Prober) -> Any:
+    """The answer, from ``answers`` where they have it. The library's reason is asked for once a network: that takes
+    long, and only numbers in it differ between architectures."""
+    key = (digest, request["arch"])
+    if key not in answers:
+        told = next((a["reasons"] for (d, _), a in answers.items() if d == digest and a.get("by") == "target"), None)
+        crashed = any(a["verdict"] == "crash" for (d, _), a in answers.items() if d == digest)
+        answer = prober.ask({**request, "why": told is None, "again": not crashed})
+        answers[key] = {**answer, "reasons": told} if told and answer.get("by") == "target" else answer
+    return answers[key]
+
+
+def _text(error: Exception) -> str:
+    text = " ".join(str(error).split())[:300]
+    return text if isinstance(error, HexaquantError) else f"{type(error).__name__}: {text}"
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def make_table(results: list[Path]) -> None:
+    """Forms are derived anew, so that a change in targets/forms.py needs no new probes."""
+    forms = {case.name: _forms(case) for case in all_cases()}
+    rows = [row for path in results for row in read_lines(path) if row["case"] in forms]
+    rows = [{**row, "forms": forms[row["case"]]} for row in rows]
+    table, conflicts = table_file.make_table(rows, find_libraries().release)
+    TABLE.write_text(_compact(table_to_json(table)))
+    print(f"{len(rows)} probes: {dict(table_file.summary(rows))}; {len(table.rows)} forms in {TABLE.name}")
+    for sentence in conflicts:
+        print("disagreement within", sentence)
+
+
+def _forms(case: Case) -> list[str]:
+    try:
+        return [form_of(node) for node in import_case(case.model()).nodes]
+    except Exception:
+        return []
+
+
+def _compact(tables: dict[str, Any]) -> str:
+    """JSON with one line a row, so that a new measurement is a readable difference."""
+    rows = ",\n".join(f"  {json.dumps(form)}: {json.dumps(row)}" for form, row in tables["rows"].items())
+    reasons = ",\n".join(f"  {json.dumps(reason)}" for reason in tables["reasons"])
+    rest = {key: value for key, value in tables.items() if key not in ("rows", "reasons")}
+    head = json.dumps(rest)[:-1]
+    return f'{head},\n "reasons": [\n{reasons}\n ],\n "rows": {{\n{rows}\n }}}}\n'
+
+
+def compare(count: int, seed: int) -> int:
+    """Random networks ``seed``, ``seed`` + 1, ...; prints disagreements and returns how many there were."""
+    counts: Counter[str] = Counter()
+    with Prober() as prober, tempfile.TemporaryDirectory() as folder:
+        for number in range(seed, seed + count):
+            result = random_graphs.compare(number, prober, Path(folder))
+            counts["networks"] += 1
+            counts["refused by the table"] += bool(result.refused_by_table)
+            counts["taken by the backend"] += result.taken_by_backend
+            counts["with an unmeasured form"] += bool(result.unmeasured)
+            if not result.agrees:
+                counts["disagreements"] += 1
+                print(result)
+    print(dict(counts), f"disagreements: {counts['disagreements']}")
+    return counts["disagreements"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("probe")
+    run.add_argument("results", type=Path)
+    run.add_argument("--arch", type=int, action="append", choices=list(ARCHITECTURES))
+    run.add_argument("--only", action="append", default=[])
+    commands.add_parser("table").add_argument("results", type=Path, nargs="+")
+    random = commands.add_parser("compare")
+    random.add_argument("--count", type=int, default=200)
+    random.add_argument("--seed", type=int, default=0)
+    commands.add_parser("document")
+    options = parser.parse_args()
+    if options.command == "probe":
+        probe(options.results, options.arch or list(ARCHITECTURES), options.only)
+    elif options.command == "table":
+        make_table(options.results)
+    elif options.command == "compare":
+        sys.exit(min(compare(options.count, options.seed), 1))
+    else:
+        PAGE.write_text(document.document(legality_table()))
+
+
+if __name__ == "__main__":
+    main()
