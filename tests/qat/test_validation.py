@@ -1,0 +1,109 @@
+"""Scores on held-out data: the best state is the result, and the run ends when nothing improves any more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import hexaquant as hq
+from hexaquant.core.errors import InputError
+from hexaquant.core.events import Event, Events
+from qat.normed import images, ptq
+
+TRAIN, HELD_OUT = images(64, 1), images(64, 2)
+
+
+def labels(x: Tensor) -> Tensor:
+    with torch.no_grad(), ptq().float_mode() as model:
+        return model(x).argmax(1)
+
+
+def test_the_best_state_is_kept_and_patience_ends_the_run() -> None:
+    scores = iter([1.0, 5.0, 4.0, 3.0, 2.0])
+    states: list[Tensor] = []
+
+    def metric(outputs: Tensor, target: Tensor | None) -> float:
+        states.append(outputs.detach().clone())
+        return next(scores)
+
+    model = ptq("w4a8")
+    done = hq.finetune(
+        model, TRAIN, validation=HELD_OUT, metric=metric, validate_every=2, patience=2, steps=50, batch_size=64, lr=1e-2
+    )
+    assert done.stopped_early and done.steps == 8 and done.best_step == 4
+    assert [score for _, score in done.scores] == [1.0, 5.0, 4.0, 3.0]
+    with torch.no_grad():
+        result = torch.cat([model(part) for part in HELD_OUT.split(64)])
+    torch.testing.assert_close(result, states[1])
+    assert float((states[3] - states[1]).abs().max()) > 0
+
+
+@pytest.mark.parametrize(
+    ("metric", "loss"), [("sqnr", "mse"), ("top1", functional.cross_entropy), ("loss", functional.cross_entropy)]
+)
+def test_named_metrics_improve_where_training_works(metric: str, loss: object) -> None:
+    data = {"x": TRAIN.numpy(), "labels": labels(TRAIN).numpy()}
+    held_out = {"x": HELD_OUT.numpy(), "labels": labels(HELD_OUT).numpy()}
+    model = ptq("w4a8")
+    options = {"validation": held_out, "metric": metric, "validate_every": 5, "steps": 20, "batch_size": 32}
+    done = hq.finetune(model, data, loss=loss, lr=3e-3, **options)
+    scores = [score for _, score in done.scores]
+    assert len(scores) == 4 and max(scores) >= scores[0]
+    assert dict(done.scores)[done.best_step] == max(scores)
+
+
+def test_live_figures_and_tensorboard_have_loss_rate_accuracy_and_score(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    seen: list[Event] = []
+    data = {"x": TRAIN.numpy(), "labels": labels(TRAIN).numpy()}
+    options = {"validation": HELD_OUT, "metric": "sqnr", "validate_every": 2, "steps": 4, "batch_size": 32}
+    hq.finetune(ptq(), data, loss=functional.cross_entropy, log_dir=tmp_path, events=Events(seen.append), **options)
+    figures = [event.data for event in seen if event.kind == "progress"]
+    assert all({"loss", "lr", "accuracy"} <= set(step) for step in figures)
+    assert ["sqnr" in step for step in figures] == [False, True, False, True]
+    logs = EventAccumulator(str(tmp_path)).Reload()
+    assert {f"finetune/{name}" for name in ("loss", "lr", "accuracy", "sqnr")} <= set(logs.Tags()["scalars"])
+    logged = [point.value for point in logs.Scalars("finetune/loss")]
+    assert logged == pytest.approx([step["loss"] for step in figures])
+
+
+def test_inner_tensors_are_drawn_towards_fp32_when_asked() -> None:
+    def relative_error(model: hq.QuantizedModel) -> float:
+        caught: list[Tensor] = []
+        handle = model.quantizers["relu_1"].register_forward_hook(lambda m, a, out: caught.append(out.detach()))
+        with torch.no_grad():
+            model(HELD_OUT)
+            with model.float_mode():
+                ptq_float(HELD_OUT)
+        handle.remove()
+        return float((caught[0] - reference).square().mean() / reference.square().mean())
+
+    ptq_float = ptq()
+    kept: list[Tensor] = []
+    watch = ptq_float.quantizers["relu_1"].register_forward_hook(lambda m, a, out: kept.append(out.detach()))
+    with torch.no_grad(), ptq_float.float_mode():
+        ptq_float(HELD_OUT)
+    watch.remove()
+    reference = kept[0]
+    plain, drawn = ptq("w4a8"), ptq("w4a8")
+    options = {"steps": 30, "lr": 3e-3, "batch_size": 32}
+    hq.finetune(plain, TRAIN, **options)
+    hq.finetune(drawn, TRAIN, features=("relu*",), feature_weight=3.0, **options)
+    assert relative_error(drawn) < relative_error(plain)
+    assert drawn.steps[-1]["details"]["features"] == ["relu", "relu_1"]
+
+
+def test_what_cannot_be_is_said() -> None:
+    with pytest.raises(InputError, match="no inner tensor"):
+        hq.finetune(ptq(), TRAIN, features=("nothing*",))
+    with pytest.raises(InputError, match="validation=data"):
+        hq.finetune(ptq(), TRAIN, patience=3)
+    with pytest.raises(InputError, match="sqnr, top1, loss"):
+        hq.finetune(ptq(), TRAIN, validation=HELD_OUT, metric="f7")
+    with pytest.raises(InputError, match="labelled"):
+        hq.finetune(ptq(), TRAIN, validation=HELD_OUT, metric="top1", steps=1)
