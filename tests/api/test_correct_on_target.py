@@ -25,17 +25,16 @@ V68 = "sm8350"
 def conv_stack(depth: int = 15, width: int = 16) -> nn.Module:
     """Convolutions with ReLU that keep the power of the signal: errors of every layer arrive at the output."""
     torch.manual_seed(0)
-    layers: list[nn.Module] = []
-    for index in range(depth):
-        conv = nn.Conv2d(width if index else 3, width, 3, padding=1)
+    convs = [nn.Conv2d(width if index else 3, width, 3, padding=1) for index in range(depth)]
+    for conv in convs:
         nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-        layers += [conv, nn.ReLU()]
-    return nn.Sequential(*layers[:-1]).eval()
+    return nn.Sequential(*[layer for conv in convs for layer in (conv, nn.ReLU())][:-1]).eval()
 
 
 def test_a_deep_stack_on_v68_comes_nearer_to_fp32() -> None:
-    x = torch.from_numpy(random(80, 3, 16, 16, seed=3))
-    graph = hq.load(conv_stack(), example_inputs=(x[:2],))
+    net = conv_stack()
+    x = torch.randn(80, 3, 16, 16)
+    graph = hq.load(net, example_inputs=(x[:2],))
     data = open_data([x], graph)
     model = hq.quantize(graph, data, target=V68)
     weights = {n: e for n, e in model.encodings().items() if model.plan[n].role == "weight"}
