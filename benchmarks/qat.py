@@ -175,7 +175,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=224, help="height and width of the images")
     parser.add_argument("--steps", type=int, default=5, help="timed steps of each variant")
     parser.add_argument("--amp", choices=("none", "bf16"), default="none", help="autocast")
-    parser.add_argument("--mode", default="default", help="of torch.compile: default, reduce-overhead ...")
     parser.add_argument("--compile", action="store_true", help="torch.compile all variants")
     parser.add_argument("--mode", default="default", help="of torch.compile, e.g. reduce-overhead (CUDA graphs)")
     parser.add_argument("--channels-last", action="store_true", help="memory format of networks and images")
