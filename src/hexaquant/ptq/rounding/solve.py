@@ -26,6 +26,13 @@ PLENTY = 12
 """With this many columns a weight of a row nothing is over-fitted and the least shrinkage is taken."""
 
 
+STARTS = (1.0, 0.92, 0.84, 0.76, 1.1)
+"""Steps relative to those of the clip search from which descents start where that is cheap; each row keeps its best."""
+
+CHEAP = 3e7
+"""Multiplications of one evaluation of the output error up to which several descents are started."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """W (g, O, K) to be put on steps S (g, O, K) or (g, O, 1), integers low..high, under its moments.
@@ -128,15 +135,31 @@ def _round(problem: Problem, method: Method, shrinkage: tuple[float, float]) -> 
     H, G = shrunk(problem.gram, problem.W, *shrinkage)
     if method.name == "gptq":
         return gptq(H, G, problem.S, problem.low, problem.high)
-    refit = method.refit and not problem.one_scale
-    return coordinate_descent(
-        problem.W,
-        H,
-        G,
-        problem.S,
-        problem.low,
-        problem.high,
-        sweeps=method.sweeps,
-        refit=refit,
-        smallest=problem.smallest,
-    )
+    K = problem.W.shape[2]
+    several = not problem.one_scale and problem.W.numel() * K <= CHEAP
+    best, least = None, None
+    for factor in STARTS if several else STARTS[:1]:
+        S = problem.S * factor if problem.smallest is None else torch.maximum(problem.S * factor, problem.smallest)
+        found = coordinate_descent(
+            problem.W,
+            H,
+            G,
+            S,
+            problem.low,
+            problem.high,
+            sweeps=method.sweeps,
+            refit=method.refit and not problem.one_scale,
+            smallest=problem.smallest,
+        )
+        if not several:
+            return found
+        Wq = found.values
+        error = ((Wq @ H - 2 * G) * Wq).sum(2, keepdim=True)
+        if best is None or least is None:
+            best, least = found, error
+            continue
+        better = error < least
+        best = Integers(torch.where(better, found.Q, best.Q), torch.where(better, found.S, best.S))
+        least = torch.minimum(error, least)
+    assert best is not None
+    return best

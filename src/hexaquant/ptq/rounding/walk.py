@@ -4,6 +4,9 @@ Each operator runs once for each chunk of samples. At a layer all chunks are see
 parameters, and the walk goes on with what they give: every layer sees the inputs that the layers already changed
 produce. Between two layers only live tensors are kept (live.py). The float network has the parameters of the
 source graph, whatever earlier steps made of the model's.
+
+A layer that ends a residual branch is asked to make up for what the other branch has lost: what must be right is the
+sum (Qronos, arXiv:2505.11695, carries errors on likewise).
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ class Visitor(Protocol):
     """What is done at a layer."""
 
     def observe(self, layer: Layer, x: Tensor, y: Tensor, samples: int) -> None:
-        """One chunk: ``x`` the quantized network's input of the layer, ``y`` the float network's output.
+        """One chunk: ``x`` the quantized network's input of the layer, ``y`` the output that it should give on that.
 
         ``samples``: how many there will be in all.
         """
@@ -67,7 +70,7 @@ def walk(
                     env = store.take(chunk)
                     machine.run(part, env, layer, pending)
                     if layer is not None:
-                        visitor.observe(layer, env.quant[layer.x], env.float[layer.y], seen)
+                        visitor.observe(layer, env.quant[layer.x], machine.goal(layer, env), seen)
                         store.put(chunk, env)
                 if layer is None:
                     break
@@ -91,7 +94,7 @@ def _segments(nodes: list[fx.Node], layers: Mapping[fx.Node, Layer]) -> list[lis
 def _feed(machine: Machine, batches: Iterable[Mapping[str, Any]], samples: int, store: LiveStore) -> tuple[int, int]:
     """Put the inputs of each chunk into ``store``; (chunks, samples)."""
     chunks = seen = 0
-    for batch in _split(batches, samples):
+    for batch in split_batches(batches, samples):
         env = machine.inputs(batch)
         store.put(chunks, env)
         chunks += 1
@@ -101,7 +104,8 @@ def _feed(machine: Machine, batches: Iterable[Mapping[str, Any]], samples: int, 
     return chunks, seen
 
 
-def _split(batches: Iterable[Mapping[str, Any]], samples: int) -> Iterator[dict[str, Tensor]]:
+def split_batches(batches: Iterable[Mapping[str, Any]], samples: int) -> Iterator[dict[str, Tensor]]:
+    """The first ``samples`` samples in chunks of at most CHUNK."""
     left = samples
     for batch in batches:
         tensors = {name: torch.as_tensor(value) for name, value in batch.items()}
@@ -111,6 +115,17 @@ def _split(batches: Iterable[Mapping[str, Any]], samples: int) -> Iterator[dict[
         left -= size
         if not left:
             return
+
+
+def added_to(node: fx.Node) -> fx.Node | None:
+    """The other operand of the Add that alone reads ``node`` (through its quantizer)."""
+    readers = list(node.users)
+    while len(readers) == 1 and readers[0].op == "call_module":
+        node, readers = readers[0], list(readers[0].users)
+    if len(readers) != 1 or readers[0].meta.get("op_type") != "Add":
+        return None
+    others = [n for n in readers[0].all_input_nodes if n is not node]
+    return others[0] if len(others) == 1 else None
 
 
 class Machine(fx.Interpreter):
@@ -144,29 +159,39 @@ class Machine(fx.Interpreter):
         """
         if pending is not None:
             self.quantized(pending.y, env)
-            self._free(pending.y, env)
+            self.free(pending.y, env)
         for node in part:
             self.floating(node, env)
             if layer is not None and node is layer.y:
                 return
             self.quantized(node, env)
-            self._free(node, env)
+            self.free(node, env)
 
     def floating(self, node: fx.Node, env: Env) -> None:
         """The float network's value of ``node``."""
-        env.float[node] = self._value(node, env.float, "off")
+        env.float[node] = self.value(node, env.float, "off")
 
     def quantized(self, node: fx.Node, env: Env) -> None:
         """The quantized network's value of ``node``."""
-        env.quant[node] = self._value(node, env.quant, "on")
+        env.quant[node] = self.value(node, env.quant, "on")
 
-    def _free(self, node: fx.Node, env: Env) -> None:
+    def goal(self, layer: Layer, env: Env) -> Tensor:
+        """The float output of ``layer``; where it is added to a tensor that exists, plus what that one has lost."""
+        wanted: Tensor = env.float[layer.y]
+        other = added_to(layer.y)
+        if other is None or other not in env.quant or env.quant[other].shape != wanted.shape:
+            return wanted
+        return wanted + (env.float[other] - env.quant[other])
+
+    def free(self, node: fx.Node, env: Env) -> None:
+        """Drop operands of ``node`` that nothing reads after it."""
         for operand in node.all_input_nodes:
             if self.last_use[operand] is node:
                 env.float.pop(operand, None)
                 env.quant.pop(operand, None)
 
-    def _value(self, node: fx.Node, values: dict[fx.Node, Any], state: str) -> Any:
+    def value(self, node: fx.Node, values: dict[fx.Node, Any], state: str) -> Any:
+        """``node`` computed from ``values`` with its quantizers, and those of its constants, in ``state``."""
         added = [n for n in node.all_input_nodes if n in self.constants and n not in values]
         for operand in added:
             values[operand] = self._constant(operand, values, state)
@@ -181,7 +206,7 @@ class Machine(fx.Interpreter):
     def _constant(self, node: fx.Node, values: dict[fx.Node, Any], state: str) -> Any:
         if state == "off" and node.op == "get_attr":
             return self.original(node)
-        return self._value(node, values, state)
+        return self.value(node, values, state)
 
     def original(self, node: fx.Node) -> Tensor:
         """A parameter or buffer as the source graph has it."""

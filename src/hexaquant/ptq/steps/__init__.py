@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from hexaquant.ptq.steps.calibrate import Calibrate
+from hexaquant.ptq.steps.choose_ranges import ChooseRanges
 from hexaquant.ptq.steps.correct_biases import CorrectBiases
 from hexaquant.ptq.steps.equalize_layers import EqualizeLayers
+from hexaquant.ptq.steps.refine_ranges import RefineRanges
 from hexaquant.ptq.steps.round_weights import RoundWeights
 
 STEPS: dict[str, type[Any]] = {
     "calibrate": Calibrate,
     "correct_biases": CorrectBiases,
+    "choose_ranges": ChooseRanges,
+    "refine_ranges": RefineRanges,
     "round_weights": RoundWeights,
     "equalize_layers": EqualizeLayers,
 }
