@@ -118,10 +118,10 @@ class _Lsq(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
-        v, s, offset = ctx.saved_tensors[:3]
+        v, s, offset, *quantized = ctx.saved_tensors  # once only: gradient checkpointing recomputes what is unpacked
         if ctx.whole:
-            quantized, moves = ctx.saved_tensors[3], ctx.needs_input_grad[2]
-            grad_v, grad_s, moved = _one_scale(grads[0], v, s, offset, quantized, ctx.levels, moves)
+            moves = ctx.needs_input_grad[2]
+            grad_v, grad_s, moved = _one_scale(grads[0], v, s, offset, quantized[0], ctx.levels, moves)
             return grad_v, grad_s * ctx.g, None if moved is None else moved * ctx.g, None, None
         wide = torch.promote_types(v.dtype, s.dtype)
         grad_v, grad_s, grad_offset = _by_rows(grads[0].to(wide), v.to(wide), s, offset, ctx.levels)
