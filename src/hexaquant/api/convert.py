@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hexaquant.analysis.coverage import Coverage, prove_coverage
+from hexaquant.api.untouched import require_untouched
 from hexaquant.core.atomic import atomic_path, write_text
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import EncodingError, InputError
@@ -97,6 +98,7 @@ def read_network(
     raw = _raw_tensors(path)
     if encodings is not None:
         file = read_encodings(encodings).resolve(graph)
+        require_untouched(Path(encodings), file)
         _require_known(file, graph, set(raw))
         given |= file.all
     if outputs:  # what lies behind them is no part of the network any more

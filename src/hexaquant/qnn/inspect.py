@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hexaquant.core.errors import InputError
-from hexaquant.qnn.process import JobFailed, Limits, run_job
+from hexaquant.qnn.process import JobFailed, Limits, child_seconds, run_job
 from hexaquant.qnn.records import BinaryInfo, DlcInfo
 
 
@@ -13,7 +13,7 @@ def inspect_dlc(path: Path, limits: Limits | None = None) -> DlcInfo:
     """Graphs of a DLC with every tensor, encoding and operator. Raises InputError for anything but a DLC."""
     _require_file(path)
     try:
-        outcome = run_job("inspect_dlc", {"dlc": str(path.resolve())}, limits or Limits(seconds=120))
+        outcome = run_job("inspect_dlc", {"dlc": str(path.resolve())}, limits or Limits(min(120.0, child_seconds())))
     except JobFailed as failure:
         raise failure.as_error(path.name) from failure
     return DlcInfo.from_json(outcome.result)
@@ -26,7 +26,7 @@ def inspect_binary(path: Path, limits: Limits | None = None) -> BinaryInfo:
     """
     _require_file(path)
     try:
-        outcome = run_job("inspect_binary", {"bin": str(path.resolve())}, limits or Limits(seconds=120))
+        outcome = run_job("inspect_binary", {"bin": str(path.resolve())}, limits or Limits(min(120.0, child_seconds())))
     except JobFailed as failure:
         raise failure.as_error(path.name) from failure
     return BinaryInfo.from_json(outcome.result)

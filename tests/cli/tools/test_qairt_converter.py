@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,18 @@ def test_tensors_without_encodings_are_listed(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said(arguments: list[str], words: list[str], tmp_path: Path) -> None:
     program("qairt-converter", "-i", NET, "-o", tmp_path / "n.dlc", *arguments).assert_refused(2, *words)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_scale_altered_after_the_export_is_named(room: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(room / "deployed", tmp_path / "deployed")
+    file = folder / "model.encodings"
+    document = json.loads(file.read_text())
+    entry = next(e for e in document["activation_encodings"] if e["name"] == "y")
+    entry["scale"] = [entry["scale"][0] * 1.01]
+    file.write_text(json.dumps(document))
+    done = program("qairt-converter", "-i", folder / "model.onnx", "-q", file, "-o", tmp_path / "net.dlc")
+    done.assert_refused(2, "altered after its export", "'y'", "model.qdq.onnx")
+    assert "'x'" not in done.err and not (tmp_path / "net.dlc").exists()
 
 
 @pytest.mark.parametrize("network", ["model.onnx", "model.qdq.onnx", "../net.onnx"])
