@@ -8,7 +8,7 @@ plain nn.Module with BatchNorm in training mode, ``folded`` the same network wit
 is compared with), ``qat`` the simulation with one learned scale an activation, one a weight channel. The variants
 take turns step by step; medians of CPU seconds (wall time on other devices). Memory is the peak above what the
 process held before its first step, each variant in a process of its own (on CUDA: allocator peak, one process);
-``ratio_rss`` compares whole processes. ``--trace FILE`` writes a profile of one qat step.
+``process_to_...`` compares whole processes. ``--trace FILE`` writes a profile of one qat step.
 """
 
 from __future__ import annotations

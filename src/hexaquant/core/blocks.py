@@ -13,8 +13,8 @@ BLOCK = 1 << 18
 def flat_in_memory_order(*tensors: Tensor) -> list[Tensor]:
     """Each tensor (all of one shape) as a vector in the memory order of the first, without a copy where that is its
     own order too."""
-    first = tensors[0]
-    order = sorted(range(first.dim()), key=lambda axis: -first.stride(axis))
+    strides = tensors[0].stride()
+    order = sorted(range(len(strides)), key=lambda axis: -strides[axis])
     return [t.permute(order).reshape(-1) for t in tensors]
 
 

@@ -84,8 +84,8 @@ def _chain(x: Tensor, encoding: Encoding) -> Tensor:
     """Four passes over one temporary, any granularity. k = q + offset is clipped, which needs no addition."""
     top = encoding.grid.levels - 1
     if encoding.scale.dim() == 0:  # the same without the overhead, which small activations feel
-        scale, low = encoding.scale.to(x.device), float(encoding.offset)
-        return g.round_half_even_(x / scale).clamp_(low, low + top).mul_(scale)
+        scale, least = encoding.scale.to(x.device), float(encoding.offset)
+        return g.round_half_even_(x / scale).clamp_(least, least + top).mul_(scale)
     scale, offset = encoding.expanded(x.shape)
     scale, offset = scale.to(x.device), offset.to(x.device, x.dtype)
     low: Tensor | float = offset
