@@ -104,8 +104,7 @@ def _ask(digest: str, request: dict[str, Any], answers: dict[tuple[str, int], di
     key = (digest, request["arch"])
     if key not in answers:
         told = next((a["reasons"] for (d, _), a in answers.items() if d == digest and a.get("by") == "target"), None)
-        crashed = any(a["verdict"] == "crash" for (d, _), a in answers.items() if d == digest)
-        answer = prober.ask({**request, "why": told is None, "again": not crashed})
+        answer = prober.ask({**request, "why": told is None})
         answers[key] = {**answer, "reasons": told} if told and answer.get("by") == "target" else answer
     return answers[key]
 

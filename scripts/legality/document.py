@@ -23,7 +23,7 @@ our probes; it is no statement of Qualcomm's.
 * An operator below runs in all six schemes (w8a8, w8a16, w4a8, w4a16, w16a16, fp16) on v68, v69, v73, v75, v79 and v81
   unless a row says otherwise. "rank 5" are tensors of five dimensions; more than five are refused always.
 * *refused*: the library does not take it; its own reason follows. *wrong*: it compiles, but the output has an SQNR
-  below {bound:g} dB against the QDQ model on the CPU. *unknown*: not measured.
+  below {low:g} dB (16-bit activations: {high:g} dB) against the QDQ model on the CPU. *unknown*: not measured.
 * Where the scheme's type has no kernel, hexaquant computes the operator in another type (targets/ops.py) and says so in
   the plan; the verdict is of the result.
 """
@@ -31,9 +31,9 @@ our probes; it is no statement of Qualcomm's.
 
 def document(table: LegalityTable) -> str:
     """The page."""
-    head = HEAD.format(
-        release=table.release, forms=len(table.rows), operators=len(table.operators()), bound=table.bound_db
-    )
+    bounds = sorted(table.bounds_db.values())
+    numbers = {"forms": len(table.rows), "operators": len(table.operators()), "low": bounds[0], "high": bounds[-1]}
+    head = HEAD.format(release=table.release, **numbers)
     return "\n".join([head, *_everywhere(table), *_exceptions(table), *_never(table), *_rewritten(table)]) + "\n"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import select
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from unittest.mock import patch
 import numpy as np
 import onnx
 
+from hexaquant.core.errors import WorkerError
 from hexaquant.frontends import load
 from hexaquant.io.qdq_writer import to_qdq
 from hexaquant.ir.graph import Graph
@@ -32,10 +32,6 @@ from hexaquant.transforms.for_target import prepare_for_target
 from legality.case import run_reference
 
 ROOT = Path(__file__).parent.parent
-SECONDS = 60.0
-"""After which a probe counts as hung."""
-PROBES = 250
-"""After which a worker is replaced: the emulator has room for some hundred contexts, and frees none."""
 
 
 @dataclass(frozen=True)
@@ -108,40 +104,21 @@ def quantize(graph: Graph, feeds: Sequence[Mapping[str, np.ndarray]], variant: V
 
 
 class Prober:
-    """A worker process (legality/worker.py) that is started again after a crash; use it as a context manager."""
+    """A worker process (legality/worker.py); use it as a context manager."""
 
     def __init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
-        self._asked = 0
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The worker's answer. A crash or a hang of the libraries is an answer too (verdict "crash").
-
-        What failed in a used worker is asked again in a new one, unless ``request["again"]`` is False.
-        """
-        if self._asked >= PROBES:
-            self.close()
-        fresh = self._child is None
-        answer = self._ask(request)
-        if answer["verdict"] in ("failed", "crash") and not fresh and request.get("again", True):
-            self.close()
-            answer = self._ask(request)
-        return answer
-
-    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The backend's answer. A crash or a hang of the libraries is an answer too (verdict "crash")."""
         child = self._child = self._child or self._start()
-        self._asked += 1
         assert child.stdin is not None and child.stdout is not None
         child.stdin.write(json.dumps(dict(request)).encode() + b"\n")
         child.stdin.flush()
-        ready, _, _ = select.select([child.stdout], [], [], SECONDS)
-        line = child.stdout.readline() if ready else b""
-        if line:
-            return dict(json.loads(line))
-        code = child.wait() if ready else 0
-        self.close()
-        why = f"died of signal {-code}" if ready else f"took longer than {SECONDS:g} s"
-        return {"verdict": "crash", "reasons": [f"the library {why}"]}
+        line = child.stdout.readline()
+        if not line:
+            raise WorkerError(f"the probing worker ended with exit code {child.wait()}; run it by hand to see why")
+        return dict(json.loads(line))
 
     def _start(self) -> subprocess.Popen[bytes]:
         paths = os.pathsep.join([str(ROOT), str(ROOT.parent / "src")])
@@ -152,15 +129,10 @@ class Prober:
         )
 
     def close(self) -> None:
-        if self._child is None:
-            return
-        child, self._child, self._asked = self._child, None, 0
-        if child.poll() is None:
-            child.kill()
-        child.wait()
-        for pipe in (child.stdin, child.stdout):
-            if pipe is not None:
-                pipe.close()
+        """End the worker and its fork."""
+        if self._child is not None:
+            self._child.communicate()
+            self._child = None
 
     def __enter__(self) -> Prober:
         return self

@@ -19,7 +19,7 @@ from legality.case import SAMPLES, with_output_shapes
 from legality.prober import Prober, Variant, import_case, quantize
 
 BOUND_DB = 10.0
-"""Least SQNR against the QDQ reference: errors of several operators add up, and steep ones enlarge them."""
+"""Least SQNR against the QDQ reference: errors of several operators add up, steep and rounding ones enlarge them."""
 
 UNARY = (
     *("Relu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Gelu", "Elu", "Selu", "Softplus", "Exp", "Abs", "Neg"),

@@ -1,5 +1,6 @@
 """Lowers, compiles and runs many small networks in one process: ``python -m legality.worker``.
 
+The process that imports everything forks another, which loads the libraries and is replaced when they kill it.
 A line on stdin is a request (onnx, feeds, reference, soc_model, arch); the answer on stdout is one JSON line with
 ``verdict`` (legal, refused), ``reasons``, and for legal ones the errors against the reference. The steps are those of
 ``qnn.lower`` and ``qnn.compile``, without a new process for each.
@@ -9,10 +10,12 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 import tempfile
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import onnx_ir as oir
@@ -35,6 +38,11 @@ from hexaquant.qnn.silent_errors import check_silent_errors
 from hexaquant.qnn.system import System
 from hexaquant.qnn.tensor_io import ordered_specs, prepare, to_float
 from hexaquant.qnn.worker import Session
+
+SECONDS = 60.0
+"""After which a probe counts as hung."""
+PROBES = 250
+"""After which a process is replaced: the emulator has room for some hundred contexts, and frees none."""
 
 
 def probe(request: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -142,9 +150,59 @@ def _subfolder(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def main() -> None:
-    answers = os.fdopen(silence_stdout(), "w")
-    for line in sys.stdin:
+class Probing:
+    """A fork of this process in which the libraries are loaded; it answers requests until they kill it."""
+
+    def __init__(self) -> None:
+        questions, self._questions = os.pipe()
+        self._answers, answers = os.pipe()
+        self.asked = 0
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.close(self._questions)
+            os.close(self._answers)
+            _serve(os.fdopen(questions), os.fdopen(answers, "w"))
+        os.close(questions)
+        os.close(answers)
+
+    def ask(self, line: str) -> dict[str, Any]:
+        """The answer; verdict "crash" when the process died or hung."""
+        self.asked += 1
+        try:
+            os.write(self._questions, line.encode())
+        except BrokenPipeError:
+            return self._crash("died")
+        ready, _, _ = select.select([self._answers], [], [], SECONDS)
+        told = bytearray()
+        while ready and not told.endswith(b"\n"):
+            piece = os.read(self._answers, 1 << 16)
+            if not piece:
+                return self._crash("died")
+            told += piece
+        return dict(json.loads(told)) if told else self._crash(f"took longer than {SECONDS:g} s")
+
+    def _crash(self, what: str) -> dict[str, Any]:
+        code = self.end()
+        signal = os.WTERMSIG(code) if os.WIFSIGNALED(code) else 0
+        return {"verdict": "crash", "reasons": [f"the library {what}{f' of signal {signal}' if signal else ''}"]}
+
+    def end(self) -> int:
+        """End and reap the process; its wait status."""
+        pid, code = os.waitpid(self.pid, os.WNOHANG)
+        if not pid:
+            time.sleep(0.05)
+            pid, code = os.waitpid(self.pid, os.WNOHANG)
+        if not pid:
+            os.kill(self.pid, 9)
+            _, code = os.waitpid(self.pid, 0)
+        os.close(self._questions)
+        os.close(self._answers)
+        return code
+
+
+def _serve(questions: TextIO, answers: TextIO) -> None:
+    """In the fork: answer until the questions end."""
+    for line in iter(questions.readline, ""):
         with tempfile.TemporaryDirectory(prefix="legality-") as folder:
             try:
                 answer = probe(json.loads(line), Path(folder))
@@ -152,6 +210,30 @@ def main() -> None:
                 answer = {"verdict": "failed", "reasons": [f"{type(error).__name__}: {error}"[:300]]}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+    os._exit(0)
+
+
+def main() -> None:
+    """What failed in a used process is asked again in a new one: it may have been the leavings of others."""
+    answers = os.fdopen(silence_stdout(), "w")
+    probing = Probing()
+    for line in sys.stdin:
+        if probing.asked >= PROBES:
+            probing.end()
+            probing = Probing()
+        answer, used = probing.ask(line), probing.asked > 1
+        if answer["verdict"] == "crash":
+            probing = Probing()
+        if answer["verdict"] in ("crash", "failed") and used:
+            if answer["verdict"] == "failed":
+                probing.end()
+                probing = Probing()
+            answer = probing.ask(line)
+            if answer["verdict"] == "crash":
+                probing = Probing()
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+    probing.end()
     os._exit(0)
 
 

@@ -38,8 +38,12 @@ def test_unsupported_operator_is_named_with_the_reason(tmp_path: Path) -> None:
 
 def test_refused_types_name_the_types_and_the_backends_reason(tmp_path: Path) -> None:
     source = conv_relu(tmp_path / "conv.onnx", "uint16", "int16")
-    with pytest.raises(TargetError, match=r"'node_conv' .*Conv2d: ufixed16, sfixed16, .*Value 68, expected >= 73"):
+    with pytest.raises(
+        TargetError, match=r"'node_conv' .*Conv2d: ufixed16, sfixed16, .*Value 68, expected >= 73"
+    ) as error:
         lower(source, tmp_path / "conv.dlc", 30, 68)
+    advice = str(error.value).partition("what to do for layer 'node_conv': ")[2]
+    assert advice.startswith("override this layer to w8a8") and "a target of Hexagon v73 (sm8550)" in advice
 
 
 def test_activation_that_cannot_fuse_names_the_convolution_and_the_remedy(tmp_path: Path) -> None:

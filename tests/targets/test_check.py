@@ -7,12 +7,17 @@ import pytest
 
 from hexaquant.core.errors import InputError, TargetError
 from hexaquant.ir.graph import ORIGIN_MODULE, ORIGIN_SOURCE, Graph
-from hexaquant.targets.check import check_graph
+from hexaquant.targets.check import check_graph as check_graph_in
+from hexaquant.targets.check import judge, one_scheme
 from hexaquant.targets.ops import OPS, REFUSED
-from hexaquant.targets.soc import find_target
+from hexaquant.targets.soc import Target, find_target
 from ir.onnx_text import graph
 
 V75 = find_target("v75")
+
+
+def check_graph(model: Graph, target: Target, scheme: str = "w8a8") -> None:
+    check_graph_in(model, target, one_scheme(scheme))
 
 
 def erf(count: int = 1) -> Graph:
@@ -27,8 +32,8 @@ def test_a_refused_operator_is_named_with_layer_source_and_remedy() -> None:
     with pytest.raises(TargetError) as error:
         check_graph(erf(), V75)
     assert str(error.value) == (
-        "sm8650 refuses this network: layer 'blocks.0.act' (model.py:41) uses Erf: "
-        "use GELU (torch.nn.functional.gelu), which the target fuses"
+        "sm8650 refuses this network: layer 'blocks.0.act' (model.py:41) (Erf, w8a8): "
+        "Operators of type `Erf` are not supported; use GELU (torch.nn.functional.gelu), which the target fuses"
     )
     assert error.value.exit_code == 3
 
@@ -41,14 +46,14 @@ def test_of_many_problems_three_are_told_and_the_rest_counted() -> None:
 
 def test_an_unknown_operator_names_a_close_one() -> None:
     model = graph("(float[2,4] x) => (float[2,4] y) { y = Sigmoit (x) }")
-    with pytest.raises(TargetError, match=r"Sigmoit: no such operator on the target \(close: Sigmoid\)"):
+    with pytest.raises(TargetError, match=r"\(Sigmoit, w8a8\): the target has no such operator; .*\(close: Sigmoid\)"):
         check_graph(model, V75)
 
 
 def test_rank_above_five_is_refused() -> None:
     model = graph("(float[8] x) => (float[1,2,1,2,1,2] y) { y = Reshape (x, s) }", s=np.array([1, 2, 1, 2, 1, 2]))
     model.nodes[0].outputs[0].shape = model.outputs[0].shape
-    with pytest.raises(TargetError, match="rank 6, more than 5: merge axes"):
+    with pytest.raises(TargetError, match="rank 6, the target takes at most 5; merge axes"):
         check_graph(model, V75)
 
 
@@ -60,3 +65,33 @@ def test_zero_size_dimensions_are_bad_input() -> None:
 
 def test_no_operator_is_both_executed_and_refused() -> None:
     assert not set(OPS) & set(REFUSED)
+
+
+CONV = "(float[1,4,6,6] x) => (float[1,2,4,4] y) { y = Conv (x, w) }"
+WEIGHT = np.zeros((2, 4, 3, 3), np.float32)
+
+
+def test_a_refused_type_names_the_librarys_reason_other_bits_and_other_targets() -> None:
+    with pytest.raises(TargetError) as error:
+        check_graph(graph(CONV, w=WEIGHT), find_target("v68"), "w16a16")
+    told = str(error.value)
+    assert "needs Hexagon v73, this is v68" in told
+    assert "override this layer to w8a8 or w8a16" in told
+    assert "a target of Hexagon v73 (sm8550)" in told
+
+
+def test_the_same_layer_is_taken_where_the_remedy_says_so() -> None:
+    model = graph(CONV, w=WEIGHT)
+    check_graph(model, find_target("v68"), "w8a16")
+    check_graph(model, find_target("v73"), "w16a16")
+
+
+def test_rank_five_is_refused_where_the_kernel_has_four_with_the_remedy_to_reshape() -> None:
+    (floor,) = judge(graph("(float[1,2,3,4,5] x) => (float[1,2,3,4,5] y) { y = Floor (x) }"), V75, one_scheme("w8a8"))
+    assert floor.status == "refused" and "incorrect Rank 5" in floor.reason
+    assert floor.remedy.startswith("reshape it to four dimensions")
+
+
+def test_a_form_that_was_not_measured_is_left_to_the_backend() -> None:
+    (row,) = judge(graph(CONV, w=WEIGHT), V75, one_scheme("w2a8"))
+    assert row.status == "unknown" and not row.is_bad

@@ -10,6 +10,7 @@ import onnx_ir as oir
 from hexaquant.core.errors import HexaquantError, TargetError
 from hexaquant.qnn.log_text import FailedUnit, failed_units
 from hexaquant.qnn.process import JobFailed, Limits, run_job
+from hexaquant.qnn.remedies import advice
 
 
 def explain(
@@ -28,7 +29,9 @@ def explain(
     more = f" and {len(units) - 4} more" if len(units) > 4 else ""
     named = "; ".join(_describe(unit, model) for unit in units[:4]) + more
     told = f" [the backend says: {'; '.join(reasons[:2])}]" if reasons else ""
-    return TargetError(f"{source}: the target {target} refuses {named}{told}")
+    hints = advice(model, spec["soc_model"], [unit.node for unit in units], source)
+    help_ = f"; what to do for {'; for '.join(hints[:2])}" if hints else ""
+    return TargetError(f"{source}: the target {target} refuses {named}{told}{help_}")
 
 
 def _describe(unit: FailedUnit, model: oir.Model) -> str:

@@ -44,12 +44,12 @@ LEGAL, UNKNOWN = Verdict("legal"), Verdict("unknown")
 class LegalityTable:
     """``rows``: form -> scheme -> architecture -> what is not legal. A form without exceptions is legal throughout.
 
-    ``release``: of the onnxruntime-qnn wheel that was probed; ``bound_db``: SQNR against the QDQ reference below which
-    an output counts as wrong; ``rewritten``: operator -> the operators that the import makes of it.
+    ``release``: of the onnxruntime-qnn wheel that was probed; ``bounds_db``: by scheme, the SQNR against the QDQ
+    reference below which an output counts as wrong; ``rewritten``: operator -> the operators that the import makes of it.
     """
 
     release: str
-    bound_db: float
+    bounds_db: Mapping[str, float]
     rows: Mapping[str, Mapping[str, Mapping[int, Verdict]]]
     rewritten: Mapping[str, tuple[str, ...]]
 
@@ -84,7 +84,7 @@ def table_from_json(document: Mapping[str, Any]) -> LegalityTable:
         for form, row in document["rows"].items()
     }
     rewritten = {op: tuple(forms) for op, forms in document["rewritten"].items()}
-    return LegalityTable(document["release"], document["bound_db"], rows, rewritten)
+    return LegalityTable(document["release"], document["bounds_db"], rows, rewritten)
 
 
 def _by_architecture(entry: Mapping[str, int], reasons: list[Verdict]) -> dict[int, Verdict]:
@@ -106,7 +106,7 @@ def table_to_json(table: LegalityTable) -> dict[str, Any]:
                 rows[form][scheme] = {" ".join(map(str, arches)): index for index, arches in groups.items()}
     return {
         "release": table.release,
-        "bound_db": table.bound_db,
+        "bounds_db": dict(table.bounds_db),
         "reasons": [[verdict.status, verdict.reason] for verdict in reasons],
         "rewritten": {op: list(forms) for op, forms in sorted(table.rewritten.items())},
         "rows": rows,
