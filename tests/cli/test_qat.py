@@ -39,3 +39,27 @@ def test_bad_input_is_refused(deployed: Path, data: Path, tmp_path: Path) -> Non
     hexaquant("qat", deployed, "--data", data, "--loss", "l7").assert_refused(2, "kl")
     (deployed / ".state" / "fp32.onnx").unlink()
     hexaquant("qat", deployed, "--data", data).assert_refused(2, "fp32.onnx")
+
+
+def test_from_a_network_s_file_alone(net: Path, tmp_path: Path) -> None:
+    out, data, logs = tmp_path / "out", tmp_path / "train.npz", tmp_path / "logs"
+    save_data(data, x=samples(160))
+    choice = ("--scheme", "w4a8", "--recipe", "plain", "--mode", "pact", "--feature", "r", "--ema", "0.9")
+    more = ("--validate-every", "4", "--patience", "9", "--dampening", "0.01", "--freeze-oscillations", "0.01")
+    train = ("qat", net, "--data", data, "-o", out, "--epochs", "3", "--log-dir", logs, *choice, *more)
+    result = hexaquant(*train, "--json")
+    document = result.document
+    assert result.code == 0 and document["steps"] == 12 and document["best_step"] in (4, 8, 12)
+    assert document["sqnr_after"] > document["sqnr_before"]
+    assert "loss" in result.err and "sqnr" in result.err
+    assert list(logs.glob("events.out.tfevents*"))
+    details = json.loads((out / "manifest.json").read_text())["sections"]["quantization"]["steps"][-1]["details"]
+    assert details["learn"] == {"*": "pact"} and details["features"] == ["r"]
+
+
+def test_what_to_train_must_be_clear(net: Path, deployed: Path, data: Path, tmp_path: Path) -> None:
+    hexaquant("qat", net, "--data", data).assert_refused(2, "-o OUT")
+    hexaquant("qat", deployed, "--data", data, "-o", tmp_path / "x").assert_refused(2, "leave out -o")
+    hexaquant("qat", deployed, "--data", data, "--mode", "dorefa").assert_refused(2, "lsq, pact, ema, fixed")
+    hexaquant("qat", deployed, "--data", data, "--batchnorm", "batch").assert_refused(2, "BatchNorm")
+    hexaquant("qat", deployed, "--data", data, "--precision", "int3").assert_refused(2, "bfloat16")

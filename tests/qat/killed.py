@@ -20,7 +20,7 @@ import hexaquant as hq
 from hexaquant.api.quantize import Model
 from hexaquant.core.events import Event, Events
 from hexaquant.qat.finetune import Finetuned
-from qat.normed import Normed, images
+from qat.normed import images, ptq
 
 OPTIONS: dict[str, Any] = {
     "steps": 14,
@@ -49,9 +49,7 @@ class Augmented:
 
 def train(checkpoint: Path | None, events: Events | None = None) -> tuple[Model, Finetuned]:
     """One run, from the start or from ``checkpoint``."""
-    torch.manual_seed(0)
-    module = Normed().eval()
-    model = hq.quantize(module, [images(32, 77)], scheme="w4a8", recipe="plain", example_inputs=(images(2),))
+    model = ptq("w4a8")
     return model, hq.finetune(
         model, Augmented(), validation=images(64, 9), checkpoint=checkpoint, events=events, **OPTIONS
     )

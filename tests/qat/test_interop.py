@@ -1,4 +1,7 @@
-"""The model in loops that are not ours: it is an nn.Module, with optimizer groups, a state dict and gradients."""
+"""The model in loops that are not ours: it is an nn.Module, with optimizer groups, a state dict and gradients.
+
+torch.compile has a file of its own.
+"""
 
 from __future__ import annotations
 
@@ -91,15 +94,6 @@ def test_gradient_checkpointing_gives_the_same_gradients(model: Model) -> None:
     for own, other in zip(model.parameters(), twin.parameters(), strict=True):
         assert own.grad is not None and other.grad is not None
         torch.testing.assert_close(own.grad, other.grad)
-
-
-def test_torch_compile_trains_alike(model: Model) -> None:
-    twin = copy.deepcopy(model)
-    expected = train(twin, optimizer_of(twin), 3)
-    torch._dynamo.reset()
-    compiled = torch.compile(model, backend="aot_eager")
-    losses = train(compiled, optimizer_of(model), 3)
-    assert losses == pytest.approx(expected, rel=1e-3)
 
 
 def test_lightning_trains_it(model: Model, tmp_path: Path) -> None:
