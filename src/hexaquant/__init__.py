@@ -31,6 +31,9 @@ _NAMES = {
     "estimate": ("hexaquant.api.estimate", "estimate"),
     "verify": ("hexaquant.api.verify", "verify_folder"),
     "deploy": ("hexaquant.api.deploy", "deploy"),
+    "auto": ("hexaquant.api.auto", "auto"),
+    "mixed_precision": ("hexaquant.api.mixed", "mixed_precision"),
+    "correct_on_target": ("hexaquant.api.correct_on_target", "correct_on_target"),
     "Runtime": ("hexaquant.qnn.runtime", "Runtime"),
     "Graph": ("hexaquant.ir.graph", "Graph"),
     "Grid": ("hexaquant.core.grid", "Grid"),
@@ -45,12 +48,15 @@ __all__ = ["__version__", *_NAMES]
 if TYPE_CHECKING:
     from hexaquant.api.artifacts import export_model as export
     from hexaquant.api.artifacts import load_quantized
+    from hexaquant.api.auto import auto
     from hexaquant.api.compare_converters import compare_converters
     from hexaquant.api.compile import compile_folder as compile
+    from hexaquant.api.correct_on_target import correct_on_target
     from hexaquant.api.deploy import deploy
     from hexaquant.api.estimate import estimate
     from hexaquant.api.finetune import finetune
     from hexaquant.api.lint import lint
+    from hexaquant.api.mixed import mixed_precision
     from hexaquant.api.quantize import quantize, random_data
     from hexaquant.api.verify import verify_folder as verify
     from hexaquant.core.encoding import Encoding

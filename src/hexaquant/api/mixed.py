@@ -87,7 +87,7 @@ def mixed_precision(
     """
     soc = find_target(target)
     problem = make_problem(model, data, soc, choices, samples, batch_size, images, example_inputs, events)
-    reference = problem.choice([_nearest(options) for options in problem.options])
+    reference = uniform(problem)
     limits = {cost: _limit(cost, value, reference) for cost, value in (budget or {"bops": "100%"}).items()}
     choice = problem.solve(limits)
     curve = pareto(problem, next(iter(limits)), points)
@@ -161,8 +161,9 @@ def _executable(scheme: Scheme, target: Target) -> bool:
     return True
 
 
-def _nearest(options: Sequence[Scheme]) -> Scheme:
-    return next((scheme for scheme in options if scheme.name == REFERENCE), options[0])
+def uniform(problem: Problem) -> Choice:
+    """w8a8 in every layer that can."""
+    return problem.choice([next((s for s in o if s.name == REFERENCE), o[0]) for o in problem.options])
 
 
 def _limit(cost: str, value: float | str, reference: Choice) -> float:

@@ -10,7 +10,21 @@ from typing import Any
 
 import typer
 
-from hexaquant.cli import compare_converters, deploy, doctor, estimate, export, info, lint, mixed, qat, quantize, run, verify
+from hexaquant.cli import (
+    auto,
+    compare_converters,
+    deploy,
+    doctor,
+    estimate,
+    export,
+    info,
+    lint,
+    mixed,
+    qat,
+    quantize,
+    run,
+    verify,
+)
 from hexaquant.cli import compile as compile_
 
 HELP = "Neural networks onto Qualcomm's Hexagon NPU without losing accuracy: quantize, compile, verify."
@@ -61,6 +75,7 @@ def _register(function: Callable[..., None], epilog: str, name: str = "") -> Non
 
 
 _register(deploy.deploy, deploy.EPILOG)
+_register(auto.auto, auto.EPILOG)
 _register(lint.lint, lint.EPILOG)
 _register(quantize.quantize, quantize.EPILOG)
 _register(mixed.mixed, mixed.EPILOG)

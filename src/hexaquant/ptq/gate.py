@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hexaquant.core.errors import HexaquantError
 from hexaquant.core.events import Events
 from hexaquant.core.metrics import Sqnr
 from hexaquant.ir.executor.build import build_module
@@ -125,10 +126,15 @@ def try_graph_step(
 ) -> StepReport:
     """Apply ``step`` to a copy of ``graph`` and keep that only if it quantizes with a smaller error.
 
-    ``quantized``: makes a calibrated model of a graph, which it may change.
+    ``quantized``: makes a calibrated model of a graph, which it may change. A step that cannot keep the function of
+    this network is left out, too.
     """
     candidate = graph.clone()
-    report = step.apply_to_graph(candidate, gate.rest, events)
+    try:
+        report = step.apply_to_graph(candidate, gate.rest, events)
+    except HexaquantError as error:
+        events.warn("quantize", f"{step.title} is left out: {error}")
+        return StepReport(step.title, 0, {"held_out": {"verdict": "dropped", "reason": str(error)}})
     before, after = gate.sqnr(quantized(graph.clone())), gate.sqnr(quantized(candidate.clone()))
     if after > before:
         graph.model = candidate.model
