@@ -62,6 +62,26 @@ def test_encodings_that_came_with_the_network_stay(tmp_path: Path) -> None:
     assert {name for name in before if before[name] != after[name]} == {"/Add_output_0", "/pool/MaxPool_output_0"}
 
 
+def test_given_encodings_can_be_forgotten_and_all_be_written_out(tmp_path: Path) -> None:
+    np.random.default_rng(0).normal(size=(1, 3, 16, 16)).astype(np.float32).tofile(tmp_path / "x.raw")
+    (tmp_path / "list.txt").write_text("x.raw\n")
+    document = json.loads(W8A8.read_text())
+    kept = [entry for entry in document["activation_encodings"] if entry["name"] != "/Add_output_0"]
+    (tmp_path / "part.encodings").write_text(json.dumps(document | {"activation_encodings": kept}))
+    part = program("qairt-converter", "-i", NET, "-q", tmp_path / "part.encodings", "-o", tmp_path / "part.dlc",
+                   "--float_fallback")  # fmt: skip
+    assert part.code == 0, part.err
+    done = program("qairt-quantizer", "-i", tmp_path / "part.dlc", "-o", tmp_path / "q.dlc", "--input_list",
+                   tmp_path / "list.txt", "--ignore_quantization_overrides", "--dump_encoding_json",
+                   "--use_per_channel_quantization", "--use_per_row_quantization", "--json")  # fmt: skip
+    assert done.code == 0, done.err
+    assert {"/Add_output_0", "/relu1/Relu_output_0", "fc.weight"} <= set(done.document["calibrated"])
+    again = program("qairt-converter", "-i", NET, "-q", tmp_path / "q.encodings", "-o", tmp_path / "again.dlc")
+    assert again.code == 0, again.err
+    first, second = (json.loads((tmp_path / f"{n}.dlc.coverage.json").read_text())["rows"] for n in ("q", "again"))
+    assert {(r["tensor"], r["has"]) for r in first} == {(r["tensor"], r["has"]) for r in second}
+
+
 def test_a_dlc_without_its_source_is_refused(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "alone.dlc").write_bytes((tiny / "net.dlc").read_bytes())
     call = ("qairt-quantizer", "-o", tmp_path / "q.dlc", "--input_list", tiny / "list.txt", "-i")
@@ -80,7 +100,9 @@ def test_a_dlc_without_its_source_is_refused(tiny: Path, tmp_path: Path) -> None
     [
         ([], ["--input_list", "--enable_float_fallback"]),
         (["--input_list", "l", "--enable_float_fallback"], ["contradict"]),
-        (["--act_quantizer_schema", "symmetric"], ["--act_quantizer_schema"]),
+        (["--input_list", "l", "--act_quantizer_schema", "symmetric"], ["--act_quantizer_schema", "asymmetric"]),
+        (["--input_list", "l", "--use_per_row_quantization"], ["--use_per_channel_quantization"]),
+        (["--restrict_quantization_steps", "a"], ["full grid"]),
         (["--enable_float_fallback", "--act_bitwidth", "16"], ["--act_bw", "--input_list"]),
         (["--nonsense"], ["--nonsense"]),
     ],

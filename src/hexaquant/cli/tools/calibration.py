@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _OBSERVERS = {"tf": "min_max", "enhanced": "sqnr"}
 _WEIGHTS = {"tf": "min_max", "symmetric": "min_max", "enhanced": "mse", "min-max": "min_max", "mse": "mse"}
+SCHEMAS = ("asymmetric", "symmetric", "unsignedsymmetric")
+_SCHEMA = "the HTP takes symmetric weights and asymmetric activations (symmetric with 16-bit weights)"
 _CALIBRATION = ("act_bw", "weight_bw", "bias_bw", "act_quantizer", "param_quantizer", "use_per_channel_quantization")
 CALIBRATION_FLAGS = (
     flag(
@@ -46,8 +48,18 @@ CALIBRATION_FLAGS = (
         "--use_per_channel_quantization",
         action="store_true",
         default=None,
-        help="One scale a channel of a weight (recommended). Default: one a weight, as in the original.",
+        help="One scale a channel of a weight (recommended), matrix products included. Default: one a weight, as in "
+        "the original.",
     ),
+    flag(
+        "--use_per_row_quantization",
+        action="store_true",
+        default=None,
+        help="Matrix products too; they are with --use_per_channel_quantization, without which it is refused.",
+    ),
+    flag("--act_quantizer_schema", choices=SCHEMAS, default="asymmetric", help=f"Only asymmetric: {_SCHEMA}."),
+    flag("--param_quantizer_schema", choices=SCHEMAS, default="symmetric", help=f"Only symmetric: {_SCHEMA}."),
+    flag("--dump_encoding_json", action="store_true", help="Also write OUTPUT.encodings: all encodings, AIMET 1.0.0."),
 )
 
 
@@ -56,6 +68,10 @@ def check_calibration(options: argparse.Namespace) -> None:
     for name in (*_CALIBRATION, "use_native_input_files") if options.input_list is None else ():
         if getattr(options, name):
             raise InputError(f"--{name} is for calibration and has no effect without --input_list; give both or none")
+    if options.act_quantizer_schema != "asymmetric" or options.param_quantizer_schema != "symmetric":
+        raise InputError(f"--act_quantizer_schema and --param_quantizer_schema: {_SCHEMA}; leave them out")
+    if options.use_per_row_quantization and not options.use_per_channel_quantization:
+        raise InputError("--use_per_row_quantization alone is not here; give --use_per_channel_quantization too")
     if options.weight_bw == 16 and options.act_bw != 16:
         raise InputError("--weight_bw 16 needs --act_bw 16: the target has no kernels for 16-bit weights otherwise")
     if options.weight_bw == 4 and not options.use_per_channel_quantization:
@@ -82,3 +98,19 @@ def calibrate_from_list(network: Network, options: argparse.Namespace, tell: Mes
         ranges=ranges,
         per_channel=bool(options.use_per_channel_quantization),
     )
+
+
+def dump_encodings(network: Network, dlc: Path, tell: Messages) -> None:
+    """Write the network's encodings beside ``dlc`` in the form of AIMET 1.0.0."""
+    from hexaquant.io.encodings_file import write_encodings
+
+    constants = {v.name or "" for v in network.graph.values() if v.is_initializer()}
+    params = [name for name in network.given if name in constants]
+    activations = [name for name in network.given if name not in constants]
+    path = dlc.with_suffix(".encodings")
+    lost = write_encodings(
+        path, network.given, activations=activations, params=params, version="1.0.0", graph=network.graph
+    )
+    tell.info(f"{path}: {len(network.given)} encodings")
+    for sentence in lost:
+        tell.warn(sentence)

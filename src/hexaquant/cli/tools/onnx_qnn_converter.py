@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hexaquant.cli.console import bytes_text
-from hexaquant.cli.tools.calibration import CALIBRATION_FLAGS, calibrate_from_list, check_calibration
+from hexaquant.cli.tools.calibration import (
+    CALIBRATION_FLAGS,
+    calibrate_from_list,
+    check_calibration,
+    dump_encodings,
+)
 from hexaquant.cli.tools.conversion import (
     CUSTOM,
     JSON,
@@ -32,7 +37,6 @@ if TYPE_CHECKING:
     from hexaquant.api.calibrate_missing import Calibrated
     from hexaquant.api.qnn_sources import QnnFiles
 
-_SCHEMA = "the HTP takes symmetric weights and asymmetric activations (symmetric with 16-bit weights)"
 
 _SPELLED = {"shapes": "--input_dim", "symbols": "--define_symbol", "batch": "--batch", "datatypes": "--input_dtype"}
 PROGRAM = Program(
@@ -88,8 +92,6 @@ PROGRAM = Program(
     example="onnx-qnn-converter -i net.onnx -o out --input_list input_list.txt --use_per_channel_quantization",
     refused={
         "--algorithms": "not supported yet; hexaquant quantize corrects biases",
-        "--act_quantizer_schema": _SCHEMA,
-        "--param_quantizer_schema": _SCHEMA,
         "--config": "qairt-converter has --config",
         "--converter_op_package_lib": CUSTOM,
         "--custom_io": "qairt-converter has --config",
@@ -113,10 +115,9 @@ PROGRAM = Program(
         "-p": CUSTOM,
         "--pack_4_bit_weights": "the DLC stores 4-bit weights as Qualcomm's library does",
         "--percentile_calibration_value": "not supported yet; percentile takes hexaquant's own value",
-        "--restrict_quantization_steps": _SCHEMA,
+        "--restrict_quantization_steps": "the HTP takes the full grid of each width",
         "--use_native_dtype": "the spelling here is --use_native_input_files",
         "--use_native_output_files": "the converter writes no outputs",
-        "--use_per_row_quantization": "--use_per_channel_quantization covers matrix products too",
         "--validation_target": "the target of --target_soc_model validates every operator",
     },
 )
@@ -162,6 +163,8 @@ def _convert(options: argparse.Namespace, tell: Messages) -> None:
         for name in error.names:
             tell.warn(f"no encoding: {name}")
         raise InputError(f"{error}, or calibrate them with --input_list") from error
+    if options.dump_encoding_json:
+        dump_encodings(network if calibrated is None else calibrated.network, path, tell)
     files = write_sources(done, float_io=float_io, command=version_text(PROGRAM.name))
     _report(files, calibrated, tell)
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hexaquant.cli.console import bytes_text
-from hexaquant.cli.tools.calibration import CALIBRATION_FLAGS, calibrate_from_list, check_calibration
+from hexaquant.cli.tools.calibration import (
+    CALIBRATION_FLAGS,
+    calibrate_from_list,
+    check_calibration,
+    dump_encodings,
+)
+from hexaquant.cli.tools.conversion import JSON, float_bitwidth_flag
 from hexaquant.cli.tools.program import HTP_ONLY, LOG_LEVEL, Messages, Program, flag
 from hexaquant.core.errors import InputError
 
@@ -17,8 +23,6 @@ if TYPE_CHECKING:
     from hexaquant.api.calibrate_missing import Calibrated
     from hexaquant.api.convert import Converted
 
-_LATER = "not supported yet"
-_SCHEMA = "the HTP takes symmetric weights and asymmetric activations (symmetric with 16-bit weights)"
 
 PROGRAM = Program(
     name="qairt-quantizer",
@@ -38,33 +42,27 @@ PROGRAM = Program(
             help="Run tensors without an encoding in float16. Not together with --input_list.",
         ),
         flag(
-            "--float_bitwidth",
-            type=int,
-            choices=(16, 32),
-            default=32,
-            help="Accepted as in the original; HTP computes float tensors in float16 with either.",
+            "--ignore_quantization_overrides",
+            action="store_true",
+            help="Forget the encodings that came with the network: calibrate all, or run all in float16.",
         ),
+        float_bitwidth_flag("--float_bitwidth"),
         flag("--preserve_io_datatype", action="store_true", help="Inputs and outputs stay float32."),
         flag("--target_backend", metavar="NAME", default="HTP", help="Only HTP."),
         flag("--target_soc_model", "--soc", dest="soc", metavar="SOC", help="Default: that of the input DLC."),
-        flag("--json", action="store_true", help="Print one JSON document on stdout instead of text."),
+        JSON,
         LOG_LEVEL,
     ),
     example="qairt-quantizer --input_dlc net.dlc --output_dlc net_q.dlc --input_list input_list.txt --act_bitwidth 16",
     refused={
-        "--act_quantizer_schema": _SCHEMA,
-        "--param_quantizer_schema": _SCHEMA,
         "--algorithms": "not supported yet; hexaquant quantize corrects biases",
         "--apply_algorithms": "not supported yet; hexaquant quantize corrects biases",
-        "--config": _LATER,
-        "--dump_encoding_json": "not supported yet; the coverage file lists the encodings",
-        "--ignore_quantization_overrides": "convert again without --quantization_overrides",
-        "--keep_weights_quantized": _LATER,
+        "--config": "give the flags",
+        "--keep_weights_quantized": "weights with an encoding always are",
         "--op_package_lib": "custom operators are not here",
         "--percentile_calibration_value": "not supported yet; percentile takes hexaquant's own value",
-        "--restrict_quantization_steps": _SCHEMA,
+        "--restrict_quantization_steps": "the HTP takes the full grid of each width",
         "--use_native_output_files": "the quantizer writes no outputs",
-        "--use_per_row_quantization": "--use_per_channel_quantization covers matrix products too",
     },
 )
 
@@ -81,6 +79,8 @@ def _quantize(options: argparse.Namespace, tell: Messages) -> None:
 
     network, source = read_source(options.input_dlc)
     options.soc = options.soc or source.target
+    if options.ignore_quantization_overrides:
+        network = replace(network, given={})
     calibrated = None if options.input_list is None else calibrate_from_list(network, options, tell)
     path = options.output_dlc or options.input_dlc.with_name(f"{options.input_dlc.stem}_quantized.dlc")
     done = convert(
@@ -90,6 +90,8 @@ def _quantize(options: argparse.Namespace, tell: Messages) -> None:
         float_fallback=options.float_fallback,
         float_io=source.float_io or options.preserve_io_datatype,
     )
+    if options.dump_encoding_json:
+        dump_encodings(network if calibrated is None else calibrated.network, path, tell)
     _report(done, calibrated, tell)
 
 
