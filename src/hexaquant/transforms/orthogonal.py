@@ -33,7 +33,7 @@ def mixing_matrix(size: int, seed: int = 0) -> Matrix:
 
 
 def hadamard(size: int) -> Matrix | None:
-    """Entries +-1 with H H^T = size I: Sylvester's doubling of 1 or of Paley's q + 1, q a prime = 3 mod 4; else None."""
+    """Entries +-1, H H^T = size I: Sylvester's doubling of 1 or of Paley's q + 1 (q a prime, 3 mod 4); else None."""
     core = size
     while core > 1 and core % 2 == 0 and not _is_paley(core):
         core //= 2

@@ -27,11 +27,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as oir
 
-from hexaquant.ir.edit import add_constant, set_constant, taken_names, unique_name
+from hexaquant.ir.edit import add_constant, taken_names, unique_name
 from hexaquant.ir.graph import Graph, constant
+from hexaquant.transforms.fold_norm_scale import affine, data_of, decline_reason, fold, reset, store
 from hexaquant.transforms.form_linear import form_linear
 from hexaquant.transforms.orthogonal import Matrix, mixing_matrix
-from hexaquant.transforms.rotation_spaces import Norm, Port, Space, Spaces
+from hexaquant.transforms.rotation_spaces import Norm, Port, Spaces
 
 
 @dataclass
@@ -55,7 +56,7 @@ def rotate_transformer(graph: Graph, *, extra_linears: bool = False, seed: int =
             continue
         name = str(graph.origin(norm.node))
         if _folds(spaces, norm):
-            _fold(norm, spaces[norm.result])
+            fold(norm, spaces[norm.result])
             report.folded.append(name)
         else:
             _follow(graph, norm, rotations.get(norm.source), rotations.get(norm.result))
@@ -101,36 +102,16 @@ def _name(norm: Norm, number: int) -> str:
 
 
 def _folds(spaces: Spaces, norm: Norm) -> bool:
-    """Whether only linear layers with biases read the output of ``norm``, and nothing is added to it."""
-    space = spaces[norm.result]
-    alone = not space.writers and sum(other.result == norm.result for other in spaces.norms) == 1
-    read = any(other.source == norm.result for other in spaces.norms)
-    shift = constant(norm.node.inputs[2]) if len(norm.node.inputs) > 2 else None
-    biased = all(port.bias is not None for port in space.readers) or shift is None or not shift.any()
-    return alone and not read and not space.blocked and bool(space.readers) and biased
-
-
-def _fold(norm: Norm, space: Space) -> None:
-    """gamma and beta go into the layers that read the normalized values."""
-    gamma, beta = _affine(norm.node)
-    for port in space.readers:
-        weight = _data(port.value)
-        if port.bias is not None:
-            added = np.tensordot(beta, weight, (0, port.axis))
-            _store(port.bias, _data(port.bias) + added.reshape(_data(port.bias).shape))
-        shape = [1, 1]
-        shape[port.axis] = len(gamma)
-        _store(port.value, weight * gamma.reshape(shape))
-    _reset(norm.node)
+    return decline_reason(spaces, norm) is None
 
 
 def _follow(graph: Graph, norm: Norm, before: Matrix | None, after: Matrix | None) -> None:
     """Put y -> after (gamma (before^T y)) + after beta behind ``norm``, which keeps neither gamma nor beta."""
-    gamma, beta = _affine(norm.node)
+    gamma, beta = affine(norm.node)
     matrix = np.diag(gamma) if before is None else gamma[:, None] * before.T
     if after is not None:
         matrix, beta = after @ matrix, after @ beta
-    _reset(norm.node)
+    reset(norm.node)
     core, old = graph.model.graph, norm.node.outputs[0]
     name, dtype = old.name or "norm", constant(norm.node.inputs[1]).dtype  # type: ignore[union-attr]
     weight = add_constant(core, f"{name}.rotation.weight", matrix.T.astype(dtype))
@@ -147,28 +128,6 @@ def _follow(graph: Graph, norm: Norm, before: Matrix | None, after: Matrix | Non
     core.insert_after(norm.node, [product, total])
 
 
-def _affine(node: oir.Node) -> tuple[Matrix, Matrix]:
-    """gamma and beta in float64."""
-    gamma = np.asarray(constant(node.inputs[1]), np.float64)
-    beta = constant(node.inputs[2]) if len(node.inputs) > 2 else None
-    return gamma, np.zeros_like(gamma) if beta is None else np.asarray(beta, np.float64)
-
-
-def _reset(node: oir.Node) -> None:
-    for index, fill in ((1, 1.0), (2, 0.0)):
-        value = node.inputs[index] if len(node.inputs) > index else None
-        if value is not None:
-            _store(value, np.full(_data(value).shape, fill))
-
-
 def _turn(port: Port, rotation: Matrix) -> None:
-    data = np.moveaxis(_data(port.value), port.axis, 0)
-    _store(port.value, np.moveaxis(np.tensordot(rotation, data, (1, 0)), 0, port.axis))
-
-
-def _data(value: oir.Value) -> Matrix:
-    return np.asarray(constant(value), np.float64)
-
-
-def _store(value: oir.Value, data: Matrix) -> None:
-    set_constant(value, data.astype(constant(value).dtype))  # type: ignore[union-attr]
+    data = np.moveaxis(data_of(port.value), port.axis, 0)
+    store(port.value, np.moveaxis(np.tensordot(rotation, data, (1, 0)), 0, port.axis))
