@@ -8,7 +8,9 @@ from hexaquant.ptq.steps.calibrate import Calibrate
 from hexaquant.ptq.steps.choose_ranges import ChooseRanges
 from hexaquant.ptq.steps.correct_biases import CorrectBiases
 from hexaquant.ptq.steps.equalize_layers import EqualizeLayers
+from hexaquant.ptq.steps.fold_norm_scale import FoldNormScale
 from hexaquant.ptq.steps.refine_ranges import RefineRanges
+from hexaquant.ptq.steps.rotate_transformer import RotateTransformer
 from hexaquant.ptq.steps.round_weights import RoundWeights
 
 STEPS: dict[str, type[Any]] = {
@@ -18,4 +20,6 @@ STEPS: dict[str, type[Any]] = {
     "refine_ranges": RefineRanges,
     "round_weights": RoundWeights,
     "equalize_layers": EqualizeLayers,
+    "rotate_transformer": RotateTransformer,
+    "fold_norm_scale": FoldNormScale,
 }
