@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +15,7 @@ from hexaquant.core.errors import InputError
 from hexaquant.core.metrics import sqnr_db
 from hexaquant.qat.batchnorm import estimate_statistics, fold_norms, norms_of, put_norms_back
 from hexaquant.qat.learn import freeze_encodings, learn_encodings
-from qat.normed import images, ptq, trained_module
+from qat.normed import Normed, images, ptq, trained_module
 from qat.rescaled import rescaled_net, smooth_images
 from sim.nets import quantized
 
@@ -112,6 +115,15 @@ def test_training_with_batch_statistics_improves_and_exports_the_deployed_graph(
     assert after > before + 2, (before, after)
     assert set(model.state_dict()) == names and done.steps == 60
     assert not any(node.op_type == "BatchNormalization" for node in model.exported_graph().nodes)
+
+
+def test_an_unfolded_model_is_neither_exported_nor_copied(model: Model, tmp_path: Path) -> None:
+    put_norms_back(model, DATA[:1])
+    for attempt in (lambda: model.export(tmp_path), lambda: copy.deepcopy(model), lambda: model.write_back(Normed())):
+        with pytest.raises(InputError, match="freeze_encodings"):
+            attempt()
+    freeze_encodings(model)
+    copy.deepcopy(model)
 
 
 def test_a_network_without_batch_norms_is_refused() -> None:

@@ -12,15 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import hexaquant as hq
 from hexaquant.core.encoding import MIN_SCALE, Encoding, encoding_from_range, encoding_of
 from hexaquant.core.errors import InputError
 from hexaquant.core.grid import Grid, Lpbq, PerChannel
+from hexaquant.core.metrics import sqnr_db
 from hexaquant.qat.learn import MODES, LearnedEncoding, freeze_encodings, learn_encodings
 from hexaquant.qat.moving_average import FollowingRange, MovingRange
 from hexaquant.qat.pact import PactEncoding, pact_gradients
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.plan import TensorPlan
-from ir.onnx_text import random
+from ir.onnx_text import random, run
+from qat.rescaled import rescaled_net, smooth_images
 from sim.nets import conv_net, quantized
 
 X = torch.from_numpy(random(5, 3, 8, 8, seed=7))
@@ -183,6 +186,19 @@ def test_a_following_range_keeps_the_share_that_was_clipped(grid: Grid) -> None:
     learned = FollowingRange(start, w)
     learned(w * torch.tensor([[2.0], [0.5]]))
     assert torch.allclose(learned.encoding().scale, start.scale * torch.tensor([2.0, 0.5]))
+
+
+def test_ranges_that_follow_training_recover_from_calibration_on_other_data() -> None:
+    """Calibrated on images of a third of the contrast: fixed ranges clip for ever, the others widen."""
+    train, held_out = smooth_images(320, 50), smooth_images(128, 99)
+    graph, quality = rescaled_net(0.3), {}
+    reference = run(graph, {"x": held_out})[0]
+    for mode in MODES:
+        model = hq.quantize(graph, train[:64] / 3, recipe="plain")
+        hq.finetune(model, train, steps=40, mode=mode, encoding_lr=2e-2)
+        with torch.no_grad():
+            quality[mode] = sqnr_db(reference, model(torch.from_numpy(held_out)).numpy())
+    assert all(quality[mode] > quality["fixed"] + 2 for mode in ("lsq", "pact", "ema")), quality
 
 
 def test_a_dead_channel_trains_in_every_mode() -> None:

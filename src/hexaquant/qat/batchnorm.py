@@ -32,14 +32,12 @@ from hexaquant.core.grid import PerTensor
 from hexaquant.core.ranks import total, total_with_gradient, world_size
 from hexaquant.ir.edit import int_attribute
 from hexaquant.ir.passes.fold_batchnorm import folded_norms
-from hexaquant.sim.model import QuantizedModel
+from hexaquant.sim.model import TRAINING_NORMS, QuantizedModel
 from hexaquant.sim.quantizer import ConstantQuantizer
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
 """Weight of the new batch in the running statistics, PyTorch's default."""
-HOLDER = "batch_norms_in_training"
-"""Name of the submodule of the network that holds the norms."""
 
 
 class TrainedNorm(nn.Module):
@@ -118,7 +116,7 @@ def put_norms_back(
     layers = {node.name: node for node in model.source_graph.nodes if _is_legal(model, node, globs)}
     holder = nn.Module()
     weights: list[str] = []
-    model.network.add_module(HOLDER, holder)
+    model.network.add_module(TRAINING_NORMS, holder)
     for node in list(model.network.graph.nodes):
         layer = layers.get(node.meta.get("node"))
         if layer is None or node.op != "call_function" or len(node.args) < 3:
@@ -126,10 +124,10 @@ def put_norms_back(
         weight = layer.inputs[1].name or ""  # type: ignore[union-attr]
         key = f"norm_{len(weights)}"
         holder.add_module(key, _make_norm(model, node, layer))
-        _replace(model.network.graph, node, f"{HOLDER}.{key}")
+        _replace(model.network.graph, node, f"{TRAINING_NORMS}.{key}")
         weights.append(weight)
     if not weights:
-        del model.network._modules[HOLDER]
+        del model.network._modules[TRAINING_NORMS]
         raise InputError(
             "no layer has a BatchNorm that was folded at import and per-channel weights: train with batchnorm='folded'"
         )
@@ -184,7 +182,7 @@ def _replace(graph: fx.Graph, node: fx.Node, target: str) -> None:
 
 def norms_of(model: QuantizedModel) -> list[TrainedNorm]:
     """The norms that were put back and not folded yet."""
-    holder = model.network._modules.get(HOLDER)
+    holder = model.network._modules.get(TRAINING_NORMS)
     return [] if holder is None else [norm for norm in holder.children() if isinstance(norm, TrainedNorm)]
 
 
@@ -210,12 +208,12 @@ def fold_norms(model: QuantizedModel) -> list[str]:
     Weight quantizers must hold plain encodings (qat/learn.py, freeze_encodings). The model in evaluation mode is the
     same before and after, up to rounding in float32.
     """
-    holder, parameters = model.network._modules.get(HOLDER), model.parameters_by_name()
+    holder, parameters = model.network._modules.get(TRAINING_NORMS), model.parameters_by_name()
     if holder is None:
         return []
     graph, weights = model.network.graph, list(holder.weights)  # type: ignore[arg-type]
     for node in list(graph.nodes):
-        if node.op == "call_module" and str(node.target).startswith(f"{HOLDER}."):
+        if node.op == "call_module" and str(node.target).startswith(f"{TRAINING_NORMS}."):
             norm = model.network.get_submodule(str(node.target))
             assert isinstance(norm, TrainedNorm)
             weight = weights[int(str(node.target).rpartition("_")[2])]
@@ -225,7 +223,7 @@ def fold_norms(model: QuantizedModel) -> list[str]:
             made.meta = dict(node.meta)
             node.replace_all_uses_with(made)
             graph.erase_node(node)
-    del model.network._modules[HOLDER]
+    del model.network._modules[TRAINING_NORMS]
     model.network.recompile()
     return weights
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hexaquant.core import ranks
 from hexaquant.core.errors import EnvironmentLacksError
 from hexaquant.core.events import Event, Events, Listener
 
@@ -15,9 +16,11 @@ from hexaquant.core.events import Event, Events, Listener
 def logged(events: Events, folder: str | Path | None) -> Iterator[Events]:
     """``events`` and, with ``folder``, TensorBoard logs there of every number that progress events carry.
 
+    Of several processes the first one writes.
+
     Raises EnvironmentLacksError when the package tensorboard is missing.
     """
-    if folder is None:
+    if folder is None or ranks.rank() > 0:
         yield events
         return
     try:

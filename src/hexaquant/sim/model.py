@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hexaquant.core.encoding import Encoding, encoding_from_range, float_encoding
-from hexaquant.core.errors import EncodingError
+from hexaquant.core.errors import EncodingError, InputError
 from hexaquant.ir.executor.build import build_module
 from hexaquant.ir.graph import Graph
 from hexaquant.sim.plan import QuantPlan, TensorPlan
@@ -21,6 +21,8 @@ from hexaquant.sim.quantizer import ActivationQuantizer, BiasQuantizer, Constant
 from hexaquant.sim.write_back import WrittenBack, write_back
 
 _PREFIX = "network."
+TRAINING_NORMS = "batch_norms_in_training"
+"""Submodule of ``network`` that holds BatchNorms while they are put back for training (qat/batchnorm.py)."""
 
 
 class QuantizedModel(nn.Module):
@@ -141,6 +143,7 @@ class QuantizedModel(nn.Module):
         """A float Graph with the current parameters, the one that is written to ONNX."""
         import onnx_ir as oir
 
+        self._refuse_training_norms()
         graph = self.source_graph.clone()
         for name, parameter in self.parameters_by_name().items():
             value = graph.model.graph.initializers.get(name)
@@ -155,9 +158,15 @@ class QuantizedModel(nn.Module):
         BatchNorms folded at import are unfolded again (sim/write_back.py). The report says what was written, which
         biases ``original`` did not have and got, and what could not be written and why.
         """
+        self._refuse_training_norms()
         return write_back(self.source_graph, self.parameters_by_name(), original)
 
+    def _refuse_training_norms(self) -> None:
+        if TRAINING_NORMS in self.network._modules:
+            raise InputError("BatchNorms were put back for training: fold them first with freeze_encodings(model)")
+
     def __deepcopy__(self, memo: dict[int, Any]) -> QuantizedModel:
+        self._refuse_training_norms()
         twin = type(self)(self.source_graph, self.plan)
         twin.__dict__.update({key: value for key, value in self.__dict__.items() if key not in twin.__dict__})
         for name, quantizer in self.quantizers.items():
