@@ -74,7 +74,7 @@ def test_an_easy_network_gets_plain_w8a8(tmp_path: Path) -> None:
 
 
 def test_badly_scaled_channels_need_a_technique(tmp_path: Path) -> None:
-    report = run(rescaled_net(3.0), tmp_path)
+    report = run(rescaled_net(3.5), tmp_path)
     assert_holds_on_the_emulator(report, tmp_path)
     attempts = report["auto"]["attempts"]
     assert attempts[0]["sim_drop"] > 2 and attempts[0]["target"] is None
