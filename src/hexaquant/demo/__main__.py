@@ -1,7 +1,8 @@
 """``python -m hexaquant.demo``: a network from FP32 training to an accuracy measured on the NPU emulator.
 
-Trains a small CNN on Fashion-MNIST, quantizes it after training to w8a8 and w4a8, converts each to a DLC and a
-context binary for one SoC, runs test images on Qualcomm's emulator and prints one table.
+Trains a small CNN on Fashion-MNIST, quantizes it after training to w8a8 and w4a8 (PTQ), trains the quantized network
+on towards FP32 (QAT, the last scheme), converts each to a DLC and a context binary for one SoC, runs test images on
+Qualcomm's emulator and prints one table.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     start = time.monotonic()
     try:
         with console.events() as events:
-            rows = run(Path(options.out), options.images, options.target, tuple(options.scheme or SCHEMES), events)
+            schemes = tuple(options.scheme or SCHEMES)
+            rows = run(Path(options.out), options.images, options.target, schemes, options.qat_epochs, events)
     except HexaquantError as error:
         console.fail(f"error: {error}", error.exit_code)
         return error.exit_code
@@ -45,19 +47,29 @@ def main(argv: list[str] | None = None) -> int:
 def _options(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m hexaquant.demo", description=__doc__)
     parser.add_argument("-o", "--out", default="out/demo", help="folder for the artifacts (default: %(default)s)")
-    parser.add_argument("--images", type=int, default=1000, help="test images to run on the emulator")
+    parser.add_argument(
+        "--images", type=int, default=500, help="test images to run on the emulator (default: %(default)s)"
+    )
     parser.add_argument("--target", default="sm8650", help="SoC to compile for (default: %(default)s)")
     parser.add_argument("--scheme", action="append", help="scheme to quantize to; may be given several times")
+    parser.add_argument(
+        "--qat-epochs", type=float, default=1.0, help="passes of training after PTQ; 0: none (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     return parser.parse_args(argv)
 
 
-def run(out: Path, images: int, target: str, schemes: tuple[str, ...], events: Events) -> list[dict[str, Any]]:
-    """One report of ``verify.json`` for each scheme, with the FP32 accuracy on all 10,000 test images."""
+def run(
+    out: Path, images: int, target: str, schemes: tuple[str, ...], qat_epochs: float, events: Events
+) -> list[dict[str, Any]]:
+    """One report of ``verify.json`` for each scheme, and one for the last scheme with training (``method`` tells),
+    with the FP32 accuracy on all 10,000 test images.
+    """
     import torch
 
     import hexaquant as hq
     from hexaquant.demo.data import load_test, load_train, normalized
+    from hexaquant.demo.finetune import deploy_trained
     from hexaquant.demo.train import logits, trained_network
 
     network = trained_network(out / "fp32.safetensors", events=events)
@@ -67,7 +79,8 @@ def run(out: Path, images: int, target: str, schemes: tuple[str, ...], events: E
     events.note("train", f"FP32 accuracy on all {len(labels)} test images: {full:.2%}")
     graph = hq.load(network, example_inputs=(torch.from_numpy(x[:2]),))
     name = graph.inputs[0].name or "image"
-    calibration = {name: normalized(load_train()[0][:CALIBRATION])}
+    training = load_train()[0]
+    calibration = {name: normalized(training[:CALIBRATION])}
     evaluation = {name: x[:images], "labels": labels[:images]}
     rows = []
     for scheme in schemes:
@@ -75,7 +88,22 @@ def run(out: Path, images: int, target: str, schemes: tuple[str, ...], events: E
         report = hq.deploy(
             graph, calibration, out / scheme, eval_data=evaluation, target=target, scheme=scheme, events=events
         )
-        rows.append(report | {"fp32_all_test_images": full})
+        rows.append(report | {"method": "PTQ", "fp32_all_test_images": full})
+    if qat_epochs > 0:
+        scheme = schemes[-1]
+        events.note("finetune", f"{scheme} trained towards FP32, {qat_epochs:g} passes over the training images")
+        report = deploy_trained(
+            graph,
+            training,
+            calibration,
+            evaluation,
+            out / f"{scheme}-qat",
+            target=target,
+            scheme=scheme,
+            epochs=qat_epochs,
+            events=events,
+        )
+        rows.append(report | {"method": "QAT", "fp32_all_test_images": full})
     return rows
 
 
@@ -93,9 +121,10 @@ def table(rows: list[dict[str, Any]]) -> Any:
         output, files = row["outputs"][0], row["artifacts"]
         sim, target = row["metrics"]["sim"], row["metrics"]["target"]
         onnx = f"{files['qdq']['bytes']:,}"
-        result.add_row(f"{row['scheme']} simulation", _percent(sim), "", _db(output["fp32_vs_sim_sqnr_db"]), "", onnx)
+        name = f"{row['scheme']} {row['method']}"
+        result.add_row(f"{name} simulation", _percent(sim), "", _db(output["fp32_vs_sim_sqnr_db"]), "", onnx)
         result.add_row(
-            f"{row['scheme']} on target",
+            f"{name} on target",
             _percent(target),
             _percent(output["top1_agreement_sim_target"]),
             _db(output["fp32_vs_target_sqnr_db"]),

@@ -1,0 +1,70 @@
+"""The demo's quantization-aware training: the deployment graph is drawn towards the FP32 network, without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import hexaquant as hq
+from hexaquant.api.quantize import Model
+from hexaquant.core.events import Events
+from hexaquant.demo.data import Images, normalized
+from hexaquant.ir.graph import Graph
+
+BATCH = 64
+RATE = 3e-3
+"""Learning rate of weights (relative to their size) and of encodings."""
+
+
+class ShuffledImages:
+    """Batches of normalized images in an order drawn from torch's generator, anew each pass."""
+
+    def __init__(self, images: Images, name: str, batch: int = BATCH) -> None:
+        self.images, self.name, self.batch = images, name, batch
+
+    def __len__(self) -> int:
+        return len(self.images) // self.batch
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        order = torch.randperm(len(self.images)).numpy()
+        for start in range(0, len(self) * self.batch, self.batch):
+            yield {self.name: normalized(self.images[order[start : start + self.batch]])}
+
+
+def deploy_trained(
+    graph: Graph,
+    images: Images,
+    calibration: Any,
+    evaluation: Any,
+    out: Path,
+    *,
+    target: str,
+    scheme: str,
+    epochs: float,
+    events: Events,
+) -> dict[str, Any]:
+    """Quantize ``graph``, train it for ``epochs`` passes over ``images``, compile and verify it in ``out``.
+
+    Returns the report of :func:`hexaquant.verify`. A run that was interrupted, or that is repeated, goes on from
+    the checkpoint in ``out``.
+    """
+    model: Model = hq.quantize(graph, calibration, target=target, scheme=scheme, events=events)
+    data = ShuffledImages(images, graph.inputs[0].name or "image")
+    hq.finetune(
+        model,
+        data,
+        loss="kl",
+        steps=max(1, round(epochs * len(data))),
+        batch_size=BATCH,
+        lr=RATE,
+        encoding_lr=RATE,
+        checkpoint=out / ".state" / "qat.safetensors",
+        events=events,
+    )
+    model.export(out)
+    hq.compile(out, force=False, events=events)
+    return hq.verify(out, evaluation, model=model, events=events)
