@@ -73,14 +73,14 @@ def require_same_function(before: Graph, after: Graph, batches: Batches, toleran
 
 
 def channel_maxima(
-    graph: Graph, batches: Iterable[Mapping[str, Any]], names: Iterable[str], axis: int = 1
+    graph: Graph, batches: Iterable[Mapping[str, Any]], names: Iterable[str], *, negated: bool = False
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Largest value of each channel (on ``axis``) of the tensors ``names``."""
+    """Largest value, or with ``negated`` largest -value, of each channel (axis 1) of the tensors ``names``."""
     maxima: dict[str, Tensor] = {}
 
     def see(name: str) -> Callable[[Tensor], None]:
         def take(x: Tensor) -> None:
-            new = x.movedim(axis, 0).flatten(1).amax(1)
+            new = (-x if negated else x).movedim(1, 0).flatten(1).amax(1)
             maxima[name] = torch.maximum(maxima[name], new) if name in maxima else new
 
         return take
