@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hexaquant.ptq.steps.absorb_biases import AbsorbBiases
 from hexaquant.ptq.steps.calibrate import Calibrate
 from hexaquant.ptq.steps.choose_ranges import ChooseRanges
 from hexaquant.ptq.steps.correct_biases import CorrectBiases
@@ -20,6 +21,7 @@ STEPS: dict[str, type[Any]] = {
     "refine_ranges": RefineRanges,
     "round_weights": RoundWeights,
     "equalize_layers": EqualizeLayers,
+    "absorb_biases": AbsorbBiases,
     "rotate_transformer": RotateTransformer,
     "fold_norm_scale": FoldNormScale,
 }
