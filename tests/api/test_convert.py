@@ -75,6 +75,31 @@ def test_the_target_computes_what_aimets_qdq_model_does(
     assert np.abs(simulated - expected).max() * levels <= 2.01
 
 
+def cut_before_softmax(path: Path, folder: Path) -> tuple[Path, float]:
+    """The QDQ model up to the dequantized logits, and their step."""
+    model = onnx.load(path)
+    softmax = next(node for node in model.graph.node if node.op_type == "Softmax")
+    dequantize = next(node for node in model.graph.node if node.output[0] == softmax.input[0])
+    del model.graph.output[:]
+    model.graph.output.append(onnx.helper.make_tensor_value_info(softmax.input[0], onnx.TensorProto.FLOAT, None))
+    onnx.save(model, folder / "cut.onnx")
+    scale = next(i for i in model.graph.initializer if i.name == dequantize.input[1])
+    return folder / "cut.onnx", float(numpy_helper.to_array(scale))
+
+
+def test_in_16_bits_the_softmax_kernel_is_what_differs(tmp_path: Path) -> None:
+    """Of the 20 steps between target and AIMET's QDQ model 18 come from Softmax: the logits are within 2."""
+    name, logits = "onnx_qdq_w8a16_pre1_unsigned.onnx", "/fc2/Gemm_output_0"
+    x = images()
+    reference, step = cut_before_softmax(AIMET / name, tmp_path)
+    network = read_network(NET, AIMET / "onnx_w8a16_1.0.0.encodings", outputs=[logits])
+    assert [value.name for value in network.graph.outputs] == [logits]
+    done = convert(network, tmp_path / "net.dlc")
+    assert not done.coverage.failures()
+    expected = onnxruntime_without_fusions(reference, x)
+    assert np.abs(emulated(tmp_path / "net.dlc", x) - expected).max() / step <= 2.01
+
+
 def test_every_encoding_is_taken_or_says_why_not(tmp_path: Path) -> None:
     done = convert(read_network(NET, AIMET / "onnx_w8a8_2.0.0.encodings"), tmp_path / "net.dlc")
     assert len(done.decisions) == 28
