@@ -13,6 +13,7 @@ from hexaquant.ptq.steps.fold_norm_scale import FoldNormScale
 from hexaquant.ptq.steps.refine_ranges import RefineRanges
 from hexaquant.ptq.steps.rotate_transformer import RotateTransformer
 from hexaquant.ptq.steps.round_weights import RoundWeights
+from hexaquant.ptq.steps.smooth_activations import SmoothActivations
 
 STEPS: dict[str, type[Any]] = {
     "calibrate": Calibrate,
@@ -21,6 +22,7 @@ STEPS: dict[str, type[Any]] = {
     "refine_ranges": RefineRanges,
     "round_weights": RoundWeights,
     "equalize_layers": EqualizeLayers,
+    "smooth_activations": SmoothActivations,
     "absorb_biases": AbsorbBiases,
     "rotate_transformer": RotateTransformer,
     "fold_norm_scale": FoldNormScale,
