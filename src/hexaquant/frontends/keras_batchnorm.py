@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as oir
 
-from hexaquant.ir.edit import add_constant, insert_before, replace_node
+from hexaquant.ir.edit import add_constant, insert_before, ints_attribute, replace_node
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.ir.passes.match import scalar
 
@@ -34,8 +34,9 @@ def _form(graph: Graph, add: oir.Node) -> bool:
         multiply = _node(scaled, "Mul")
         for x, factor in _both(multiply) if multiply is not None else ():
             found = _parameters(factor, shift)
-            if found is not None and x.shape is not None and len(x.shape) >= 2:
-                _replace(graph, add, x, *found)
+            rank = _rank(x)
+            if found is not None and rank >= 2:
+                _replace(graph, add, x, rank, *found)
                 return True
     return False
 
@@ -79,8 +80,7 @@ def _variance(value: oir.Value) -> tuple[oir.Value, float] | None:
     return None
 
 
-def _replace(graph: Graph, add: oir.Node, x: oir.Value, found: Parameters, epsilon: float) -> None:
-    rank = len(x.shape) if x.shape is not None else 2
+def _replace(graph: Graph, add: oir.Node, x: oir.Value, rank: int, found: Parameters, epsilon: float) -> None:
     mean = constant(found["mean"])
     assert mean is not None
     inner, base = graph.model.graph, (found["mean"].name or "").removesuffix("moving_mean")
@@ -95,6 +95,16 @@ def _replace(graph: Graph, add: oir.Node, x: oir.Value, found: Parameters, epsil
     moved = insert_before(add, "Transpose", [x], {"perm": first}, f"{name}_channels_first")
     normal = insert_before(add, "BatchNormalization", [moved, *parameters], {"epsilon": epsilon}, f"{name}_normal")
     replace_node(add, "Transpose", [normal], {"perm": last})
+
+
+def _rank(value: oir.Value) -> int:
+    """Number of dimensions, also where only the Transpose before (a bias lies between) tells it; 0 when unknown."""
+    transpose, add = _node(value, "Transpose"), _node(value, "Add")
+    if value.shape is not None:
+        return len(value.shape)
+    if add is not None:
+        return max(_rank(operand) for operand in add.inputs if operand is not None)
+    return 0 if transpose is None else len(ints_attribute(transpose, "perm"))
 
 
 def _both(node: oir.Node) -> list[tuple[oir.Value, oir.Value]]:

@@ -48,7 +48,7 @@ def trace_keras(model: Any, source: str, shapes: Shapes | None = None, examples:
     def call(*inputs: Any) -> Any:
         return model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
 
-    with _unrolled(model):
+    with _unrolled(model), _inlined_functions():
         try:
             concrete = tf.function(call, input_signature=tensors, autograph=False).get_concrete_function()
         except Exception as error:
@@ -132,6 +132,19 @@ def _unrolled(model: Any) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.unroll = False
+
+
+@contextlib.contextmanager
+def _inlined_functions() -> Iterator[None]:
+    """Keras compiles grouped convolutions on their own (XLA); traced inline they are plain operators."""
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def _variables(model: Any) -> dict[int, str]:

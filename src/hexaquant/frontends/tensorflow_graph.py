@@ -13,6 +13,8 @@ from hexaquant.frontends.tensorflow_process import Conversion
 from hexaquant.ir.edit import taken_names
 from hexaquant.ir.graph import ORIGIN_MODULE, Graph
 from hexaquant.ir.normalize import normalize
+from hexaquant.ir.passes.fold_affine import fold_affine
+from hexaquant.ir.passes.fold_dequantized import fold_dequantized
 from hexaquant.ir.passes.merge_reshapes import merge_reshapes
 from hexaquant.ir.passes.move_transposes import move_transposes
 from hexaquant.ir.passes.name_everything import name_everything
@@ -20,7 +22,8 @@ from hexaquant.ir.passes.name_everything import name_everything
 COUNTED = re.compile(r"_\d+$")
 """What TensorFlow appends to a layer's scope that was used before."""
 
-ROUNDS = 4
+LAYOUT = (fold_dequantized, move_transposes, merge_reshapes, fold_affine)
+"""From channels last to the layout of ONNX's operators."""
 
 
 def finish(conversion: Conversion, source: str, shapes: Mapping[str, Sequence[int | str]] | None) -> Graph:
@@ -32,12 +35,7 @@ def finish(conversion: Conversion, source: str, shapes: Mapping[str, Sequence[in
     record_layers(graph, conversion.layers)
     form_batchnorm(graph)
     _forget_shapes(graph)
-    result = normalize(graph, shapes)
-    for _ in range(ROUNDS):
-        if not move_transposes(result) + merge_reshapes(result):
-            break
-        result = normalize(result)
-    return result
+    return normalize(graph, shapes, LAYOUT)
 
 
 def record_layers(graph: Graph, layers: Sequence[str]) -> None:

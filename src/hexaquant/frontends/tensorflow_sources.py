@@ -14,6 +14,8 @@ from hexaquant.core.errors import InputError
 from hexaquant.frontends.keras_config import REMEDY, check_keras_file
 from hexaquant.frontends.keras_trace import Shapes, Traced, trace_keras
 
+Named = tuple[tuple[str, str], ...]
+
 FORBIDDEN = frozenset(
     ["PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles", "LoadLibrary"]
 )
@@ -109,7 +111,21 @@ def _saved_model_v1(path: Path, signature: str) -> Traced:
     except (RuntimeError, ValueError, OSError, StopIteration, tf.errors.OpError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path}: TensorFlow cannot load the SavedModel ({reason}); save it again") from error
-    return Traced(graph_def.SerializeToString(), inputs, outputs)
+    return Traced(_inlined(graph_def, inputs, outputs), inputs, outputs)
+
+
+def _inlined(graph_def: Any, inputs: Named, outputs: Named) -> bytes:
+    """The graph with the bodies of the functions that it calls in their places."""
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    if not graph_def.library.function:
+        return bytes(graph_def.SerializeToString())
+    wrapped = tf.compat.v1.wrap_function(lambda: tf.import_graph_def(graph_def, name=""), [])
+    ends = [wrapped.graph.as_graph_element(tensor) for tensor, _ in outputs]
+    pruned = wrapped.prune([wrapped.graph.as_graph_element(tensor) for tensor, _ in inputs], ends)
+    frozen = convert_variables_to_constants_v2(pruned, lower_control_flow=False)
+    return bytes(frozen.graph.as_graph_def(add_shapes=True).SerializeToString())
 
 
 def _check_operators(graph_def: Any, source: str) -> None:
@@ -125,5 +141,5 @@ def _ends(graph_def: Any) -> list[str]:
     return [n.name for n in graph_def.node if n.name not in read and n.op not in silent]
 
 
-def _named(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+def _named(names: Sequence[str]) -> Named:
     return tuple((n if ":" in n else f"{n}:0", n.removesuffix(":0")) for n in names)

@@ -28,9 +28,12 @@ def unique_name(base: str, taken: set[str]) -> str:
     return name
 
 
-def add_constant(graph: oir.Graph, base: str, array: np.ndarray) -> oir.Value:
-    """A new initializer holding ``array`` under a free name made of ``base``."""
-    name = unique_name(base, taken_names(graph))
+def add_constant(graph: oir.Graph, base: str, array: np.ndarray, taken: set[str] | None = None) -> oir.Value:
+    """A new initializer holding ``array`` under a free name made of ``base``.
+
+    ``taken``: the names to avoid where the caller knows them; collecting all names of a large graph takes a while.
+    """
+    name = unique_name(base, taken_names(graph) if taken is None else taken)
     tensor = oir.tensor(np.ascontiguousarray(array) if array.ndim else array, name=name)
     value = oir.Value(name=name, shape=oir.Shape(array.shape), type=oir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)

@@ -71,10 +71,14 @@ FUSE: tuple[Pass, ...] = (
 MAX_ROUNDS = 12
 
 
-def normalize(graph: Graph, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Graph:
+def normalize(
+    graph: Graph, shapes: Mapping[str, Sequence[int | str]] | None = None, extra: Sequence[Pass] = ()
+) -> Graph:
     """The canonical form of ``graph`` (a new Graph; the given one is left as it was).
 
-    ``shapes`` overrides input shapes: dimensions are ints or symbol names. Raises InputError for an input that does
+    ``shapes`` overrides input shapes: dimensions are ints or symbol names. ``extra``: passes that a frontend needs
+    between the first CLEANUP and FUSE, alternating with CLEANUP until nothing changes. Raises
+    InputError for an input that does
     not exist, a rank that differs, or a construct that the package does not support.
     """
     check_model(graph.model, graph.source)
@@ -88,15 +92,19 @@ def normalize(graph: Graph, shapes: Mapping[str, Sequence[int | str]] | None = N
     convert_opset(result.model, result.source)
     lift_constants(result)
     check_weights(result.model, result.source)
-    _simplify(result)
+    _simplify(result, extra)
     refuse_unsupported(result)
     name_parameters(result)
     name_everything(result)
     return result
 
 
-def _simplify(graph: Graph) -> None:
+def _simplify(graph: Graph, extra: Sequence[Pass]) -> None:
     _until_stable(graph)
+    for _ in range(MAX_ROUNDS):
+        if not sum(step(graph) for step in extra):
+            break
+        _until_stable(graph)
     if sum(step(graph) for step in FUSE):
         _until_stable(graph)
 

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from hexaquant.core.encoding import Encoding, encoding_from_range, float_encoding
 from hexaquant.core.errors import EncodingError, InputError
+from hexaquant.frontends import is_keras_model
 from hexaquant.ir.executor.build import build_module
 from hexaquant.ir.graph import Graph
+from hexaquant.sim.keras_write_back import write_back_keras
 from hexaquant.sim.plan import QuantPlan, TensorPlan
 from hexaquant.sim.quantizer import ActivationQuantizer, BiasQuantizer, ConstantQuantizer, Quantizer
 from hexaquant.sim.write_back import WrittenBack, write_back
@@ -152,14 +154,15 @@ class QuantizedModel(nn.Module):
                 value.const_value = oir.tensor(array.astype(value.dtype.numpy()) if value.dtype else array, name=name)
         return graph
 
-    def write_back(self, original: nn.Module) -> WrittenBack:
-        """Put the current (trained) weights into ``original``, the module this model was imported from.
+    def write_back(self, original: Any) -> WrittenBack:
+        """Put the current (trained) weights into ``original``, the nn.Module or keras.Model it was imported from.
 
         BatchNorms folded at import are unfolded again (sim/write_back.py). The report says what was written, which
         biases ``original`` did not have and got, and what could not be written and why.
         """
         self._refuse_training_norms()
-        return write_back(self.source_graph, self.parameters_by_name(), original)
+        write = write_back_keras if is_keras_model(original) else write_back
+        return write(self.source_graph, self.parameters_by_name(), original)
 
     def _refuse_training_norms(self) -> None:
         if TRAINING_NORMS in self.network._modules:

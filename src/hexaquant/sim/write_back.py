@@ -79,7 +79,7 @@ class _Writer:
         self._revive(norms_found)
         scales = [norm_scale(norm) for norm in norms_found]
         scale = torch.stack(scales).prod(0)
-        unfolded = self.values[names[0]].double() / _along_outputs(node, scale, self.values[names[0]])
+        unfolded = self.values[names[0]].double() / along_outputs(node, scale, self.values[names[0]])
         self._write(names[0], self._as_imported(names[0], unfolded.float()))
         self._write_bias(names[0], names[1], norms_found, scales)
 
@@ -171,7 +171,7 @@ def _through(value: Tensor, norms: list[_BatchNorm], scales: list[Tensor]) -> Te
     return value
 
 
-def _along_outputs(node: oir.Node, scale: Tensor, weight: Tensor) -> Tensor:
+def along_outputs(node: oir.Node, scale: Tensor, weight: Tensor) -> Tensor:
     """``scale`` (one an output channel) in a shape that broadcasts against ``weight`` of ``node``."""
     if node.op_type == "Gemm":
         return scale[:, None] if int_attribute(node, "transB", 0) else scale[None, :]

@@ -13,6 +13,7 @@ Otherwise it is left (see decompose_batchnorm); ``decline_reason`` says why.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as oir
@@ -23,6 +24,21 @@ from hexaquant.ir.passes.fold_constants import DERIVED_FROM
 
 FOLDED_NORMS = "hexaquant.folded_norms"
 """Metadata key of a weight into which BatchNormalizations were folded: JSON list of the names of their means."""
+
+CHANNEL_MOMENTS = "hexaquant.channel_moments"
+"""Key in ``meta`` (in memory only) of the output of a layer with a folded BatchNormalization: ChannelMoments."""
+
+
+@dataclass(frozen=True)
+class ChannelMoments:
+    """What training data gave each channel behind a BatchNormalization: ``mean`` beta and ``deviation`` abs(gamma).
+
+    ``bias``: of the layer that it was folded into, by which later rewriting of the layer is noticed.
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    bias: np.ndarray
 
 
 def fold_batchnorm(graph: Graph) -> int:
@@ -100,6 +116,8 @@ def _fold_into_layer(graph: Graph, node: oir.Node, scale: np.ndarray, shift: np.
     )
     _set_bias(graph, layer, node, new_bias)
     old, result = layer.outputs[0], node.outputs[0]
+    gamma, beta = (np.asarray(constant(v), np.float64) for v in node.inputs[1:3])
+    old.meta[CHANNEL_MOMENTS] = ChannelMoments(beta, np.abs(gamma), new_bias)
     old.name, name = None, result.name or ""
     result.replace_all_uses_with(old, replace_graph_outputs=True)
     result.name, old.name = None, name

@@ -104,8 +104,8 @@ def _become_constant(graph: Graph, node: oir.Node, results: list[np.ndarray]) ->
         if not value.name or not list(value.uses()):
             continue
         dtype = value.dtype.numpy() if value.dtype is not None and array.dtype.kind != "V" else array.dtype
-        value_name, value.name = value.name, None
-        constant = add_constant(graph.model.graph, value_name, array.astype(dtype, copy=False))
+        value_name, value.name = value.name, None  # free from here on: names are unique
+        constant = add_constant(graph.model.graph, value_name, array.astype(dtype, copy=False), set())
         _record_sources(constant, node)
         value.replace_all_uses_with(constant)
     graph.model.graph.remove(node, safe=True)
@@ -116,7 +116,8 @@ def _record_sources(constant: oir.Value, node: oir.Node) -> None:
     """Remember which parameters ``constant`` came from and by which operators."""
     if node.op_type in ("Shape", "Size"):
         return
-    floats = [v for v in node.inputs if v is not None and v.const_value is not None]
+    known = [v for v in node.inputs if v is not None and v.const_value is not None]
+    floats = [v for v in known if v.dtype is not None and v.dtype.is_floating_point()]
     sources = dict.fromkeys(name for v in floats for name in v.meta.get(SOURCES, ()))
     if not sources:
         return

@@ -4,9 +4,9 @@ A graph from TensorFlow reads Transpose, Conv, Transpose, Relu, Transpose, Conv 
 the layout of the convolutions, and the Transposes meet and cancel. Repeated until nothing changes:
 
 1. Transpose of a Transpose is one with the composed permutation; the identity is removed; equal ones are shared.
-2. A Transpose that only moves dimensions of size 1 is a Reshape (which merge_reshapes absorbs).
-3. Down: an operator whose data inputs are all transposed by P computes before the Transpose (push_transpose.py). Where
+2. Down: an operator whose data inputs are all transposed by P computes before the Transpose (push_transpose.py). Where
    some inputs are not, they are transposed back if that removes more Transposes than it adds.
+3. A Transpose that is left and only moves dimensions of size 1 is a Reshape (which merge_reshapes absorbs).
 4. Up: a Transpose that no rule could remove moves before the operators that compute its input from one tensor, so that
    it ends at the graph's border (or meets another).
 
@@ -58,18 +58,20 @@ def count_transposes(graph: Graph) -> int:
 
 def _sweep_down(graph: Graph) -> int:
     changed = 0
+    taken = taken_names(graph.model.graph)
     for node in graph.nodes:
         if node.graph is None:
             continue
-        changed += _simplify(graph, node) if perm_of(node) else _push(graph, node)
+        changed += _simplify(graph, node) if perm_of(node) else _push(graph, node, taken)
     return changed + _remove_dead(graph)
 
 
 def _sweep_up(graph: Graph) -> int:
     changed = 0
+    taken = taken_names(graph.model.graph)
     for node in reversed(graph.nodes):
         if node.graph is not None and perm_of(node):
-            changed += _simplify(graph, node) or _pull(graph, node)
+            changed += _simplify(graph, node) or _as_reshape(graph, node) or _pull(graph, node, taken)
     return changed + _remove_dead(graph)
 
 
@@ -81,7 +83,7 @@ def perm_of(node: oir.Node | None) -> Perm | None:
 
 
 def _simplify(graph: Graph, node: oir.Node) -> bool:
-    """Rules 1 and 2."""
+    """Rule 1."""
     perm, source = perm_of(node), node.inputs[0]
     assert perm is not None and source is not None
     if perm == tuple(range(len(perm))):
@@ -96,15 +98,17 @@ def _simplify(graph: Graph, node: oir.Node) -> bool:
     if twin is not None and not node.outputs[0].is_graph_output() and _precedes(graph, twin, node):
         node.outputs[0].replace_all_uses_with(twin.outputs[0])
         return True
-    return _as_reshape(graph, node, perm, source)
+    return False
 
 
 def _precedes(graph: Graph, first: oir.Node, second: oir.Node) -> bool:
     return next(n for n in graph.model.graph if n is first or n is second) is first
 
 
-def _as_reshape(graph: Graph, node: oir.Node, perm: Perm, source: oir.Value) -> bool:
-    if source.shape is None:
+def _as_reshape(graph: Graph, node: oir.Node) -> bool:
+    """Rule 3."""
+    perm, source = perm_of(node), node.inputs[0]
+    if perm is None or source is None or source.shape is None:
         return False
     moving = [axis for axis in perm if source.shape[axis] != 1]
     target = [source.shape[axis] for axis in perm]
@@ -120,8 +124,8 @@ def _as_reshape(graph: Graph, node: oir.Node, perm: Perm, source: oir.Value) -> 
     return bypass(graph, node, value)
 
 
-def _push(graph: Graph, node: oir.Node) -> bool:
-    """Rule 3."""
+def _push(graph: Graph, node: oir.Node, taken: set[str]) -> bool:
+    """Rule 2."""
     perms = [perm_of(v.producer()) if v is not None else None for v in node.inputs]
     perm = next((p for p in perms if p is not None), None)
     rewrite = None if perm is None else rewrite_of(node, perm)
@@ -139,7 +143,7 @@ def _push(graph: Graph, node: oir.Node) -> bool:
             data[index] = _transposed(node, value, inverse(perm), "in")
         else:
             data[index] = transpose.inputs[0]  # type: ignore[assignment]
-    _rebuild(graph, node, rewrite, data)
+    _rebuild(graph, node, rewrite, data, taken)
     return True
 
 
@@ -157,7 +161,7 @@ def _gain(node: oir.Node, rewrite: Rewrite, missing: list[int]) -> int:
     return removed + bool(cancelled) - len(missing) - stays
 
 
-def _pull(graph: Graph, transpose: oir.Node) -> bool:
+def _pull(graph: Graph, transpose: oir.Node, taken: set[str]) -> bool:
     """Rule 4."""
     perm, source = perm_of(transpose), transpose.inputs[0]
     node = source.producer() if source is not None else None
@@ -171,7 +175,7 @@ def _pull(graph: Graph, transpose: oir.Node) -> bool:
     index = rewrite.data[0]
     value = node.inputs[index]
     assert value is not None
-    _rebuild(graph, node, rewrite, {index: _transposed(node, value, perm, "first")})
+    _rebuild(graph, node, rewrite, {index: _transposed(node, value, perm, "first")}, taken)
     return True
 
 
@@ -188,7 +192,7 @@ def _transposed(node: oir.Node, value: oir.Value, perm: Perm, suffix: str) -> oi
     return result
 
 
-def _rebuild(graph: Graph, node: oir.Node, rewrite: Rewrite, data: dict[int, oir.Value]) -> None:
+def _rebuild(graph: Graph, node: oir.Node, rewrite: Rewrite, data: dict[int, oir.Value], taken: set[str]) -> None:
     """Put the rewritten ``node`` and a Transpose of each of its outputs in its place."""
     inner = graph.model.graph
     inputs: list[oir.Value | None] = list(node.inputs)
@@ -202,7 +206,6 @@ def _rebuild(graph: Graph, node: oir.Node, rewrite: Rewrite, data: dict[int, oir
     new = oir.Node(node.domain, node.op_type, inputs, attributes, num_outputs=len(node.outputs), name=node.name)
     new.metadata_props.update(node.metadata_props)
     inner.insert_before(node, new)
-    taken = taken_names(inner)
     for old, value in zip(node.outputs, new.outputs):
         _hand_over(node, old, value, rewrite.out, taken)
     inner.remove(node, safe=True)
