@@ -103,4 +103,4 @@ def same_weights(a: Graph, b: Graph) -> bool:
 def test_optional_steps_survive_yaml() -> None:
     recipe = Recipe("f", (IfBetter(EqualizeLayers(residuals=False)), Calibrate(), IfBetter(CorrectBiases(8))))
     assert parse_recipe(recipe.document()) == recipe
-    assert recipe.document()["steps"][2] == {"if_better": {"correct_biases": {"samples": 8}}}
+    assert recipe.document()["steps"][2] == {"if_better": {"correct_biases": {"samples": 8, "method": "empirical"}}}
