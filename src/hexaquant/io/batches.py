@@ -35,6 +35,10 @@ def batches_of(items: Iterable[Any], specs: Sequence[InputSpec], source: str) ->
 
 def _by_name(item: Any, specs: Sequence[InputSpec], where: str) -> tuple[dict[str, Any], Any]:
     """(input name -> value, labels or None) of one item."""
+    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], Mapping):
+        item = {**item[0], _label_key(specs): item[1]}
+    if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], tuple | list) and len(item[0]) == len(specs):
+        item = (*item[0], item[1])
     if isinstance(item, Mapping):
         return _of_mapping(item, specs, where)
     values = list(item) if isinstance(item, tuple | list) and not _is_number_list(item) else [item]
@@ -46,6 +50,11 @@ def _by_name(item: Any, specs: Sequence[InputSpec], where: str) -> tuple[dict[st
         )
     labels = values[len(specs)] if len(values) > len(specs) else None
     return {s.name: v for s, v in zip(specs, values)}, labels
+
+
+def _label_key(specs: Sequence[InputSpec]) -> str:
+    """A key for labels that is no input's name."""
+    return next(key for key in LABEL_KEYS if key not in [s.name for s in specs])
 
 
 def _is_number_list(item: Sequence[Any]) -> bool:

@@ -4,6 +4,7 @@
 given                      meaning
 =========================  =======================================================================
 iterable, DataLoader       arrays, tuples (inputs, then perhaps labels) or dicts by input name
+tf.data, PyDataset         batches as Keras takes them: inputs, or (inputs, labels)
 ``file.npz``               arrays by input name; optional "labels" or "y"; dimension 0 is samples
 ``file.npy``               the only input; dimension 0 is samples
 ``input_list.txt``         raw files, Qualcomm's format (io.input_list)
@@ -51,13 +52,20 @@ def open_data(data: Any, graph: Graph, images: ImageSpec | None = None) -> Datas
     if isinstance(data, Mapping):
         arrays = {name: np.asarray(value) for name, value in data.items()}
         return _named_arrays(arrays, specs, "the data")
-    if not isinstance(data, Iterable):
+    if not is_readable(data):
         raise InputError(f"data of type {type(data).__name__} cannot be iterated; give arrays, a DataLoader or a path")
     return from_iterable(data, specs, "the data")
 
 
-def from_iterable(data: Iterable[Any], specs: Sequence[InputSpec], source: str) -> Dataset:
+def is_readable(data: Any) -> bool:
+    """True for iterables and for sequences without an iterator (keras.utils.PyDataset)."""
+    return isinstance(data, Iterable) or (hasattr(data, "__getitem__") and hasattr(data, "__len__"))
+
+
+def from_iterable(data: Any, specs: Sequence[InputSpec], source: str) -> Dataset:
     """A Dataset over ``data``. A one-pass iterator (a generator) is kept in memory, so that it can be read again."""
+    if not isinstance(data, Iterable):
+        return Dataset(tuple(specs), lambda: (data[index] for index in range(len(data))), source)
     items = list(data) if isinstance(data, Iterator) else data
     return Dataset(tuple(specs), lambda: items, source, _loader_length(items))
 
@@ -155,6 +163,6 @@ def _from_function(text: str, specs: tuple[InputSpec, ...]) -> Dataset:
     except Exception as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the data '{text}' raised {type(error).__name__} ({reason}); repair the function") from error
-    if not isinstance(made, Iterable):
+    if not is_readable(made):
         raise InputError(f"'{text}' gave a {type(made).__name__}, not an iterable; return a DataLoader or a list")
     return from_iterable(made, specs, text)
