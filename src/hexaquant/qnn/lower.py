@@ -74,9 +74,10 @@ def lower(
 ) -> LowerReport:
     """Lower ``qdq_onnx`` and write ``dlc`` atomically.
 
-    ``soc_model``: Qualcomm's number (57 = SM8650); ``arch``: 68, 69, 73, 75, 79, 81; ``float_io``: inputs
-    and outputs that stay float, by name or all; the others are integers (native_io.py). Raises TargetError naming the refused operators and the library's
-    reasons, InputError for a model that is not valid or not static, WorkerError for crashes and timeouts.
+    ``soc_model``: Qualcomm's number (57 = SM8650); ``arch``: 68, 69, 73, 75, 79, 81; ``float_io``: inputs and outputs
+    that stay float, by name or all; the others are integers (native_io.py). Raises TargetError naming the refused
+    operators and the library's reasons, InputError for a model that is not valid or not static, WorkerError for crashes
+    and timeouts.
     """
     start, libraries = time.monotonic(), find_libraries()
     model = read_model(qdq_onnx)

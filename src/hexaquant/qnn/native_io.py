@@ -58,7 +58,7 @@ class NativeIo:
 
 
 def to_native_io(model: oir.Model, float_io: bool | Collection[str] = False) -> NativeIo:
-    """Rewrite ``model`` in place (see the module's docstring). ``float_io``: names of what stays float, True for all."""
+    """Rewrite ``model`` in place (see above). ``float_io``: names of what stays float, True for all."""
 
     def stays(name: str | None) -> bool:
         return float_io if isinstance(float_io, bool) else name in float_io
