@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as oir
 import torch
 from torch import Tensor
@@ -120,7 +121,7 @@ def _best(
     alive = (x_max > 0) & (w_max > 0)
     alive[PINNED] = False
     none = np.ones(scaling.size)
-    errors = {None: _error(scaling, readers, values, none, weight_bits)}
+    errors: dict[float | None, float] = {None: _error(scaling, readers, values, none, weight_bits)}
     candidates: dict[float | None, Array] = {None: none}
     for alpha in alphas:
         candidates[alpha] = smoothing_scales(x_max, w_max, alive, alpha)
@@ -132,7 +133,7 @@ def _best(
     return Smoothed(names, chosen, errors[None], errors[chosen], *ratios), candidates[chosen]
 
 
-def smoothing_scales(x_max: Array, w_max: Array, alive: Ids, alpha: float) -> Array:
+def smoothing_scales(x_max: Array, w_max: Array, alive: npt.NDArray[np.bool_], alpha: float) -> Array:
     """s of equation 4 for the channels that are ``alive``, with geometric mean 1; 1 for all others."""
     scales = np.ones_like(x_max)
     if alive.any():
