@@ -6,6 +6,7 @@ therefore is closed to them. The process ends when its stdin closes (its parent 
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -25,6 +26,10 @@ JOBS = {
     "record_source": "hexaquant.qnn.saver_job",
 }
 """Job -> module whose function of the job's name does it."""
+
+DISK_FULL = 74
+"""Exit code of a child that could not write: then its result and its messages may not be written either."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def silence_stdout() -> int:
@@ -74,9 +79,14 @@ def main() -> None:
     silence_stdout()
     limit_memory(document["memory_mb"])
     exit_with_parent()
-    result = perform(document["job"], document["spec"])
-    Path(document["result"]).write_text(json.dumps(result))
-    sys.stderr.flush()
+    try:
+        result = perform(document["job"], document["spec"])
+        Path(document["result"]).write_text(json.dumps(result))
+        sys.stderr.flush()
+    except OSError as error:
+        if error.errno in FULL:
+            os._exit(DISK_FULL)
+        raise
     os._exit(0)  # library destructors crash at times; the result is written
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hexaquant.core.errors import EnvironmentLacksError, HexaquantError, InputError, TargetError, WorkerError
+from hexaquant.qnn.child import DISK_FULL
 from hexaquant.qnn.log_text import last_lines
 
 ERROR_KINDS: dict[str, type[HexaquantError]] = {
@@ -27,6 +29,8 @@ ERROR_KINDS: dict[str, type[HexaquantError]] = {
 }
 
 
+SCANT_BYTES = 1 << 20
+"""Free bytes of the disk of temporary files below which a child's unexplained death is laid to it."""
 SECONDS = "HEXAQUANT_CHILD_SECONDS"
 """Environment variable: after how many seconds a child that does not answer is ended (default 600)."""
 
@@ -166,5 +170,7 @@ def _outcome(job: str, code: int | None, result_path: Path, stderr: str, limits:
             return Outcome(document["result"], stderr)
         error = document["error"]
         raise JobFailed(error["kind"], error["message"], stderr, error.get("details"))
+    if code == DISK_FULL or shutil.disk_usage(result_path.parent).free < SCANT_BYTES:
+        raise JobFailed("environment", "the disk is full; free some space and run again", stderr)
     told = last_lines(stderr, 3)
     raise JobFailed("worker", f"the process for {job} {describe_exit(code)}{f' after: {told}' if told else ''}", stderr)
