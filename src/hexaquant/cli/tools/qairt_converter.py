@@ -1,4 +1,4 @@
-"""``qairt-converter``: ONNX or PyTorch network, with the encodings it has or is given -> DLC."""
+"""``qairt-converter``: ONNX, PyTorch, Keras or TensorFlow network, with the encodings it has or is given -> DLC."""
 
 from __future__ import annotations
 
@@ -42,12 +42,13 @@ _SOURCE_LAYOUT = "Layout of an {} in the source model. Default by rank: NCDHW, N
 _DESIRED_LAYOUT = "Layout that the {} shall have in the DLC, e.g. x NHWC; a Transpose is inserted."
 PROGRAM = Program(
     name="qairt-converter",
-    summary="Convert an ONNX (.onnx) or PyTorch (.pt2) network to a DLC. Encodings come from the file of\n"
+    summary="Convert a network (ONNX .onnx, PyTorch .pt2, Keras .keras and .h5, TensorFlow SavedModel and frozen .pb,\n"
+    ".tflite) to a DLC. Encodings come from the file of\n"
     "--quantization_overrides (AIMET 0.6.1, 1.0.0, 2.0.0), before QDQ nodes in the model; a network without any\n"
     "becomes a float DLC, which HTP computes in float16. OUTPUT.coverage.json proves where each encoding arrived;\n"
     "beside a DLC with float tensors OUTPUT.source/ keeps the network for qairt-quantizer.",
     flags=(
-        flag("-i", "--input_network", metavar="FILE", type=Path, required=True, help="The network: .onnx or .pt2."),
+        flag("-i", "--input_network", metavar="FILE", type=Path, required=True, help="The network, see above."),
         flag("-o", "--output_path", metavar="DLC", type=Path, help="Default: the network's path with .dlc."),
         flag("-q", "--quantization_overrides", metavar="JSON", type=Path, help="Encodings file."),
         flag(
