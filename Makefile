@@ -46,7 +46,7 @@ dev: .venv/.installed-dev
 	touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(PIP) -e '.[dev]'
+	$(PIP) -e '.[dev,keras]'
 	touch $@
 
 clean:
