@@ -37,6 +37,7 @@ def _unary() -> Iterator[Case]:
         yield case("Asin", x(*shape, low=-0.8, high=0.8))
         yield case("Clip", x(*shape), f0(-0.5), f0(0.5))
         yield case("Clip", x(*shape), f0(0.0), f0(0.5))
+        yield case("Clip", x(*shape), f0(0.3), f0(0.9))
         yield case("PRelu", x(*shape), w(*_per_channel(shape), low=0.1, high=0.4))
     for op in UNKNOWN:
         yield case(op, x(*RANKS[4], low=-0.8, high=0.8))

@@ -169,7 +169,7 @@ def norm(s: Sketch, x: str, shape: tuple[int, ...]) -> bool:
     if op == "LayerNormalization":
         s.add(op, [x, s.weight(shape[-1], low=0.5, high=1.5), s.weight(shape[-1])], shape)
     elif op == "InstanceNormalization":
-        if len(shape) < 3:
+        if len(shape) < 3 or int(np.prod(shape[2:])) == 1:
             return False
         s.add(op, [x, s.weight(shape[1], low=0.5, high=1.5), s.weight(shape[1])], shape)
     else:
@@ -211,6 +211,8 @@ def moved(s: Sketch, x: str, shape: tuple[int, ...]) -> bool:
     elif op == "Tile":
         s.add(op, [x, s.constant(np.array([1] * (rank - 1) + [2]))], (*shape[:-1], 2 * last))
     elif op == "Pad":
+        if last < 2:
+            return False
         pads = np.array([0] * (rank - 1) + [1] + [0] * (rank - 1) + [1])
         s.add(op, [x, s.constant(pads)], (*shape[:-1], last + 2), mode=s.pick("constant", "reflect", "edge"))
     else:
@@ -269,6 +271,11 @@ class Comparison:
     @property
     def unmeasured(self) -> list[Judgement]:
         return [judgement for judgement in self.table if judgement.status == "unknown"]
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the table has a verdict at all: something is refused, or every form was measured."""
+        return bool(self.refused_by_table) or not self.unmeasured
 
     @property
     def taken_by_backend(self) -> bool:

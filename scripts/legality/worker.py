@@ -1,9 +1,9 @@
 """Lowers, compiles and runs many small networks in one process: ``python -m legality.worker``.
 
-The process that imports everything forks another, which loads the libraries and is replaced when they kill it.
-A line on stdin is a request (onnx, feeds, reference, soc_model, arch); the answer on stdout is one JSON line with
-``verdict`` (legal, refused), ``reasons``, and for legal ones the errors against the reference. The steps are those of
-``qnn.lower`` and ``qnn.compile``, without a new process for each.
+The process that imports everything forks another, which loads the libraries and is replaced when they kill it. A line
+on stdin is a request (onnx, feeds, reference, soc_model, arch; ``lower_only``: without compiling); the answer on stdout
+is one JSON line with ``verdict`` (legal, refused, crash), ``reasons``, and for legal ones the errors against the
+reference. The steps are those of ``qnn.lower`` and ``qnn.compile``, without a new process for each.
 """
 
 from __future__ import annotations
@@ -56,13 +56,16 @@ def probe(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         oir.save(model, folder / "model.onnx")
         spec = lowering_spec(find_libraries(), folder, request["soc_model"], request["arch"])
         dlc = Path(lower_job.lower(spec)["dlc"])
+        if request.get("lower_only"):
+            return {"verdict": "legal", "lower_only": True}
         _prove(path, model, dlc, io, originals)
         binary = _compile(dlc, spec)
     except HexaquantError as error:
         return {"verdict": "refused", "by": "hexaquant", "reasons": [str(error)]}
     except Refusal as refusal:
         told = _reasons(folder, refusal, request) if request.get("why", True) else []
-        return {"verdict": "refused", "by": "target", "reasons": told}
+        stage = "compiling" if (folder / "dlc").is_dir() and any((folder / "dlc").glob("*.dlc")) else "lowering"
+        return {"verdict": "refused", "by": "target", "stage": stage, "reasons": told}
     return {"verdict": "legal", **_run(binary, io, request)}
 
 

@@ -91,10 +91,12 @@ def _convolution(node: oir.Node) -> list[str]:
     shape = shape_of(weight) if weight is not None else None
     each = shape[1] if shape is not None and len(shape) > 1 else None
     kind = "" if group == 1 else "depthwise" if each == 1 else "grouped"
+    small = "kernel 1" if shape is not None and all(d == 1 for d in shape[2:]) else ""
     dilated = "dilated" if any(d > 1 for d in ints_attribute(node, "dilations", [])) else ""
-    long = "stride 3 and more" if any(s > 2 for s in ints_attribute(node, "strides", [])) else ""
+    stride = max(ints_attribute(node, "strides", []), default=1)
+    long = "stride 3 and more" if stride > 2 else "stride 2" if stride == 2 and small else ""
     computed = "computed weight" if weight is not None and constant(weight) is None else ""
-    return [_spatial(node), kind, dilated, long, computed]
+    return [_spatial(node), kind, small, dilated, long, computed]
 
 
 def _pool(node: oir.Node) -> list[str]:
@@ -115,7 +117,8 @@ def _grid_sample(node: oir.Node) -> list[str]:
 def _product(node: oir.Node) -> list[str]:
     left, right = node.inputs[0], node.inputs[1]
     side = "constant left" if constant(left) is not None else "constant right" if constant(right) is not None else ""
-    return [_largest_rank(node), side]
+    batched = "batched" if not side and _rank(node.outputs[0]) > 2 else ""
+    return [_largest_rank(node), side, batched]
 
 
 def _gemm(node: oir.Node) -> list[str]:
@@ -133,11 +136,21 @@ def _binary(node: oir.Node) -> list[str]:
     return [_largest_rank(node), "" if all(s == shapes[0] for s in shapes) else "broadcast"]
 
 
+def _clip(node: oir.Node) -> list[str]:
+    """Whether zero lies outside of the bounds: a quantized range holds it always, so it cannot do the clipping."""
+    low, high = (constant(v) if v is not None else None for v in (*node.inputs[1:3], None, None)[:2])
+    beside = (low is not None and float(low) > 0) or (high is not None and float(high) < 0)
+    return [_rank_word(node.inputs[0]), "without zero" if beside else ""]
+
+
 def _along_axis(node: oir.Node) -> list[str]:
     rank = _rank(node.inputs[0])
     default = 0 if node.op_type in ("ArgMax", "ArgMin", "Split") else -1
     axis = int_attribute(node, "axis", default) % max(rank, 1)
-    return [_rank_word(node.inputs[0]), "last axis" if axis == rank - 1 else "another axis"]
+    words = [_rank_word(node.inputs[0]), "last axis" if axis == rank - 1 else "another axis"]
+    if node.op_type == "LpNormalization":
+        words.append(f"p {int_attribute(node, 'p', 2)}")
+    return words
 
 
 def _joined(node: oir.Node) -> list[str]:
@@ -196,6 +209,7 @@ _DESCRIBE: dict[str, Callable[[oir.Node], list[str]]] = {
     **dict.fromkeys(("Sum", "Mean"), _binary),
     **dict.fromkeys(AXIS, _along_axis),
     **dict.fromkeys(("Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND"), _gather),
+    "Clip": _clip,
     "Resize": _resize,
     "GridSample": _grid_sample,
     "MatMul": _product,

@@ -45,7 +45,7 @@ class LegalityTable:
     """``rows``: form -> scheme -> architecture -> what is not legal. A form without exceptions is legal throughout.
 
     ``release``: of the onnxruntime-qnn wheel that was probed; ``bounds_db``: by scheme, the SQNR against the QDQ
-    reference below which an output counts as wrong; ``rewritten``: operator -> the operators that the import makes of it.
+    reference below which an output counts as wrong; ``rewritten``: operator -> what the import makes of it.
     """
 
     release: str
