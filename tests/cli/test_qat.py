@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
+from rich.console import Console
+
 from cli.command import hexaquant
 from cli.tiny import samples, save_data
+from hexaquant.cli.progress import bars
+from hexaquant.core.events import Event
 
 
 def test_training_a_folder_improves_it_and_what_comes_after_agrees(net: Path, tmp_path: Path) -> None:
@@ -63,3 +68,12 @@ def test_what_to_train_must_be_clear(net: Path, deployed: Path, data: Path, tmp_
     hexaquant("qat", deployed, "--data", data, "--mode", "dorefa").assert_refused(2, "lsq, pact, ema, fixed")
     hexaquant("qat", deployed, "--data", data, "--batchnorm", "batch").assert_refused(2, "BatchNorm")
     hexaquant("qat", deployed, "--data", data, "--precision", "int3").assert_refused(2, "bfloat16")
+
+
+def test_the_bar_shows_the_last_loss_and_score() -> None:
+    screen = io.StringIO()
+    with bars(Console(file=screen, force_terminal=True, width=150)) as listener:
+        listener(Event("start", "finetune", total=2))
+        listener(Event("progress", "finetune", done=1, total=2, data={"loss": 0.5, "sqnr": 21.0}))
+        listener(Event("progress", "finetune", done=2, total=2, data={"loss": 0.25}))
+    assert "loss 0.25  sqnr 21" in screen.getvalue()

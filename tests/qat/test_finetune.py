@@ -167,3 +167,19 @@ def test_the_rate_rises_then_falls_along_a_cosine() -> None:
     factors = [rate_factor(step, 100, 0.1) for step in range(100)]
     assert factors[0] < 0.1 and max(factors) == factors[10] == 1.0 and factors[-1] < 1e-3
     assert factors[55] == pytest.approx(0.5)
+
+
+def test_a_mixed_plan_trains_and_is_exported_as_it_was_trained(tmp_path: Path) -> None:
+    mixed = {"w1": {"bits": 8, "granularity": "tensor"}, "p": "w8a16", "y": "float16"}
+    model = ptq(0.5, overrides=mixed)
+    with torch.no_grad():
+        before = model.encodings()
+    done = hq.finetune(model, SMALL, steps=4)
+    model.export(tmp_path / "out")
+    stored = hq.load_quantized(tmp_path / "out").encodings()
+    grids = {(e.grid.bits, e.grid.kind) for e in model.encodings().values()}
+    assert {(4, "int"), (8, "int"), (16, "int"), (16, "float")} <= grids and done.losses[-1] < done.losses[0]
+    for name, encoding in model.encodings().items():
+        if not encoding.grid.is_float:
+            assert torch.equal(stored[name].scale, encoding.scale), name
+    assert not torch.equal(before["dr_as_uint16"].scale, model.encodings()["dr_as_uint16"].scale)

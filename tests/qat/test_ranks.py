@@ -36,7 +36,11 @@ def of_two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
     shared |= {"PYTHONPATH": str(SCRIPT.parents[1]), "ACCELERATE_USE_CPU": "true"}
     places = [os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
     runs = [subprocess.Popen([sys.executable, SCRIPT, file], env=e, stderr=subprocess.PIPE, text=True) for e in places]
-    errors = [run.communicate(timeout=400)[1] for run in runs]
+    try:
+        errors = [run.communicate(timeout=500)[1] for run in runs]
+    finally:
+        for run in runs:  # one that failed leaves the other waiting
+            run.kill()
     assert [run.returncode for run in runs] == [0, 0], "\n".join(errors)[-3000:]
     loaded: dict[str, Tensor] = torch.load(file)
     return loaded

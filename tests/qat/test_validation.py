@@ -72,35 +72,7 @@ def test_live_figures_and_tensorboard_have_loss_rate_accuracy_and_score(tmp_path
     assert logged == pytest.approx([step["loss"] for step in figures])
 
 
-def test_inner_tensors_are_drawn_towards_fp32_when_asked() -> None:
-    def relative_error(model: hq.QuantizedModel) -> float:
-        caught: list[Tensor] = []
-        handle = model.quantizers["relu_1"].register_forward_hook(lambda m, a, out: caught.append(out.detach()))
-        with torch.no_grad():
-            model(HELD_OUT)
-            with model.float_mode():
-                ptq_float(HELD_OUT)
-        handle.remove()
-        return float((caught[0] - reference).square().mean() / reference.square().mean())
-
-    ptq_float = ptq()
-    kept: list[Tensor] = []
-    watch = ptq_float.quantizers["relu_1"].register_forward_hook(lambda m, a, out: kept.append(out.detach()))
-    with torch.no_grad(), ptq_float.float_mode():
-        ptq_float(HELD_OUT)
-    watch.remove()
-    reference = kept[0]
-    plain, drawn = ptq("w4a8"), ptq("w4a8")
-    options = {"steps": 30, "lr": 3e-3, "batch_size": 32}
-    hq.finetune(plain, TRAIN, **options)
-    hq.finetune(drawn, TRAIN, features=("relu*",), feature_weight=3.0, **options)
-    assert relative_error(drawn) < relative_error(plain)
-    assert drawn.steps[-1]["details"]["features"] == ["relu", "relu_1"]
-
-
 def test_what_cannot_be_is_said() -> None:
-    with pytest.raises(InputError, match="no inner tensor"):
-        hq.finetune(ptq(), TRAIN, features=("nothing*",))
     with pytest.raises(InputError, match="validation=data"):
         hq.finetune(ptq(), TRAIN, patience=3)
     with pytest.raises(InputError, match="sqnr, top1, loss"):
