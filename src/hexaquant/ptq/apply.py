@@ -52,8 +52,8 @@ def apply_graph_steps(
 
     def run(step: GraphStep | IfBetter) -> StepReport:
         if isinstance(step, IfBetter) and gate is not None:
-            return try_graph_step(gate, graph, step.step, _trial(found, plan, gate.rest), log)  # type: ignore[arg-type]
-        return step.apply_to_graph(graph, batches if gate is None else gate.rest, log)  # type: ignore[union-attr]
+            return try_graph_step(gate, graph, step.step, _trial(found, plan, batches), log)  # type: ignore[arg-type]
+        return step.apply_to_graph(graph, batches, log)  # type: ignore[union-attr]
 
     return [_timed(lambda step=step: run(step)) for step in found.graph_steps]  # type: ignore[misc]
 
@@ -87,7 +87,7 @@ def apply_recipe(
     def run(step: ModelStep | IfBetter) -> StepReport:
         if isinstance(step, IfBetter) and gate is not None:
             return try_model_step(gate, model, step.step, log)  # type: ignore[arg-type]
-        return step.apply(model, batches if gate is None else gate.rest, log)  # type: ignore[union-attr]
+        return step.apply(model, batches, log)  # type: ignore[union-attr]
 
     for index, step in enumerate(found.model_steps[len(reports) :], len(reports)):
         reports.append(_timed(lambda step=step: run(step)))  # type: ignore[misc]
