@@ -99,7 +99,13 @@ class _Writer:
             self._assign(name, _keras_layout(node, value.numpy(), tuple(variable.shape)))
         bias = node.inputs[2] if len(node.inputs) > 2 else None
         if bias is not None and bias.name in self.values:
-            self._bias(name.removesuffix("kernel").removesuffix("depthwise_") + "bias", bias.name or "", found)
+            self._bias(self._own_bias(name), bias.name or "", found)
+
+    def _own_bias(self, weight: str) -> str:
+        """The bias beside ``weight``; that of a separable convolution belongs to its pointwise half."""
+        path, _, leaf = weight.rpartition("/")
+        shared = leaf == "depthwise_kernel" and f"{path}/pointwise_kernel" in self.variables
+        return "" if shared else f"{path}/bias"
 
     def _bias(self, own: str, name: str, norms: list[_Norm]) -> None:
         self.done.add(name)
