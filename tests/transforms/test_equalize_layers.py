@@ -219,6 +219,19 @@ def test_shared_weights_and_graph_outputs_are_left_alone() -> None:
     assert changed(before, after) == set()
 
 
+@pytest.mark.parametrize("tail", ["Div (one, r)", "Exp (r)", "Add (r, one)"])
+def test_operators_that_do_not_commute_pin_what_they_read(tail: str) -> None:
+    text = f"""(float[N,3,4,4] x) => (float[N,2,4,4] y) {{
+        a = Conv (x, w, b)
+        r = Relu (a)
+        t = {tail}
+        y = Conv (t, v, c)
+    }}"""
+    weights = {"w": random(4, 3, 1, 1) * 5, "b": np.abs(random(4)) + 90, "v": random(2, 4, 1, 1), "c": random(2)}
+    before, after, _ = equalized(text, (2, 3, 4, 4), **weights, one=np.float32(1))
+    assert changed(before, after) == set()
+
+
 def test_dead_channels_stay() -> None:
     text = "(float[N,3,4,4] x) => (float[N,2,4,4] y) { a = Conv (x, w, b)\n r = Relu (a)\n y = Conv (r, v, c) }"
     w, v = random(4, 3, 1, 1), random(2, 4, 1, 1)

@@ -29,7 +29,8 @@ def find_scaling(graph: Graph, *, clip_maxima: Mapping[str, Array] | None = None
     """
     walk = Walk(graph, clip_maxima or {}, residuals)
     for node in graph.nodes:
-        RULES.get(node.op_type, _unknown)(walk, node)
+        rule = _unknown if node.domain else RULES.get(node.op_type, _unknown)
+        rule(walk, node)
     return walk.finish()
 
 
@@ -164,6 +165,8 @@ def _slice(walk: Walk, node: oir.Node) -> None:
 def _sum(walk: Walk, node: oir.Node) -> None:
     """All operands and the result share their scales; constants are divided."""
     computed = [v for v in node.inputs if v is not None and constant(v) is None]
+    if not computed:
+        return _unknown(walk, node)
     if len(computed) > 1 and not walk.residuals:
         return walk.pin(node, "sums of two layers are left alone")
     ids: Ids = walk.ids(computed[0])

@@ -66,7 +66,8 @@ class Spaces:
         self.norms: list[Norm] = []
         self._places: dict[str, Place] = {}
         for node in graph.nodes:
-            _RULES.get(node.op_type, _block)(self, node)
+            rule = _block if node.domain else _RULES.get(node.op_type, _block)
+            rule(self, node)
             for value in node.outputs:
                 if value.is_graph_output():
                     self.block(value, f"'{value.name}' is an output of the network")
@@ -149,8 +150,9 @@ def _along(node: oir.Node, rank: int, axis: int) -> bool:
     """Whether the operator works along ``axis``."""
     if node.op_type in ("Gather", "Split"):
         return int_attribute(node, "axis", 0) in (axis, rank + axis)
-    if node.op_type.startswith("Reduce"):
-        axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    if node.op_type.startswith("Reduce") or node.op_type == "Slice":
+        index = 3 if node.op_type == "Slice" else 1
+        axes = constant(node.inputs[index]) if len(node.inputs) > index else None
         return axes is None or any(int(a) in (axis, rank + axis) for a in axes.reshape(-1))
     return False
 
