@@ -37,7 +37,7 @@ def make_table(rows: Iterable[Row], release: str) -> tuple[LegalityTable, list[s
                 continue
             forms = [row["op"]]
         found[forms[0], row["scheme"], row["arch"]][row["case"]] = verdict_of(row)
-    table = {form: _row(form, found) for form in sorted({form for form, _, _ in found})}
+    table = {form: _row(form, found) for form in sorted({form for form, _, _ in found}) if _is_complete(form, found)}
     own = {form.partition(" ")[0] for form in table}
     rewritten = {op: parts for op, parts in rewritten.items() if op not in own}
     return LegalityTable(release, BOUNDS_DB, table, rewritten), _conflicts(found)
@@ -47,8 +47,13 @@ Found = Mapping[tuple[str, str, int], Mapping[str, Verdict]]
 """(form, scheme, architecture) -> verdicts by case."""
 
 
+def _is_complete(form: str, found: Found) -> bool:
+    """Whether ``form`` was probed in every scheme on every architecture; otherwise it gets no row yet."""
+    return all((form, scheme, arch) in found for scheme in SCHEMES for arch in ARCHITECTURES)
+
+
 def _row(form: str, found: Found) -> dict[str, dict[int, Verdict]]:
-    """What is not legal of ``form``; what was not probed is unknown."""
+    """What is not legal of ``form``; where a further layout of weights was not probed it is unknown."""
     row: dict[str, dict[int, Verdict]] = {}
     for scheme in {*SCHEMES, *(scheme for other, scheme, _ in found if other == form)}:
         row[scheme] = {}
