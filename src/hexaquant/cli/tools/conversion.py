@@ -44,9 +44,9 @@ def datatype_flag(*names: str) -> Flag:
     return _pairs(names, "datatypes", ("NAME", "TYPE"), text)
 
 
-def layout_flag(name: str, dest: str, text: str) -> Flag:
+def layout_flag(dest: str, text: str, *names: str) -> Flag:
     """NAME LAYOUT, repeatable, as ``dest``."""
-    return _pairs((name,), dest, ("NAME", "LAYOUT"), text)
+    return _pairs(names, dest, ("NAME", "LAYOUT"), text)
 
 
 def outputs_flag(*names: str) -> Flag:

@@ -60,7 +60,9 @@ PROGRAM = Program(
         symbol_flag("--define_symbol"),
         batch_flag("-b", "--batch"),
         datatype_flag("--input_dtype"),
-        layout_flag("--input_layout", "source_layouts", "Layout of an input in the source model, which it keeps."),
+        layout_flag(
+            "source_layouts", "Layout of an input in the source model, which it keeps.", "-l", "--input_layout"
+        ),
         outputs_flag("--out_node", "--out_name"),
         flag("--quantization_overrides", metavar="JSON", type=Path, help="Encodings file, AIMET 0.6.1, 1.0.0, 2.0.0."),
         *CALIBRATION_FLAGS,
