@@ -53,7 +53,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--target", default="sm8650", help="SoC to compile for (default: %(default)s)")
     parser.add_argument("--scheme", action="append", help="scheme to quantize to; may be given several times")
     parser.add_argument(
-        "--qat-epochs", type=float, default=1.0, help="passes of training after PTQ; 0: none (default: %(default)s)"
+        "--qat-epochs", type=float, default=0.5, help="passes of training after PTQ; 0: none (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     return parser.parse_args(argv)
