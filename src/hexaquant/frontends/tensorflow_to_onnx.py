@@ -15,6 +15,7 @@ from onnx import numpy_helper
 
 from hexaquant.core.errors import InputError, UnsupportedOpError
 from hexaquant.frontends.keras_trace import Traced, parameter_tensor
+from hexaquant.frontends.tensorflow_erfc import replace_erfc
 
 OPSET = 18
 """The newest opset that tf2onnx writes."""
@@ -32,6 +33,7 @@ def convert_traced(traced: Traced, source: str) -> onnx.ModelProto:
     names = dict([*traced.inputs, *traced.outputs])
     with tf.Graph().as_default() as graph:
         definition = tf.compat.v1.GraphDef.FromString(traced.graph_def)
+        replace_erfc(definition)
         tf.import_graph_def(definition, name="")
         inputs = [*(tensor for tensor, _ in traced.inputs), *tensors]
         outputs = [tensor for tensor, _ in traced.outputs]

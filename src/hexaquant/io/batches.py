@@ -83,7 +83,7 @@ def wrong_names(missing: Sequence[str], unknown: Sequence[str], names: Sequence[
 def checked(value: Any, spec: InputSpec, where: str) -> Array:
     """``value`` as an array that fits ``spec``, with a batch dimension. Raises InputError as batches_of does."""
     array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-    array = _cast(array, spec, where)
+    array = _cast(array if array.flags.writeable else array.copy(), spec, where)
     if spec.batched and array.ndim == len(spec.sample_shape) and spec.fits((1, *array.shape)):
         array = array[None]
     if not spec.fits(array.shape):
