@@ -34,13 +34,15 @@ def prober() -> Iterator[Prober]:
 
 
 def test_rows_probed_again_have_the_verdict_of_the_table(prober: Prober, tmp_path: Path) -> None:
+    measured = 0
     for name, scheme, arch in ROWS:
         case: Case = CASES[name]
         (row,) = probe_case(case, [(Variant(scheme), arch)], prober, tmp_path)
-        forms = row.get("forms", [])
-        if len(forms) == 1:
-            told = TABLE.of_form(forms[0], scheme, arch)
-            assert told.is_bad == verdict_of({**row, "op": case.op_type}).is_bad, (name, scheme, arch, row)
+        told = TABLE.of_form(row.get("forms", [""])[0], scheme, arch)
+        if told.status != "unknown" and len(row["forms"]) == 1:
+            assert told.is_bad == verdict_of(row).is_bad, (name, scheme, arch, row)
+            measured += 1
+    assert measured >= 8
 
 
 def test_sixteen_bit_weights_need_v73(prober: Prober, tmp_path: Path) -> None:
