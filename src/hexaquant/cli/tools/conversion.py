@@ -151,7 +151,8 @@ def dry_run(network: Network, options: argparse.Namespace, tell: Messages) -> No
     tell.console.result(document, *drawings)
     if refused:
         first = refused[0]
-        raise TargetError(f"{options.soc} refuses {len(refused)} operators, first '{first.name}': {first.verdict}")
+        named = f"'{first.name}' ({first.op_type}): {first.verdict}"
+        raise TargetError(f"{options.soc} refuses {len(refused)} operators, first {named}")
 
 
 def departure_drawings(decisions: list[Decision]) -> list[Any]:
