@@ -41,6 +41,7 @@ TECHNIQUES: dict[str, list[Any] | str] = {
     "nearest": "plain",
     "CLE": ["equalize_layers", "calibrate"],
     "bias correction": [*RANGES, "correct_biases"],
+    "gain and shift": [*RANGES, "refit_outputs"],
     "SeqMSE": [*RANGES, {"round_weights": {"method": "nearest", "search_clips": True}}],
     "GPTQ": [*RANGES, {"round_weights": {"method": "gptq"}}],
     "coordinate descent": [*RANGES, {"round_weights": {"method": "coordinate_descent"}}],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,11 @@ from torch import Tensor
 
 from hexaquant.core.metrics import sqnr_db
 from hexaquant.ir.graph import Graph
-from hexaquant.ptq.bias_correction import LayerReport, correct_biases
+from hexaquant.ptq.bias_correction import LayerReport, channel_gains, correct_biases
+from hexaquant.sim.calibrate import calibrate
 from hexaquant.sim.model import QuantizedModel
+from hexaquant.sim.overrides import parse_overrides
+from hexaquant.sim.planner import plan_unchecked
 from ir.onnx_text import random, run
 from sim.nets import conv_net, net, quantized
 
@@ -36,7 +41,10 @@ def coarse() -> QuantizedModel:
     """One 4-bit scale for each weight tensor: the rounding errors do not average out."""
     setting = {"bits": 4, "granularity": "tensor"}
     data = [{"x": np.abs(random(8, 3, 12, 12, seed=i))} for i in range(4)]
-    return quantized(depthwise_net(), overrides=dict.fromkeys(("pw", "dw", "lw"), setting), data=data)
+    graph, overrides = depthwise_net(), parse_overrides(dict.fromkeys(("pw", "dw", "lw"), setting))
+    model = QuantizedModel(graph, plan_unchecked(graph, "sm8650", "w8a8", overrides))
+    calibrate(model, data, observer="min_max")
+    return model
 
 
 def calibration() -> list[dict[str, np.ndarray]]:
@@ -156,3 +164,27 @@ def test_fully_connected_and_transposed_layers_are_corrected_by_output_channel()
     reports = correct_biases(model, data, samples=32)
     assert [report.layer for report in reports] == ["layer 't'", "layer 'y'"]
     assert all(report.mse_after < report.mse_before for report in reports)
+
+
+def test_refit_gain_restores_the_size_of_each_channel() -> None:
+    """Clipped inputs make a layer's output smaller; the weight's scale grows by as much, its integers stay."""
+    graph = depthwise_net()
+    data, models = calibration(), {}
+    for refit in (False, True):
+        model = quantized(depthwise_net(), "w4a8", data=data)
+        clipped = model.quantizers["pr"].encoding
+        model.quantizers["pr"].encoding = replace(clipped, scale=clipped.scale * 0.6)
+        integers = model.encodings()["dw"].quantize(model.parameters_by_name()["dw"].detach())
+        reports = correct_biases(model, data, samples=32, refit_gain=refit)
+        models[refit] = sqnr_db(run(graph, {"x": HELD_OUT})[0], outputs(model))
+        again = model.encodings()["dw"].quantize(model.parameters_by_name()["dw"].detach())
+        assert torch.equal(integers, again)
+        assert (max(abs(report.largest_gain - 1) for report in reports) > 0.01) == refit
+    assert models[True] > models[False] + 0.5
+
+
+def test_the_gain_is_the_least_squares_slope_and_1_for_a_constant_channel() -> None:
+    x = torch.from_numpy(random(50, 3, seed=1))
+    x[:, 2] = 0.5
+    gains = channel_gains(x, x * torch.tensor([1.2, 0.9, 5.0]) + 0.3, 1)
+    torch.testing.assert_close(gains, torch.tensor([1.2, 0.9, 1.0]), atol=2e-3, rtol=0)

@@ -10,12 +10,16 @@ Paper: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bia
 (arXiv:1906.04721), section 4.2, the empirical variant. Legal for Conv, ConvTranspose and Gemm with a bias that
 no other operator shares. One pass: float and quantized network run in lock-step, operator by operator, so that
 only live tensors of the few samples are held.
+
+With ``refit_gain`` each channel is fitted in closed form, y ~ g y~ + s by least squares: the scale of the weight takes
+up g, the bias s. That also gives back the size that clipped inputs and rounded weights have lost. The weights become
+values on their grids, so that their integers stay as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -30,15 +34,21 @@ from hexaquant.ptq.target_offsets import along_channels, before_activation
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.quantizer import BiasQuantizer
 
+GAINS = (0.7, 1.4)
+"""Gains beyond these are not a matter of rounding."""
+RIDGE = 1e-3
+"""Pull of the gain towards 1, as part of the channels' mean power."""
+
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One corrected layer: largest shift, and the mean squared error of its output before and after."""
+    """One corrected layer: largest shift, mean squared error of its output before and after, gain farthest from 1."""
 
     layer: str
     largest_shift: float
     mse_before: float
     mse_after: float
+    largest_gain: float = 1.0
 
 
 @torch.no_grad()
@@ -48,12 +58,13 @@ def correct_biases(
     *,
     samples: int = 32,
     offsets: Mapping[str, Tensor] | None = None,
+    refit_gain: bool = False,
     events: Events | None = None,
 ) -> list[LayerReport]:
     """Correct the biases of ``model`` (calibrated, quantizers on) in place on the first ``samples`` samples.
 
     ``offsets``: tensor name -> (C,) what the target computes more than the simulation does, on average
-    (ptq/target_offsets.py): then it is the target's mean error that goes.
+    (ptq/target_offsets.py): then it is the target's mean error that goes. ``refit_gain``: fit gains, too.
     """
     inputs = _gather(batches, samples)
     biases = _bias_of_output(model)
@@ -65,8 +76,44 @@ def correct_biases(
         bias_name = biases.get(node.meta.get("untapped", node.meta.get("value", "")))
         if bias_name is None or node.op != "call_function":
             continue
-        reports.append(_correct(model, bias_name, node, walk))
+        before = _mse(walk, node)
+        gain = _refit_gain(model, bias_name, node, walk) if refit_gain else 1.0
+        report = _correct(model, bias_name, node, walk)
+        reports.append(replace(report, mse_before=before, largest_gain=gain))
     return reports
+
+
+def _mse(walk: _LockStep, node: fx.Node) -> float:
+    return float((walk.float_env[node] - walk.quant_env[node]).square().mean())
+
+
+def _refit_gain(model: QuantizedModel, bias_name: str, node: fx.Node, walk: _LockStep) -> float:
+    """Multiply the scales of the layer's weight by the gain of each channel; the one farthest from 1."""
+    weight = model.quantizers[bias_name].plan.weight or ""
+    quantizer, parameters = model.quantizers[weight], model.parameters_by_name()
+    layout = quantizer.encoding.grid.granularity
+    if not isinstance(layout, PerChannel) or len(model.source_graph.value(weight).uses()) != 1:
+        return 1.0
+    wanted, got = walk.float_env[node], walk.quant_env[node]
+    axis = _channel_axis(model, bias_name, wanted)
+    bias = model.quantizers[bias_name](parameters[bias_name]).reshape(
+        [-1 if d == axis else 1 for d in range(got.dim())]
+    )
+    gain = channel_gains(got - bias, wanted, axis)
+    walk.quant_env[node] = (got - bias) * gain.reshape(bias.shape) + bias
+    w = parameters[weight]
+    w.copy_(quantizer(w) * gain.reshape([-1 if d == layout.axis % w.dim() else 1 for d in range(w.dim())]))
+    quantizer.encoding = replace(quantizer.encoding, scale=quantizer.encoding.scale * gain)
+    return float(gain[(gain - 1).abs().argmax()])
+
+
+def channel_gains(got: Tensor, wanted: Tensor, axis: int) -> Tensor:
+    """(C,) g that minimizes |wanted - g got - s|^2 for each channel, within GAINS; 1 where ``got`` hardly varies."""
+    x, y = (t.movedim(axis, 0).flatten(1) for t in (got, wanted))
+    x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
+    power = x.square().mean(1)
+    ridge = RIDGE * power.mean().clamp(min=1e-20)
+    return (((x * y).mean(1) + ridge) / (power + ridge)).clamp(*GAINS)
 
 
 def _gather(batches: Iterable[Mapping[str, Any]], samples: int) -> dict[str, Tensor]:
