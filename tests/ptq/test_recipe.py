@@ -68,10 +68,10 @@ def test_every_step_has_a_title_and_json_settings() -> None:
         assert kind() == replace(kind()), name
 
 
-def test_fast_calibrates_and_corrects_biases() -> None:
+def test_fast_calibrates_corrects_biases_and_refits() -> None:
     model, events = fresh(), []
     reports = apply_recipe(model, batches, "fast", Events(events.append))
-    assert [report.step for report in reports] == ["calibrate", "correct biases"]
+    assert [report.step for report in reports] == ["calibrate", "correct biases", "refit outputs"]
     assert [layer["layer"] for layer in reports[1].details["layers"]] == ["layer 'c'", "layer 'y'"]
     assert {event.task for event in events if isinstance(event, Event)} >= {"calibrate", "bias correction"}
 
@@ -86,7 +86,10 @@ def test_plain_is_min_max_and_leaves_the_parameters() -> None:
 
 def test_a_float_network_has_nothing_to_correct() -> None:
     reports = apply_recipe(fresh("fp16"), batches, "fast")
-    assert [report.details.get("layers") for report in reports] == [None, None]
+    assert [report.details.get("layers") for report in reports] == [None, None, None]
+
+
+TWO = Recipe("two", (Calibrate(), CorrectBiases()))
 
 
 class Interrupted(Exception):
@@ -108,11 +111,11 @@ class Passes:
 
 def test_an_interrupted_run_goes_on_after_the_last_step(tmp_path: Path) -> None:
     state, through = State(tmp_path / "state.safetensors", "key"), fresh()
-    apply_recipe(through, batches, "fast")
+    apply_recipe(through, batches, TWO)
     with pytest.raises(Interrupted):
-        apply_recipe(fresh(), Passes(2), "fast", state=state)
+        apply_recipe(fresh(), Passes(2), TWO, state=state)
     again, passes = fresh(), Passes(9)
-    reports = apply_recipe(again, passes, "fast", state=state)
+    reports = apply_recipe(again, passes, TWO, state=state)
     assert passes.count == 1 and len(reports) == 2
     for name, value in through.state_dict().items():
         assert torch.equal(value, again.state_dict()[name]), name
@@ -120,7 +123,7 @@ def test_an_interrupted_run_goes_on_after_the_last_step(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", ["key", "recipe", "damage"])
 def test_a_state_of_something_else_is_not_used(change: str, tmp_path: Path) -> None:
-    state, recipe = State(tmp_path / "state.safetensors", "key"), RECIPES["fast"]
+    state, recipe = State(tmp_path / "state.safetensors", "key"), TWO
     with pytest.raises(Interrupted):
         apply_recipe(fresh(), Passes(2), recipe, state=state)
     if change == "key":

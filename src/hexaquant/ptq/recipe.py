@@ -21,10 +21,17 @@ from hexaquant.core.errors import InputError
 from hexaquant.ptq.gate import IfBetter, inner
 from hexaquant.ptq.step import GraphStep, ModelStep, Step, is_graph_step
 from hexaquant.ptq.steps import STEPS
+from hexaquant.ptq.steps.absorb_biases import AbsorbBiases
 from hexaquant.ptq.steps.calibrate import Calibrate
+from hexaquant.ptq.steps.choose_ranges import ChooseRanges
 from hexaquant.ptq.steps.correct_biases import CorrectBiases
 from hexaquant.ptq.steps.equalize_layers import EqualizeLayers
+from hexaquant.ptq.steps.fold_norm_scale import FoldNormScale
+from hexaquant.ptq.steps.refine_ranges import RefineRanges
+from hexaquant.ptq.steps.refit_outputs import RefitOutputs
+from hexaquant.ptq.steps.rotate_transformer import RotateTransformer
 from hexaquant.ptq.steps.round_weights import RoundWeights
+from hexaquant.ptq.steps.smooth_activations import SmoothActivations
 
 IF_BETTER = "if_better"
 """What an optional step stands under in YAML."""
@@ -61,14 +68,21 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "fast": Recipe("fast", (IfBetter(EqualizeLayers()), Calibrate(), CorrectBiases())),
+    "fast": Recipe("fast", (IfBetter(EqualizeLayers()), Calibrate(), CorrectBiases(), IfBetter(RefitOutputs()))),
     "best": Recipe(
         "best",
         (
+            IfBetter(FoldNormScale()),
+            IfBetter(RotateTransformer()),
             IfBetter(EqualizeLayers()),
+            IfBetter(AbsorbBiases()),
+            IfBetter(SmoothActivations()),
             Calibrate(),
+            IfBetter(ChooseRanges()),
             CorrectBiases(),
             IfBetter(RoundWeights()),
+            IfBetter(RefineRanges()),
+            IfBetter(RefitOutputs()),
             IfBetter(CorrectBiases()),
         ),
     ),

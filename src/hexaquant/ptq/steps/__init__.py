@@ -11,6 +11,7 @@ from hexaquant.ptq.steps.correct_biases import CorrectBiases
 from hexaquant.ptq.steps.equalize_layers import EqualizeLayers
 from hexaquant.ptq.steps.fold_norm_scale import FoldNormScale
 from hexaquant.ptq.steps.refine_ranges import RefineRanges
+from hexaquant.ptq.steps.refit_outputs import RefitOutputs
 from hexaquant.ptq.steps.rotate_transformer import RotateTransformer
 from hexaquant.ptq.steps.round_weights import RoundWeights
 from hexaquant.ptq.steps.smooth_activations import SmoothActivations
@@ -18,6 +19,7 @@ from hexaquant.ptq.steps.smooth_activations import SmoothActivations
 STEPS: dict[str, type[Any]] = {
     "calibrate": Calibrate,
     "correct_biases": CorrectBiases,
+    "refit_outputs": RefitOutputs,
     "choose_ranges": ChooseRanges,
     "refine_ranges": RefineRanges,
     "round_weights": RoundWeights,
