@@ -4,7 +4,8 @@
 
 ``--aimet``: Python of an environment with aimet-onnx, in which benchmarks/rounding_peer.py runs AdaRound (200
 iterations a layer) and SeqMSE (20 candidates) on the same network and inputs. One thread, CPU seconds of one process
-a method; the error is that of the outputs on 32 held-out inputs, with quantized weights and float activations.
+a method; the error is that of the outputs on 32 held-out inputs, with quantized weights and float activations, as it
+is and without the outputs' means (the outputs of a network with random weights hardly vary).
 ``--folder`` keeps the files; what is already there (a peer's outputs) is not computed again.
 """
 
@@ -98,7 +99,9 @@ def figures(folder: Path, name: str, command: list[str]) -> dict[str, Any]:
         kept.write_text(done.stdout.strip().splitlines()[-1])
     result: dict[str, Any] = json.loads(kept.read_text())
     reference, got = (np.load(folder / f"{n}.npy") for n in ("reference", name))
-    return result | {"sqnr_db": sqnr_db(reference, got)}
+    error = got - reference
+    varying = sqnr_db(reference - reference.mean(0), reference - reference.mean(0) + error - error.mean(0))
+    return result | {"sqnr_db": sqnr_db(reference, got), "varying_db": varying}
 
 
 def report(folder: Path, images: int, aimet: str | None) -> None:
@@ -111,7 +114,8 @@ def report(folder: Path, images: int, aimet: str | None) -> None:
     for name in OURS:
         rows[name] = figures(folder, name, [sys.executable, __file__, "--folder", str(folder), "--ours", name])
     for name, row in rows.items():
-        print(f"{name:20} {row['seconds']:8.1f} s  {row['peak_mb']:6.0f} MB  {row['sqnr_db']:6.2f} dB")
+        error = f"{row['sqnr_db']:6.2f} dB, without means {row['varying_db']:6.2f} dB"
+        print(f"{name:20} {row['seconds']:8.1f} s  {row['peak_mb']:6.0f} MB  {error}")
     if aimet:
         for mine, other in (("clip search", "seqmse"), ("coordinate descent", "adaround")):
             part = rows[mine]["seconds"] / rows[other]["seconds"]

@@ -80,7 +80,7 @@ def test_outputs_on_held_out_data_improve(method: str) -> None:
 
 GRIDS = {
     "channel": {},
-    "tensor": {"granularity": "tensor"},
+    "tensor": {"bits": 8, "granularity": "tensor"},
     "block": {"granularity": "block", "block_size": 4},
     "lpbq": {"granularity": "lpbq", "block_size": 4},
 }

@@ -24,13 +24,13 @@ def search_clips(
     low: int,
     high: int,
     *,
-    exact: int = 4,
+    exact: int = 3,
     shared: bool = False,
     smallest: Tensor | None = None,
 ) -> Tensor:
     """(g, O, 1): for each row the factor on its steps S with the least output error when rounding to nearest.
 
-    ``exact``: candidates of each row that are measured with the whole H, beside the present scale; ``shared``: one
+    ``exact``: candidates of each row that are measured with the whole H, 1 to trust the diagonal; ``shared``: one
     factor for all rows; ``smallest`` (g, O, 1): steps that are not gone below.
     """
     factors = torch.tensor(FACTORS, dtype=W.dtype)
@@ -38,20 +38,22 @@ def search_clips(
     if shared:
         proxy = proxy.sum((0, 1), keepdim=True).expand_as(proxy)
     ranked = factors[proxy.topk(exact, largest=False).indices]
+    if exact == 1:
+        return _above(ranked, S, smallest)
     best = torch.ones_like(ranked[..., :1])
-    least = _error(W, H, G, S, low, high)
-    if shared:
-        least = least.sum((0, 1), keepdim=True).expand_as(least)
+    least = torch.full_like(best, torch.inf)
     for i in range(exact):
-        factor = ranked[..., i : i + 1]
-        if smallest is not None:
-            factor = torch.maximum(factor, (smallest / S).amax(2, keepdim=True).clamp(max=1))
+        factor = _above(ranked[..., i : i + 1], S, smallest)
         error = _error(W, H, G, S * factor, low, high)
         if shared:
             error = error.sum((0, 1), keepdim=True).expand_as(error)
         best = torch.where(error < least, factor, best)
         least = torch.minimum(error, least)
     return best
+
+
+def _above(factor: Tensor, S: Tensor, smallest: Tensor | None) -> Tensor:
+    return factor if smallest is None else torch.maximum(factor, (smallest / S).amax(2, keepdim=True).clamp(max=1))
 
 
 def _diagonal_error(W: Tensor, H: Tensor, S: Tensor, low: int, high: int) -> Tensor:

@@ -68,9 +68,17 @@ class LiveStore:
             env, size = self._kept.pop(chunk)
             self.held -= size
             return env
-        nodes = self._on_disk.pop(chunk)
-        (first, second), shared = torch.load(self._path(chunk), weights_only=True)
+        env = self.peek(chunk)
+        del self._on_disk[chunk]
         self._path(chunk).unlink()
+        return env
+
+    def peek(self, chunk: int) -> Env:
+        """The Env of ``chunk``, which stays held and must not be changed."""
+        if chunk in self._kept:
+            return self._kept[chunk][0]
+        nodes = self._on_disk[chunk]
+        (first, second), shared = torch.load(self._path(chunk), weights_only=True)
         second = [a if same else b for a, b, same in zip(first, second, shared)]
         return Env(
             {n: v for n, v in zip(nodes, first) if v is not None},

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from hexaquant.ptq.rounding.adaround import adaround
 from hexaquant.ptq.rounding.clip_search import search_clips
 from hexaquant.ptq.rounding.coordinate_descent import Integers, coordinate_descent, nearest
+from hexaquant.ptq.rounding.flexround import flexround
 from hexaquant.ptq.rounding.gptq import gptq
 from hexaquant.ptq.rounding.moments import Gram, HeldOut, shrunk
 
-METHODS = ("coordinate_descent", "gptq", "nearest")
+METHODS = ("coordinate_descent", "gptq", "adaround", "flexround", "nearest")
 
-SHRINKAGES = ((0.01, 0.0), (0.1, 0.0), (0.1, 0.5), (0.1, 1.0), (0.4, 0.5), (0.4, 1.0), (0.8, 1.0))
+SHRINKAGES = ((0.01, 0.0), (0.1, 0.5), (0.4, 1.0), (0.8, 1.0))
 """Candidates for (rho, tau) (moments.shrunk), by falling trust in the data."""
 
 WITHOUT_DATA = (1.0, 1.0)
@@ -22,7 +25,7 @@ WITHOUT_DATA = (1.0, 1.0)
 ROWS = 64
 """Output channels on which shrinkages are compared."""
 
-PLENTY = 12
+PLENTY = 8
 """With this many columns a weight of a row nothing is over-fitted and the least shrinkage is taken."""
 
 
@@ -74,12 +77,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Method:
-    """``name``: one of METHODS; ``clips``: search the weight clips first; ``sweeps``, ``refit``: of the descent."""
+    """``name``: one of METHODS; ``clips``: search the weight clips first; ``sweeps``, ``refit``: of the descent;
+    ``iterations``: of AdaRound and FlexRound."""
 
     name: str = "coordinate_descent"
     clips: bool = True
     sweeps: int = 4
     refit: bool = True
+    iterations: int = 200
 
 
 @dataclass(frozen=True)
@@ -92,32 +97,40 @@ class Solution:
 
 def solve(problem: Problem, method: Method, has_bias: bool = True) -> Solution:
     """The integers with the least held-out error among the shrinkages tried."""
-    start = _with_clips(problem, SHRINKAGES[0]) if method.clips else problem
+    start = _with_clips(problem, 3 if method.name == "nearest" else 1) if method.clips else problem
     plain = nearest(start.W, start.S, start.low, start.high)
     if method.name == "nearest":
         return Solution(plain, WITHOUT_DATA)
     rho = _choose(start, method, has_bias)
     if rho == WITHOUT_DATA:
         return Solution(plain, WITHOUT_DATA)
-    found = _round(start, method, rho)
+    found = _round(start, method, rho, has_bias)
     if float(start.error(found.values, has_bias).sum()) > float(start.error(plain.values, has_bias).sum()):
         return Solution(plain, WITHOUT_DATA)
     return Solution(found, rho)
 
 
 def _choose(problem: Problem, method: Method, has_bias: bool) -> tuple[float, float]:
-    """The shrinkage whose integers have the least error on held-out columns, tried on some rows with two sweeps."""
+    """The shrinkage whose integers have the least error on held-out columns, tried on some rows with one sweep.
+
+    Trust in the data is lowered as long as that helps.
+    """
     if problem.held is None or problem.gram.n >= PLENTY * problem.W.shape[2]:
         return SHRINKAGES[0]
-    part, quick = problem.rows(ROWS), replace(method, sweeps=2)
-    errors = {WITHOUT_DATA: float(part.error(nearest(part.W, part.S, part.low, part.high).values, has_bias).sum())}
-    for rho in SHRINKAGES:
-        errors[rho] = float(part.error(_round(part, quick, rho).values, has_bias).sum())
-    return min(errors, key=lambda rho: errors[rho])
+    part, quick = problem.rows(ROWS), replace(method, sweeps=1, iterations=min(method.iterations, 60))
+    best = SHRINKAGES[0]
+    least = math.inf
+    for shrinkage in SHRINKAGES:
+        error = float(part.error(_round(part, quick, shrinkage, has_bias).values, has_bias).sum())
+        if error >= least:
+            return best
+        best, least = shrinkage, error
+    plain = nearest(part.W, part.S, part.low, part.high)
+    return WITHOUT_DATA if float(part.error(plain.values, has_bias).sum()) < least else best
 
 
-def _with_clips(problem: Problem, shrinkage: tuple[float, float]) -> Problem:
-    H, G = shrunk(problem.gram, problem.W, *shrinkage)
+def _with_clips(problem: Problem, exact: int) -> Problem:
+    H, G = shrunk(problem.gram, problem.W, *SHRINKAGES[0])
     factor = search_clips(
         problem.W,
         H,
@@ -125,41 +138,66 @@ def _with_clips(problem: Problem, shrinkage: tuple[float, float]) -> Problem:
         problem.S,
         problem.low,
         problem.high,
+        exact=exact,
         shared=problem.one_scale,
         smallest=problem.smallest,
     )
     return replace(problem, S=problem.S * factor)
 
 
-def _round(problem: Problem, method: Method, shrinkage: tuple[float, float]) -> Integers:
+def _round(problem: Problem, method: Method, shrinkage: tuple[float, float], has_bias: bool) -> Integers:
     H, G = shrunk(problem.gram, problem.W, *shrinkage)
+    W, S, low, high = problem.W, problem.S, problem.low, problem.high
     if method.name == "gptq":
-        return gptq(H, G, problem.S, problem.low, problem.high)
-    K = problem.W.shape[2]
-    several = not problem.one_scale and problem.W.numel() * K <= CHEAP
-    best, least = None, None
-    for factor in STARTS if several else STARTS[:1]:
-        S = problem.S * factor if problem.smallest is None else torch.maximum(problem.S * factor, problem.smallest)
-        found = coordinate_descent(
-            problem.W,
-            H,
-            G,
-            S,
-            problem.low,
-            problem.high,
-            sweeps=method.sweeps,
-            refit=method.refit and not problem.one_scale,
-            smallest=problem.smallest,
-        )
-        if not several:
-            return found
-        Wq = found.values
-        error = ((Wq @ H - 2 * G) * Wq).sum(2, keepdim=True)
-        if best is None or least is None:
-            best, least = found, error
-            continue
-        better = error < least
-        best = Integers(torch.where(better, found.Q, best.Q), torch.where(better, found.S, best.S))
-        least = torch.minimum(error, least)
-    assert best is not None
-    return best
+        return gptq(H, G, S, low, high)
+    if method.name == "coordinate_descent":
+        return _descend(problem, method, H, G)
+
+    def error(Wq: Tensor) -> float:
+        return float(problem.error(Wq, has_bias).sum())
+
+    if method.name == "adaround":
+        return adaround(W, H, G, S, low, high, iterations=method.iterations, error=error)
+    return flexround(
+        W,
+        H,
+        G,
+        S,
+        low,
+        high,
+        iterations=method.iterations,
+        fixed_steps=problem.one_scale,
+        smallest=problem.smallest,
+        error=error,
+    )
+
+
+def _descend(problem: Problem, method: Method, H: Tensor, G: Tensor) -> Integers:
+    """Coordinate descent; from several scales, of which each row keeps its best, where that is cheap."""
+    cheap = method.sweeps > 1 and not problem.one_scale and problem.W.numel() * problem.W.shape[2] <= CHEAP
+    found = [_descent(problem, method, H, G, factor) for factor in (STARTS if cheap else STARTS[:1])]
+    if len(found) == 1:
+        return found[0]
+    errors = torch.stack([((i.values @ H - 2 * G) * i.values).sum(2) for i in found])
+    best = errors.argmin(0)[..., None]
+    Q, S = found[0].Q, found[0].S
+    for index, integers in enumerate(found):
+        Q, S = torch.where(best == index, integers.Q, Q), torch.where(best == index, integers.S, S)
+    return Integers(Q, S)
+
+
+def _descent(problem: Problem, method: Method, H: Tensor, G: Tensor, factor: float) -> Integers:
+    S = problem.S * factor
+    if problem.smallest is not None:
+        S = torch.maximum(S, problem.smallest)
+    return coordinate_descent(
+        problem.W,
+        H,
+        G,
+        S,
+        problem.low,
+        problem.high,
+        sweeps=method.sweeps,
+        refit=method.refit and not problem.one_scale,
+        smallest=problem.smallest,
+    )

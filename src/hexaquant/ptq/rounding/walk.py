@@ -61,7 +61,7 @@ def walk(
     machine, by_node = Machine(model), {layer.y: layer for layer in layers}
     with LiveStore() as store:
         try:
-            chunks, seen = _feed(machine, batches, samples, store)
+            chunks, seen = feed(machine, batches, samples, store)
             parts = _segments(machine.nodes, by_node)
             pending: Layer | None = None
             for part in (events or Events()).track(parts, title):
@@ -91,7 +91,7 @@ def _segments(nodes: list[fx.Node], layers: Mapping[fx.Node, Layer]) -> list[lis
     return parts[:-1]
 
 
-def _feed(machine: Machine, batches: Iterable[Mapping[str, Any]], samples: int, store: LiveStore) -> tuple[int, int]:
+def feed(machine: Machine, batches: Iterable[Mapping[str, Any]], samples: int, store: LiveStore) -> tuple[int, int]:
     """Put the inputs of each chunk into ``store``; (chunks, samples)."""
     chunks = seen = 0
     for batch in split_batches(batches, samples):
@@ -129,7 +129,10 @@ def added_to(node: fx.Node) -> fx.Node | None:
 
 
 class Machine(fx.Interpreter):
-    """Runs nodes of the model's network on an Env; constants are computed where they are used and never kept."""
+    """Runs nodes of the model's network on an Env; constants are computed where they are used and never kept.
+
+    ``replaced``: constants of the quantized network that are other tensors for now.
+    """
 
     def __init__(self, model: QuantizedModel) -> None:
         super().__init__(model.network, garbage_collect_values=False)
@@ -143,6 +146,7 @@ class Machine(fx.Interpreter):
             elif node.op not in ("placeholder", "output"):
                 self.nodes.append(node)
             self.last_use.update(dict.fromkeys(node.all_input_nodes, node))
+        self.replaced: dict[fx.Node, Tensor] = {}
         self._original: dict[fx.Node, Tensor] = {}
 
     def inputs(self, batch: Mapping[str, Tensor]) -> Env:
@@ -185,10 +189,14 @@ class Machine(fx.Interpreter):
 
     def free(self, node: fx.Node, env: Env) -> None:
         """Drop operands of ``node`` that nothing reads after it."""
+        self.free_side(node, env.float)
+        self.free_side(node, env.quant)
+
+    def free_side(self, node: fx.Node, values: dict[fx.Node, Any]) -> None:
+        """:meth:`free` in one of the two networks."""
         for operand in node.all_input_nodes:
             if self.last_use[operand] is node:
-                env.float.pop(operand, None)
-                env.quant.pop(operand, None)
+                values.pop(operand, None)
 
     def value(self, node: fx.Node, values: dict[fx.Node, Any], state: str) -> Any:
         """``node`` computed from ``values`` with its quantizers, and those of its constants, in ``state``."""
@@ -204,6 +212,8 @@ class Machine(fx.Interpreter):
         return result
 
     def _constant(self, node: fx.Node, values: dict[fx.Node, Any], state: str) -> Any:
+        if state == "on" and node in self.replaced:
+            return self.replaced[node]
         if state == "off" and node.op == "get_attr":
             return self.original(node)
         return self.value(node, values, state)

@@ -10,6 +10,7 @@ from hexaquant.ptq.steps.choose_ranges import ChooseRanges
 from hexaquant.ptq.steps.correct_biases import CorrectBiases
 from hexaquant.ptq.steps.equalize_layers import EqualizeLayers
 from hexaquant.ptq.steps.fold_norm_scale import FoldNormScale
+from hexaquant.ptq.steps.reconstruct_blocks import ReconstructBlocks
 from hexaquant.ptq.steps.refine_ranges import RefineRanges
 from hexaquant.ptq.steps.refit_outputs import RefitOutputs
 from hexaquant.ptq.steps.rotate_transformer import RotateTransformer
@@ -23,6 +24,7 @@ STEPS: dict[str, type[Any]] = {
     "choose_ranges": ChooseRanges,
     "refine_ranges": RefineRanges,
     "round_weights": RoundWeights,
+    "reconstruct_blocks": ReconstructBlocks,
     "equalize_layers": EqualizeLayers,
     "smooth_activations": SmoothActivations,
     "absorb_biases": AbsorbBiases,

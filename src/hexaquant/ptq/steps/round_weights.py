@@ -17,14 +17,16 @@ from hexaquant.sim.model import QuantizedModel
 class RoundWeights:
     """``method``: how integers are chosen; ``search_clips``: search each row's range by output error first.
 
-    ``sweeps``, ``refit_scale``: of coordinate descent; ``samples``: how many are used; ``columns``: outputs of each
+    ``sweeps``, ``refit_scale``: of coordinate descent; ``iterations``: of adaround and
+    flexround; ``samples``: how many are used; ``columns``: outputs of each
     layer that are looked at, at least; ``seed``: of their choice.
     """
 
-    method: Literal["coordinate_descent", "gptq", "nearest"] = "coordinate_descent"
+    method: Literal["coordinate_descent", "gptq", "adaround", "flexround", "nearest"] = "coordinate_descent"
     search_clips: bool = True
     sweeps: int = 4
     refit_scale: bool = True
+    iterations: int = 200
     samples: int = 64
     columns: int = 8192
     seed: int = 0
@@ -34,13 +36,13 @@ class RoundWeights:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise InputError(f"round_weights knows the methods {', '.join(METHODS)}, not '{self.method}'")
-        for name in ("sweeps", "samples", "columns"):
+        for name in ("sweeps", "iterations", "samples", "columns"):
             if getattr(self, name) < 1:
                 raise InputError(f"round_weights: '{name}' is at least 1, not {getattr(self, name)}")
 
     def apply(self, model: QuantizedModel, batches: Batches, events: Events) -> StepReport:
         """Weights become values on their grids, biases take up the mean errors. Nothing happens in float16 layers."""
-        method = Method(self.method, self.search_clips, self.sweeps, self.refit_scale)
+        method = Method(self.method, self.search_clips, self.sweeps, self.refit_scale, self.iterations)
         seen, layers = round_weights(
             model, batches(), method, samples=self.samples, columns=self.columns, seed=self.seed, events=events
         )

@@ -1,0 +1,253 @@
+"""Block reconstruction: the rounding of a block's weights, and its biases, learned on the block's output.
+
+Li et al., "BRECQ", ICLR 2021 (arXiv:2102.05426): layers of a block are rounded together towards the float block's
+output, since their errors interact. Wei et al., "QDrop", ICLR 2022 (arXiv:2203.05740), equation 6: while learning, each
+element of an activation is quantized only with probability 1/2, which flattens the loss. Blocks are reconstructed in
+order on what the blocks before them now give. A block keeps its former integers when the learned ones do not lower the
+error on held-out chunks of samples.
+
+Memory: as in walk.py, one chunk of samples at a time; only V, its gradient and Adam's moments of one block are added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from hexaquant.core.events import Events
+from hexaquant.ptq.rounding.blocks import Block, find_blocks
+from hexaquant.ptq.rounding.layers import Layer, find_layers
+from hexaquant.ptq.rounding.live import Env, LiveStore
+from hexaquant.ptq.rounding.soft_rounding import SoftRounding
+from hexaquant.ptq.rounding.walk import Machine, feed
+from hexaquant.sim.calibrate import protect_from_overflow
+from hexaquant.sim.model import QuantizedModel
+from hexaquant.sim.quantizer import ActivationQuantizer
+
+REGULARIZE = 0.1
+"""Weight of the regularizer against the block's error relative to what it was."""
+
+HELD_OUT = 4
+"""One chunk of samples in so many is held out."""
+GAIN = 0.05
+"""A block must lower its held-out error by this part: less is noise of the samples."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """``iterations`` of Adam a block, each on ``batch`` samples; ``rate`` of V; ``drop``: QDrop's probability."""
+
+    iterations: int = 100
+    batch: int = 8
+    rate: float = 0.1
+    drop: float = 0.5
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class BlockReport:
+    """One block: the mean squared error of its output over its variance, on held-out samples, and what was kept."""
+
+    layer: str
+    layers: tuple[str, ...]
+    error_before: float
+    error: float
+    kept: bool
+
+
+def reconstruct_blocks(
+    model: QuantizedModel,
+    batches: Iterable[Mapping[str, Any]],
+    training: Training,
+    *,
+    samples: int = 64,
+    events: Events | None = None,
+) -> tuple[int, list[BlockReport]]:
+    """Reconstruct all blocks of ``model`` (calibrated, better rounded) in place; (samples, a report a block)."""
+    layers = {layer.y: layer for layer in find_layers(model)}
+    machine = _Machine(model, torch.Generator().manual_seed(training.seed))
+    blocks = find_blocks(machine.nodes, layers)
+    reports = []
+    with LiveStore() as store:
+        try:
+            chunks, seen = feed(machine, batches, samples, store)
+            for block in (events or Events()).track(blocks, "reconstruct blocks"):
+                task = _Task(model, machine, store, block, [layers[node] for node in block.layers], chunks)
+                reports.append(task.run(training))
+        finally:
+            machine.replaced, machine.drop = {}, 0.0
+            model.set_state("on")
+    protect_from_overflow(model)
+    return seen, reports
+
+
+class _Machine(Machine):
+    """A Machine whose activations are quantized element by element at random while ``drop`` is above 0."""
+
+    def __init__(self, model: QuantizedModel, generator: torch.Generator) -> None:
+        super().__init__(model)
+        self.generator = generator
+        self.drop = 0.0
+
+    def value(self, node: fx.Node, values: dict[fx.Node, Any], state: str) -> Any:
+        result = super().value(node, values, state)
+        if not self.drop or state != "on" or node.op != "call_module" or node in self.constants:
+            return result
+        quantizer = self.submodules[str(node.target)]
+        if not isinstance(quantizer, ActivationQuantizer):
+            return result
+        dropped = torch.rand(result.shape, generator=self.generator) < self.drop
+        return torch.where(dropped, quantizer.clamp(values[node.all_input_nodes[0]]), result)
+
+
+class _Task:
+    """One block: its inputs and wanted outputs lie in the store, chunk by chunk."""
+
+    def __init__(
+        self,
+        model: QuantizedModel,
+        machine: _Machine,
+        store: LiveStore,
+        block: Block,
+        layers: list[Layer],
+        chunks: int,
+    ) -> None:
+        self.model, self.machine, self.store, self.block, self.layers = model, machine, store, block, layers
+        self.parameters = model.parameters_by_name()
+        self.chunks = list(range(chunks))
+        self.held = self.chunks[HELD_OUT - 1 :: HELD_OUT] or self.chunks[-1:]
+        self.fits = [c for c in self.chunks if c not in self.held] or self.chunks
+
+    def run(self, training: Training) -> BlockReport:
+        with torch.no_grad():
+            for chunk in self.chunks:
+                self._float(chunk)
+            before = self._error()
+        former = {name: self.parameters[name].detach().clone() for name in self._names()}
+        with torch.enable_grad():
+            self._learn(training, before)
+        with torch.no_grad():
+            after = self._error()
+            better = after < (1 - GAIN) * before
+            if not better:
+                for name, value in former.items():
+                    self.parameters[name].copy_(value)
+            for chunk in self.chunks:
+                self._advance(chunk)
+        names = tuple(layer.name for layer in self.layers)
+        return BlockReport(names[-1], names, before, after if better else before, better)
+
+    def _names(self) -> list[str]:
+        return [name for layer in self.layers for name in (layer.weight, layer.bias) if name]
+
+    def _float(self, chunk: int) -> None:
+        """Run the float side, keep its output beside the quantized side's inputs."""
+        env = self.store.take(chunk)
+        for node in self.block.nodes:
+            self.machine.floating(node, env)
+            self.machine.free_side(node, env.float)
+        self.store.put(chunk, env)
+
+    def _advance(self, chunk: int) -> None:
+        """Run the quantized side for good."""
+        env = self.store.take(chunk)
+        for node in self.block.nodes:
+            self.machine.quantized(node, env)
+            self.machine.free_side(node, env.quant)
+        self.store.put(chunk, env)
+
+    def _output(self, chunk: int, pick: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(wanted, got) of a chunk, or of some of its samples."""
+        env = self.store.peek(chunk)
+        wanted, quant = env.float[self.block.output], dict(env.quant)
+        if pick is not None:
+            wanted = wanted[pick]
+            quant = {n: v[pick] if isinstance(v, Tensor) and v.dim() else v for n, v in quant.items()}
+        part = Env({}, quant)
+        for node in self.block.nodes:
+            self.machine.quantized(node, part)
+            self.machine.free_side(node, part.quant)
+        return wanted, part.quant[self.block.output]
+
+    def _error(self) -> float:
+        """Relative error of the held-out chunks."""
+        error = power = 0.0
+        for chunk in self.held:
+            wanted, got = self._output(chunk)
+            error += float((wanted - got).double().square().sum())
+            power += float((wanted - wanted.mean()).double().square().sum())
+        return error / max(power, 1e-30)
+
+    def _learn(self, training: Training, scale: float) -> None:
+        soft = {layer.weight: self._soft(layer) for layer in self.layers}
+        biases = {layer.bias: self.parameters[layer.bias].detach().clone() for layer in self.layers if layer.bias}
+        for layer in self.layers:
+            if layer.bias:
+                biases[layer.bias].requires_grad_()
+        optimizer = torch.optim.Adam(
+            [
+                {"params": [s.V for s in soft.values()], "lr": training.rate},
+                {"params": list(biases.values()), "lr": 1e-2 * max(_size(biases), 1e-6)},
+            ]
+        )
+        for step in range(training.iterations):
+            wanted, got = self._sampled(training, soft, biases)
+            error = (wanted - got).square().mean() / wanted.var(correction=0).clamp(min=1e-12)
+            beta = 20 - 18 * step / training.iterations
+            late = step >= training.iterations // 5
+            loss = error / max(scale, 1e-9)
+            if late:
+                loss = loss + REGULARIZE * sum(s.undecided(beta) for s in soft.values())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        self.machine.replaced = {}
+        with torch.no_grad():
+            for layer in self.layers:
+                encoding = self.model.quantizers[layer.weight].encoding
+                q = soft[layer.weight].hard() - encoding.grid.symmetric_offset
+                self.parameters[layer.weight].copy_(encoding.dequantize(q))
+                if layer.bias:
+                    self.parameters[layer.bias].copy_(biases[layer.bias].detach())
+
+    def _sampled(
+        self, training: Training, soft: dict[str, SoftRounding], biases: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """(wanted, got) of a random batch under the soft weights."""
+        generator = self.machine.generator
+        chunk = self.fits[int(torch.randint(len(self.fits), (), generator=generator))]
+        size = len(self.store.peek(chunk).float[self.block.output])
+        pick = torch.randperm(size, generator=generator)[: training.batch]
+        self.machine.replaced = {layer.y.all_input_nodes[1]: soft[layer.weight].soft() for layer in self.layers}
+        self.machine.replaced |= {
+            layer.y.all_input_nodes[2]: biases[layer.bias] for layer in self.layers if layer.bias is not None
+        }
+        self.machine.drop = training.drop
+        result = self._output(chunk, pick)
+        self.machine.drop = 0.0
+        return result
+
+    def _soft(self, layer: Layer) -> SoftRounding:
+        encoding = self.model.quantizers[layer.weight].encoding
+        now = self.parameters[layer.weight].detach()
+        half = encoding.grid.levels // 2
+        S = encoding.expanded(now.shape)[0].expand(now.shape)
+        original = self.machine.original(_parameter_node(layer.y.all_input_nodes[1]))
+        return SoftRounding(original, S, encoding.quantize(now) - half, -half, half - 1)
+
+
+def _parameter_node(node: fx.Node) -> fx.Node:
+    while node.op == "call_module":
+        node = node.all_input_nodes[0]
+    return node
+
+
+def _size(biases: Mapping[str, Tensor]) -> float:
+    """Mean magnitude of the biases, by which their learning rate is scaled."""
+    if not biases:
+        return 0.0
+    return float(torch.cat([b.detach().abs().reshape(-1) for b in biases.values()]).mean())
