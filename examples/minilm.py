@@ -35,9 +35,9 @@ Array = npt.NDArray[Any]
 TOKENS, WIDTH, HEADS, INNER, LAYERS, VOCABULARY = 64, 384, 12, 1536, 6, 30522
 GROUPS = ("easy-ham-1", "easy-ham-2", "hard-ham-1", "spam-1", "spam-2")
 TRAIN = 1200
-CALIBRATION = slice(2000, 2064)
+CALIBRATION = slice(2000, 2048)
 RECIPES: dict[str, list[Any]] = {
-    "w8a8": [{"rotate_transformer": {"extra_linears": True}}, "calibrate", "correct_biases"],
+    "w8a8": [{"rotate_transformer": {"extra_linears": True, "heads": False}}, "calibrate", "correct_biases"],
     "w4a16": ["smooth_activations", "calibrate", "round_weights"],
 }
 PARTS = {
