@@ -17,7 +17,8 @@ def check_silent_errors(model: oir.Model, source: str) -> None:
 
     1. MatMul or Gemm weights with one scale for each *input* channel (24, 10414): scales go by output channel;
     2. an int32 bias whose scale is not input scale x weight scale (74, 21779): the backend ignores the bias' own;
-    3. DepthToSpace or SpaceToDepth whose output encoding differs from its input's (37, 9822): values only move.
+    3. DepthToSpace or SpaceToDepth whose output encoding differs from its input's (37, 9822): values only move;
+    4. a 16-bit Max with a scalar of a Min with a scalar (9 dB): they are one Clip (transforms/form_clip.py).
 
     Raises TargetError naming the node.
     """
@@ -28,6 +29,8 @@ def check_silent_errors(model: oir.Model, source: str) -> None:
             _check_bias_scale(node, source)
         if node.op_type in ("DepthToSpace", "SpaceToDepth"):
             _check_same_encoding(node, source)
+        if node.op_type == "Max":
+            _check_clip(node, source)
 
 
 def _check_weight_axis(node: oir.Node, source: str) -> None:
@@ -75,6 +78,34 @@ def _check_same_encoding(node: oir.Node, source: str) -> None:
             f"{source}: '{node.name}' ({node.op_type}) has another encoding at its output than at its input, which "
             "the target computes wrongly: give both the same"
         )
+
+
+def _check_clip(node: oir.Node, source: str) -> None:
+    inner = next((found for value in node.inputs if (found := _before_qdq(value, "Min")) is not None), None)
+    if inner is None or not (_has_scalar(node) and _has_scalar(inner)):
+        return
+    if node.inputs[0] is not None and _zero_point_bits(node.inputs[0]) == 16:
+        raise TargetError(
+            f"{source}: '{node.name}' (Max) clips what '{inner.name}' (Min) has clipped, which the target computes "
+            "wrongly in 16 bits: write both as one Clip"
+        )
+
+
+def _before_qdq(value: oir.Value | None, op: str) -> oir.Node | None:
+    dequantize = _producer(value, "DequantizeLinear")
+    quantize = None if dequantize is None else _producer(dequantize.inputs[0], "QuantizeLinear")
+    return None if quantize is None else _producer(quantize.inputs[0], op)
+
+
+def _has_scalar(node: oir.Node) -> bool:
+    stored = [_producer(value, "DequantizeLinear") for value in node.inputs]
+    return any(q is not None and _numbers(q.inputs[0]).size == 1 for q in stored)
+
+
+def _zero_point_bits(value: oir.Value) -> int:
+    dequantize = _producer(value, "DequantizeLinear")
+    zero_point = None if dequantize is None or len(dequantize.inputs) < 3 else dequantize.inputs[2]
+    return 0 if zero_point is None or zero_point.dtype is None else int(zero_point.dtype.bitwidth)
 
 
 def _producer(value: oir.Value | None, op: str) -> oir.Node | None:

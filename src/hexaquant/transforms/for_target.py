@@ -7,6 +7,7 @@ from collections.abc import Callable
 from hexaquant.ir.graph import Graph
 from hexaquant.transforms.add_missing_bias import add_missing_bias
 from hexaquant.transforms.form_bias_vector import form_bias_vector
+from hexaquant.transforms.form_clip import form_clip
 from hexaquant.transforms.form_linear import form_linear
 from hexaquant.transforms.form_pooling import form_pooling
 from hexaquant.transforms.separate_biases import separate_biases
@@ -20,6 +21,7 @@ STEPS: tuple[Callable[[Graph], int], ...] = (
     unroll_rnn,
     form_linear,
     form_pooling,
+    form_clip,
     add_missing_bias,
     form_bias_vector,
     separate_biases,
