@@ -17,12 +17,15 @@ from safetensors.torch import save_file
 from hexaquant.core.atomic import atomic_path
 from hexaquant.core.events import Events
 from hexaquant.ir.graph import Graph
-from hexaquant.ptq.gate import Gate, IfBetter, try_graph_step, try_model_step
+from hexaquant.ptq.gate import Gate, IfBetter, first, try_graph_step, try_model_step
 from hexaquant.ptq.recipe import Recipe, entry, find_recipe
 from hexaquant.ptq.step import Batches, GraphStep, ModelStep, StepReport
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.plan import QuantPlan
 from hexaquant.sim.quantizer import BiasQuantizer
+
+TRIAL = 32
+"""Samples on which an optional graph step is tried: enough to compare two graphs."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +52,24 @@ def apply_graph_steps(
     if not found.graph_steps:
         return []
     gate = Gate(graph, batches) if _has_optional(found.graph_steps) else None
+    trial = _trial(found, plan, batches)
 
     def run(step: GraphStep | IfBetter) -> StepReport:
         if isinstance(step, IfBetter) and gate is not None:
-            return try_graph_step(gate, graph, step.step, _trial(found, plan, batches), log)  # type: ignore[arg-type]
+            return try_graph_step(gate, graph, step.step, trial, log)  # type: ignore[arg-type]
         return step.apply_to_graph(graph, batches, log)  # type: ignore[union-attr]
 
     return [_timed(lambda step=step: run(step)) for step in found.graph_steps]  # type: ignore[misc]
 
 
 def _trial(recipe: Recipe, plan: Callable[[Graph], QuantPlan], batches: Batches) -> Callable[[Graph], QuantizedModel]:
-    """Quantizes a graph by the model steps of ``recipe`` up to the first optional one."""
+    """Quantizes a graph by the model steps of ``recipe`` up to the first optional one, on TRIAL samples."""
+    few = first(batches(), TRIAL)
 
     def quantized(graph: Graph) -> QuantizedModel:
         model = QuantizedModel(graph, plan(graph))
         for step in itertools.takewhile(lambda step: not isinstance(step, IfBetter), recipe.model_steps):
-            step.apply(model, batches, Events())  # type: ignore[union-attr]
+            step.apply(model, lambda: few, Events())  # type: ignore[union-attr]
         return model
 
     return quantized

@@ -58,11 +58,11 @@ class Gate:
 
     @torch.no_grad()
     def __init__(self, graph: Graph, batches: Batches) -> None:
-        first = shape_of(graph.inputs[0]) if graph.inputs else None
-        self._whole = bool(first) and isinstance(first[0], int)  # type: ignore[index]
+        shape = shape_of(graph.inputs[0]) if graph.inputs else None
+        self._whole = bool(shape) and isinstance(shape[0], int)  # type: ignore[index]
         self._batches = batches
         self._scores: dict[int, tuple[oir.Model, float]] = {}
-        self._held = _first(self._part(batches(), held=True), MOST) or list(batches())[:1]
+        self._held = first(self._part(batches(), held=True), MOST) or list(batches())[:1]
         self.samples = sum(_count(batch) for batch in self._held)
         network = build_module(graph).eval()
         names = [value.name or "" for value in graph.inputs]
@@ -177,7 +177,8 @@ def _snapshot(model: QuantizedModel) -> Callable[[], None]:
     return undo
 
 
-def _first(batches: Iterator[Batch], samples: int) -> list[Batch]:
+def first(batches: Iterable[Batch], samples: int) -> list[Batch]:
+    """The first batches, until they hold ``samples`` samples."""
     found: list[Batch] = []
     for batch in batches:
         found.append(batch)

@@ -27,6 +27,7 @@ from hexaquant.ptq.steps.choose_ranges import ChooseRanges
 from hexaquant.ptq.steps.correct_biases import CorrectBiases
 from hexaquant.ptq.steps.equalize_layers import EqualizeLayers
 from hexaquant.ptq.steps.fold_norm_scale import FoldNormScale
+from hexaquant.ptq.steps.reconstruct_blocks import ReconstructBlocks
 from hexaquant.ptq.steps.refine_ranges import RefineRanges
 from hexaquant.ptq.steps.refit_outputs import RefitOutputs
 from hexaquant.ptq.steps.rotate_transformer import RotateTransformer
@@ -81,6 +82,7 @@ RECIPES: dict[str, Recipe] = {
             IfBetter(ChooseRanges()),
             CorrectBiases(),
             IfBetter(RoundWeights()),
+            IfBetter(ReconstructBlocks()),
             IfBetter(RefineRanges()),
             IfBetter(RefitOutputs()),
             IfBetter(CorrectBiases()),
