@@ -91,7 +91,7 @@ def on_emulator(model: Any, count: int) -> float:
     return float(report["metrics"]["target"])
 
 
-def measure(options: argparse.Namespace) -> list[Row]:
+def measure(options: argparse.Namespace) -> Iterator[Row]:
     torch.manual_seed(0)
     net = separable_net()
     train(net, options.epochs)
@@ -100,9 +100,8 @@ def measure(options: argparse.Namespace) -> list[Row]:
     original = logits(net, x)
     rescale(net, options.spread)
     reference = logits(net, x)
-    rows: list[Row] = []
 
-    def add(what: str, outputs: Any, model: Any = None) -> None:
+    def row_of(what: str, outputs: Any, model: Any = None) -> Row:
         row: Row = {"what": what, "top1": round(100 * float((outputs.argmax(1) == labels).mean()), 2)}
         row["sqnr_db"] = round(sqnr_db(reference, outputs), 1)
         if model is not None and options.images:
@@ -110,9 +109,10 @@ def measure(options: argparse.Namespace) -> list[Row]:
             row["fp32_top1_same_images"] = round(
                 100 * float((reference.argmax(1) == labels)[: options.images].mean()), 2
             )
-        rows.append(row)
+        return row
 
-    add("FP32 before rescaling", original)
+    yield row_of("FP32 before rescaling", original)
+    yield row_of("FP32", reference)
     graph = hq.load(net, example_inputs=(torch.from_numpy(x[:2]),))
     name = graph.inputs[0].name or ""
     images = load_train()[0]
@@ -120,7 +120,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
     for recipe in ("plain", "fast"):
         calibration = {name: normalized(images[:256])}
         model = hq.quantize(graph, calibration, scheme="w8a8", recipe=recipe, overrides=coarse)
-        add(f"w8a8 per tensor, recipe {recipe}", logits(model, x))
+        yield row_of(f"w8a8 per tensor, recipe {recipe}", logits(model, x))
         hq.finetune(
             model,
             ShuffledImages(images, name),
@@ -130,8 +130,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
             lr=options.lr,
             encoding_lr=options.lr,
         )
-        add(f"  and {options.steps} steps of training", logits(model, x), model if recipe == "fast" else None)
-    return rows
+        yield row_of(f"  and {options.steps} steps of training", logits(model, x), model if recipe == "fast" else None)
 
 
 def main() -> None:
@@ -143,11 +142,10 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=500, help="test images on the emulator")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
-    rows = measure(options)
     if options.json:
-        print(json.dumps(rows))
+        print(json.dumps(list(measure(options))))
         return
-    for row in rows:
+    for row in measure(options):
         print("  ".join(f"{key}={value}" for key, value in row.items()), flush=True)
 
 
