@@ -1,6 +1,6 @@
 """Measures which operator the target takes in which type on which architecture, on the real backend.
 
-    python scripts/probe_legality.py probe RESULTS.jsonl [--arch 75] [--only Conv]
+    python scripts/probe_legality.py probe RESULTS.jsonl [--arch 75] [--only Conv] [--missing 2]
     python scripts/probe_legality.py table RESULTS.jsonl ...
     python scripts/probe_legality.py compare [--count 200] [--seed 0]
     python scripts/probe_legality.py document
@@ -51,6 +51,17 @@ def all_cases() -> Iterator[Case]:
                 yield case
 
 
+def missing_cases(each: int) -> list[Case]:
+    """The first ``each`` of every form without a row in the table."""
+    table, count, found = legality_table(), Counter[str](), []
+    for case in all_cases():
+        forms = _forms(case)
+        if len(forms) == 1 and forms[0] not in table.rows and count[forms[0]] < each:
+            count[forms[0]] += 1
+            found.append(case)
+    return found
+
+
 def ordered_cases(only: list[str]) -> list[Case]:
     """Those of the operators ``only`` (or all); the first of each form come first, then the second ones."""
     count: Counter[str] = Counter()
@@ -68,12 +79,12 @@ def first_form(case: Case) -> str:
     return form_of(oir.from_proto(case.draft()).graph[0])
 
 
-def probe(results: Path, arches: list[int], only: list[str], part: int, parts: int) -> None:
+def probe(results: Path, arches: list[int], cases: list[Case], part: int, parts: int) -> None:
     rows = read_lines(results)
     done = {(row["case"], row["scheme"], row["arch"]) for row in rows}
     base = {(row["case"], row["scheme"]): row for row in rows if row["arch"] == BASE}
     with results.open("a") as file, Prober() as prober, tempfile.TemporaryDirectory() as folder:
-        for case in ordered_cases(only)[part::parts]:
+        for case in cases[part::parts]:
             wanted = [(v, a) for v in variants(case.op_type) for a in arches if (case.name, v.name, a) not in done]
             known = {scheme: row for (name, scheme), row in base.items() if name == case.name}
             for row in probe_case(case, wanted, prober, Path(folder), known) if wanted else ():
@@ -207,6 +218,7 @@ def main() -> None:
     run.add_argument("results", type=Path)
     run.add_argument("--arch", type=int, action="append", choices=list(ARCHITECTURES))
     run.add_argument("--only", action="append", default=[])
+    run.add_argument("--missing", type=int, default=0, help="Only this many cases of each form without a row.")
     run.add_argument("--part", type=int, default=0, help="This process does every PARTSth case from PART on.")
     run.add_argument("--parts", type=int, default=1)
     commands.add_parser("table").add_argument("results", type=Path, nargs="+")
@@ -216,7 +228,8 @@ def main() -> None:
     commands.add_parser("document")
     options = parser.parse_args()
     if options.command == "probe":
-        probe(options.results, options.arch or list(ARCHITECTURES), options.only, options.part, options.parts)
+        cases = missing_cases(options.missing) if options.missing else ordered_cases(options.only)
+        probe(options.results, options.arch or list(ARCHITECTURES), cases, options.part, options.parts)
     elif options.command == "table":
         make_table(options.results)
     elif options.command == "compare":

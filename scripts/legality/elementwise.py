@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 
@@ -16,7 +17,7 @@ UNARY = (
 NARROW = ("Tan", "Exp", "Sinh", "Cosh")
 POSITIVE = {"Log": (0.2, 2.0), "Sqrt": (0.1, 2.0), "Reciprocal": (0.3, 2.0)}
 UNKNOWN = ["Softsign", "Erf", "Sinh", "Cosh", "Asinh", "Celu", "Shrink", "Acos", "Atanh"]
-"""Refused everywhere: one rank shows it."""
+"""Refused everywhere: two ranks show it."""
 BINARY = ["Add", "Sub", "Mul", "Div", "Max", "Min"]
 COMPARE = ["Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"]
 
@@ -39,8 +40,8 @@ def _unary() -> Iterator[Case]:
         yield case("Clip", x(*shape), f0(0.0), f0(0.5))
         yield case("Clip", x(*shape), f0(0.3), f0(0.9))
         yield case("PRelu", x(*shape), w(*_per_channel(shape), low=0.1, high=0.4))
-    for op in UNKNOWN:
-        yield case(op, x(*RANKS[4], low=-0.8, high=0.8))
+    for rank, op in product((4, 5), UNKNOWN):
+        yield case(op, x(*RANKS[rank], low=-0.8, high=0.8))
     yield case("Acosh", x(*RANKS[4], low=1.1, high=3.0))
 
 
@@ -98,7 +99,7 @@ def _logic() -> Iterator[Case]:
         yield case(op, indices(4, 12, below=5), np.array(1, np.int64))
     yield case("BitwiseNot", indices(4, 12, below=5))
     yield case("Xor", mask(4, 12), mask(4, 12))
-    for shape in (RANKS[4], RANKS[2]):
+    for shape in (RANKS[4], RANKS[2], RANKS[5]):
         for op in COMPARE:
             yield case(op, x(*shape), x(*shape))
             yield case(op, x(*shape), f0(0.1))

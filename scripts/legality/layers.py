@@ -129,8 +129,7 @@ def _norms() -> Iterator[Case]:
         for axis in {-1, 1} if rank > 1 else {-1}:
             for op in ("Softmax", "LogSoftmax"):
                 yield case(op, x(*shape, low=-3, high=3), axis=axis)
-            if rank < 5:
-                yield case("LpNormalization", x(*shape), axis=axis, p=2)
+            yield case("LpNormalization", x(*shape), axis=axis, p=2)
         yield case("LayerNormalization", x(*shape), w(last, low=0.5, high=1.5), w(last))
         yield case("LayerNormalization", x(*shape), w(last, low=0.5, high=1.5))
         yield case("RMSNormalization", x(*shape), w(last, low=0.5, high=1.5), opset=23)

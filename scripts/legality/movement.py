@@ -20,6 +20,8 @@ def cases() -> Iterator[Case]:
         if rank < 5:
             yield from _selections(rank, shape)
     yield case("Gather", x(*RANKS[5]), ints(0, 0, 1), axis=1)
+    for axis in (-1, 1):
+        yield case("TopK", x(*RANKS[5]), ints(1), axis=axis, outputs=2)
     yield from _spaces()
     yield from _made_up()
     for name in ("Prod", "L1", "LogSum"):
@@ -75,7 +77,7 @@ def _selections(rank: int, shape: tuple[int, ...]) -> Iterator[Case]:
 
 def _reductions(rank: int, shape: tuple[int, ...]) -> Iterator[Case]:
     axis_sets = {(rank - 1,)} | ({tuple(range(2, rank))} if rank > 3 else set()) | {tuple(range(rank))}
-    for name in REDUCTIONS if rank < 5 else ("Mean", "Sum", "Max", "Min"):
+    for name in REDUCTIONS if rank < 5 else ("Mean", "Sum", "Max", "Min", "L2"):
         for axes in sorted(axis_sets):
             for keep in (0, 1) if name in ("Mean", "Sum", "Max") else (1,):
                 yield case(f"Reduce{name}", x(*shape), ints(*axes), keepdims=keep)

@@ -94,7 +94,7 @@ def _convolution(node: oir.Node) -> list[str]:
     small = "kernel 1" if shape is not None and all(d == 1 for d in shape[2:]) else ""
     dilated = "dilated" if any(d > 1 for d in ints_attribute(node, "dilations", [])) else ""
     stride = max(ints_attribute(node, "strides", []), default=1)
-    long = "stride 3 and more" if stride > 2 else "stride 2" if stride == 2 and small else ""
+    long = "stride 3 and more" if stride > 2 else "stride 2" if stride == 2 else ""
     computed = "computed weight" if weight is not None and constant(weight) is None else ""
     return [_spatial(node), kind, small, dilated, long, computed]
 
