@@ -298,7 +298,7 @@ def clip_bounds(node: oir.Node) -> tuple[float | None, float | None]:
         data = constant(value)
         if value is not None and data is None:
             return None, None
-        bounds[i] = None if data is None else float(data)
+        bounds[i] = None if data is None else float(data.reshape(-1)[0])
     return bounds[0], bounds[1]
 
 

@@ -139,7 +139,7 @@ def _binary(node: oir.Node) -> list[str]:
 def _clip(node: oir.Node) -> list[str]:
     """Whether zero lies outside of the bounds: a quantized range holds it always, so it cannot do the clipping."""
     low, high = (constant(v) if v is not None else None for v in (*node.inputs[1:3], None, None)[:2])
-    beside = (low is not None and float(low) > 0) or (high is not None and float(high) < 0)
+    beside = (low is not None and low.max() > 0) or (high is not None and high.min() < 0)
     return [_rank_word(node.inputs[0]), "without zero" if beside else ""]
 
 

@@ -8,9 +8,11 @@ from hexaquant.ir.graph import Graph
 from hexaquant.transforms.add_missing_bias import add_missing_bias
 from hexaquant.transforms.form_bias_vector import form_bias_vector
 from hexaquant.transforms.form_clip import form_clip
+from hexaquant.transforms.form_division import form_division
 from hexaquant.transforms.form_linear import form_linear
 from hexaquant.transforms.form_pooling import form_pooling
 from hexaquant.transforms.separate_biases import separate_biases
+from hexaquant.transforms.swap_addends import swap_addends
 from hexaquant.transforms.unroll_gru import unroll_gru
 from hexaquant.transforms.unroll_lstm import unroll_lstm
 from hexaquant.transforms.unroll_rnn import unroll_rnn
@@ -22,6 +24,8 @@ STEPS: tuple[Callable[[Graph], int], ...] = (
     form_linear,
     form_pooling,
     form_clip,
+    form_division,
+    swap_addends,
     add_missing_bias,
     form_bias_vector,
     separate_biases,

@@ -1,11 +1,13 @@
 """MatMul with a constant matrix, and the Add of a constant vector after it, become one Gemm between reshapes.
 
     (B, ..., S, K) @ (K, N) + b   ->   Reshape (-1, K), Gemm, Reshape (-1, ..., S, N)
+    (B, K) @ (K, N) + b           ->   Gemm
 
 On the target both are a fully connected layer, but the Gemm has an int32 bias inside the accumulator; MatMul and
-Add would quantize the product, and the bias to 8 bits, on the way. Legal when:
+Add would quantize the product, and the bias to 8 bits, on the way; and the encoding of the weight of a MatMul of
+rank 2 does not arrive at the target (release 2.7.0). Legal when:
 
-1. the matrix is a constant of rank 2 and the left operand is computed, of rank 3 or more;
+1. the matrix is a constant of rank 2 and the left operand is computed, of rank 2 or more;
 2. all dimensions of the output but one are known, the last among them;
 3. (with Add) only the Add reads the product, and its other operand is a constant vector of N elements.
 """
@@ -37,7 +39,7 @@ def _output_shape(node: oir.Node) -> list[int] | None:
     if node.op_type != "MatMul" or constant(node.inputs[0]) is not None:
         return None
     matrix, shape = constant(node.inputs[1]), shape_of(node.outputs[0])
-    if matrix is None or matrix.ndim != 2 or matrix.dtype != np.float32 or shape is None or len(shape) < 3:
+    if matrix is None or matrix.ndim != 2 or matrix.dtype != np.float32 or shape is None or len(shape) < 2:
         return None
     unknown = [axis for axis, dim in enumerate(shape) if not isinstance(dim, int)] or [0]
     if len(unknown) > 1 or unknown[0] == len(shape) - 1:
@@ -61,6 +63,11 @@ def _rewrite(graph: Graph, node: oir.Node, add: oir.Node | None, shape: list[int
     inner = int(matrix.shape[0])  # type: ignore[arg-type]
     name = last.outputs[0].name or "linear"
     bias = None if add is None else next(v for v in add.inputs if v is not node.outputs[0])
+    if len(shape) == 2:
+        replace_node(last, "Gemm", [node.inputs[0], matrix, *([] if bias is None else [bias])], {})
+        if add is not None:
+            graph.model.graph.remove(node, safe=True)
+        return
     flat_shape = add_constant(graph.model.graph, f"{name}_flat_shape", np.array([-1, inner], np.int64))
     flat = insert_before(last, "Reshape", [node.inputs[0], flat_shape], {}, f"{name}_flat")
     flat.shape, flat.type = oir.Shape([None, inner]), last.outputs[0].type

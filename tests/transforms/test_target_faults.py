@@ -1,0 +1,62 @@
+"""Equal forms of what the target computes wrongly: Reciprocal, and Add of what a Sub took away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hexaquant.api.artifacts import export_model
+from hexaquant.api.compile import binary_name, compile_folder
+from hexaquant.core.metrics import sqnr_db
+from hexaquant.ir.graph import Graph
+from hexaquant.ir.normalize import normalize
+from hexaquant.qnn.runtime import Runtime
+from hexaquant.transforms.form_division import form_division
+from hexaquant.transforms.swap_addends import swap_addends
+from ir.onnx_text import assert_same, graph, random
+from sim.nets import quantized
+
+RECIPROCAL = "(float[1,8] x) => (float[1,8] y) { y = Reciprocal (x) }"
+UNDONE = "(float[1,8] x) => (float[1,8] y) { a = Sub (x, c)\n b = Relu (a)\n y = Add (b, c) }"
+OTHER = "(float[1,8] x) => (float[1,8] y) { a = Sub (x, c)\n b = Relu (a)\n y = Add (b, d) }"
+
+
+def small(seed: int) -> np.ndarray:
+    """Values in 0.3..0.7, float32 (1, 8)."""
+    return np.random.default_rng(seed).uniform(0.3, 0.7, (1, 8)).astype(np.float32)
+
+
+def wide(seed: int) -> np.ndarray:
+    return 2 * random(1, 8, seed=seed)
+
+
+def agreement(model: Graph, folder: Path, draw) -> float:  # type: ignore[no-untyped-def]
+    """SQNR in dB of the target in w8a8 against the simulation."""
+    simulation, x = quantized(model, "w8a8", data=[{"x": draw(seed)} for seed in range(8)]), draw(3)
+    export_model(simulation, folder)
+    compile_folder(folder)
+    with torch.no_grad():
+        wanted = simulation(torch.from_numpy(x)).numpy()
+    with Runtime(folder / binary_name(simulation.plan.target)) as runtime:
+        return sqnr_db(wanted, runtime.run({"x": x})["y"])
+
+
+@pytest.mark.parametrize(
+    ("text", "constants", "rewrite", "draw"),
+    [(RECIPROCAL, {}, form_division, small), (UNDONE, {"c": np.float32(0.3)}, swap_addends, wide)],
+    ids=["reciprocal", "addend"],
+)
+def test_the_target_agrees_with_the_equal_form_only(text, constants, rewrite, draw, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    before = normalize(graph(text, **constants))
+    after = before.clone()
+    assert rewrite(after) == 1 and rewrite(after) == 0
+    assert_same(before, after, {"x": draw(1)})
+    assert agreement(before, tmp_path / "before", draw) < 15
+    assert agreement(after, tmp_path / "after", draw) > 35
+
+
+def test_an_addition_of_something_else_is_left() -> None:
+    assert swap_addends(normalize(graph(OTHER, c=np.float32(0.3), d=np.float32(0.5)))) == 0
