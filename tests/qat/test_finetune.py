@@ -55,7 +55,7 @@ def test_distillation_without_labels_beats_ptq_on_held_out_data(
     overrides: dict | None, rate: float, gain: float
 ) -> None:
     reference = run(rescaled_net(1.0), {"x": HELD_OUT})[0]
-    model = ptq(overrides=overrides)
+    model = ptq(overrides=overrides, recipe="plain")
     sqnr, agreement = quality(model, reference)
     done = hq.finetune(model, TRAIN, steps=100, ema=0.9, lr=rate, encoding_lr=rate)
     trained_sqnr, trained_agreement = quality(model, reference)

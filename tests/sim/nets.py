@@ -10,8 +10,9 @@ from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import normalize
 from hexaquant.sim.calibrate import calibrate
 from hexaquant.sim.model import QuantizedModel
+from hexaquant.sim.overrides import parse_overrides
 from hexaquant.sim.plan import QuantPlan
-from hexaquant.sim.planner import make_plan
+from hexaquant.sim.planner import plan_unchecked
 from ir.onnx_text import graph as parse
 from ir.onnx_text import random
 
@@ -33,7 +34,8 @@ def conv_net(activation: str = "Relu", **more: np.ndarray) -> Graph:
 
 
 def planned(graph: Graph, scheme: str = "w8a8", overrides: Any = None, target: str = "sm8650") -> QuantPlan:
-    return make_plan(graph, target, scheme, overrides)
+    """The plan, whether the target takes the network or not: bare operators that are never compiled are planned too."""
+    return plan_unchecked(graph, target, scheme, parse_overrides(overrides))
 
 
 def batches(count: int = 4, shape: tuple[int, ...] = (2, 3, 8, 8), name: str = "x") -> list[dict[str, np.ndarray]]:

@@ -10,7 +10,7 @@ from hexaquant.core.grid import FLOAT16, Grid, Lpbq, PerBlock, PerChannel, PerTe
 from hexaquant.frontends import load
 from hexaquant.ir.graph import Graph
 from hexaquant.sim.constants import is_parameter
-from hexaquant.sim.planner import is_float_value
+from hexaquant.sim.planner import is_float_value, make_plan
 from hexaquant.transforms.for_target import prepare_for_target
 from ir.onnx_text import random
 from networks import NETWORKS
@@ -307,7 +307,7 @@ def test_an_operator_without_a_float_kernel_is_quantized_in_an_fp16_network() ->
 
 def test_a_refused_scheme_is_refused_first() -> None:
     with pytest.raises(TargetError, match="no kernels for 16-bit weights"):
-        planned(conv_net(), "w16a16", target="sm8350")
+        make_plan(conv_net(), "sm8350", "w16a16")
 
 
 def test_warnings_of_the_scheme_are_in_the_plan() -> None:

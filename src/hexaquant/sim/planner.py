@@ -51,7 +51,6 @@ def make_plan(
     soc, kind = find_target(target), find_scheme(scheme)
     check_scheme(kind, soc)
     rules = overrides if isinstance(overrides, Overrides) else parse_overrides(overrides)
-    _check_globs(graph, rules)
     check_graph(graph, soc, by_name(node_schemes(ActivationPlanner(graph, kind, rules))))
     return plan_unchecked(graph, soc, kind, rules)
 
@@ -62,6 +61,7 @@ def plan_unchecked(
     """As make_plan, without asking whether the target takes the network: for measuring what it takes."""
     soc, kind = find_target(target), find_scheme(scheme)
     rules = parse_overrides(None) if overrides is None else overrides
+    _check_globs(graph, rules)
     activations = ActivationPlanner(graph, kind, rules)
     insert_converts(graph, activations.grid_of_node, activations.input_grid)
     products_as_einsum(graph, activations.grid_of_node)

@@ -51,10 +51,13 @@ def test_outputs_on_held_out_data_improve_over_nearest() -> None:
     before = sqnr(model)
     _, reports = reconstruct_blocks(model, data(), Training(iterations=60))
     assert sqnr(model) > before + 1
-    assert any(report.kept for report in reports)
+    changed = {layer for report in reports if report.kept for layer in report.layers}
+    assert changed
     assert all(report.error <= report.error_before for report in reports)
     assert all(quantizer.state == "on" for quantizer in model.quantizers.values())
     for name in ("pw", "dw", "lw", "fw"):
+        if model.plan[name].layer not in changed:
+            continue
         parameter = model.parameters_by_name()[name].detach()
         torch.testing.assert_close(model.quantizers[name].encoding.fake_quantize(parameter), parameter)
 
