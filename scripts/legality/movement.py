@@ -29,14 +29,16 @@ def cases() -> Iterator[Case]:
 
 
 def _shapes(rank: int, shape: tuple[int, ...]) -> Iterator[Case]:
+    """Without the Transpose to channels last: alone in a network it is refused in integers, beside any other operator
+    it runs."""
     size = int(np.prod(shape))
     for target in RANKS:
         wanted = [1] * (target - 2) + [2, size // 2] if target > 1 else [size]
         yield case("Reshape", x(*shape), ints(*wanted))
-    yield case("Reshape", x(1, 1, *shape), ints(*shape))
+    if rank < 4:
+        yield case("Reshape", x(1, 1, *shape), ints(*shape))
     yield case("Transpose", x(*shape), perm=list(reversed(range(rank))))
     if rank > 2:
-        yield case("Transpose", x(*shape), perm=[0, *range(2, rank), 1])
         yield case("Transpose", x(*shape), perm=[1, 0, *range(2, rank)])
     yield case("Flatten", x(*shape), axis=1 if rank > 1 else 0)
     yield case("Squeeze", x(1, *shape[1:]), ints(0))
@@ -62,7 +64,7 @@ def _selections(rank: int, shape: tuple[int, ...]) -> Iterator[Case]:
         yield case("Gather", x(*shape), indices(3, below=shape[axis]), axis=axis)
         yield case("GatherElements", x(*shape), indices(*shape, below=shape[axis]), axis=axis)
         yield case("GatherElements", x(*shape), np.zeros(shape, np.int64), axis=axis)
-        yield case("ScatterElements", x(*shape), np.zeros(shape, np.int64), x(*shape), axis=axis)
+        yield case("ScatterElements", x(*shape), _backwards(shape, axis), x(*shape), axis=axis)
         yield case("TopK", x(*shape), ints(1), axis=axis, outputs=2)
         for op in ("ArgMax", "ArgMin"):
             yield case(op, x(*shape), axis=axis, keepdims=0 if rank > 1 else 1)
@@ -73,6 +75,11 @@ def _selections(rank: int, shape: tuple[int, ...]) -> Iterator[Case]:
     yield case("GatherND", x(*shape), indices(3, 1, below=shape[0]))
     yield case("ScatterND", x(*shape), np.zeros((1, 1), np.int64), x(1, *shape[1:]))
     yield case("Gather", w(10, *shape[1:]), indices(1, 4, below=10), axis=0)
+
+
+def _backwards(shape: tuple[int, ...], axis: int) -> np.ndarray:
+    """Indices that turn ``axis`` round: each is written once, so that the order of writing does not matter."""
+    return np.ascontiguousarray(np.flip(np.indices(shape)[axis], axis)).astype(np.int64)
 
 
 def _reductions(rank: int, shape: tuple[int, ...]) -> Iterator[Case]:

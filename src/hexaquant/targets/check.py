@@ -73,7 +73,7 @@ def judge_node(graph: Graph, node: oir.Node, target: Target, scheme: str, table:
     layer = graph.origin(node)
     rank = _check_shapes(node, layer)
     if rank > ops.MAX_RANK:
-        reason = f"it has rank {rank}, the target takes at most {ops.MAX_RANK}"
+        reason = f"a tensor of it has rank {rank}, the target takes at most {ops.MAX_RANK}"
         return Judgement(layer, node.op_type, scheme, "refused", reason, "merge axes")
     form = form_of(node)
     verdict = table.of_form(form, scheme, target.arch)
@@ -87,8 +87,8 @@ def judge_node(graph: Graph, node: oir.Node, target: Target, scheme: str, table:
 
 
 def _check_shapes(node: oir.Node, layer: Origin) -> int:
-    """The largest rank of the outputs. Raises InputError for empty ones."""
-    rank = 0
+    """The largest rank of what the node reads and computes. Raises InputError for an empty output."""
+    rank = max((len(shape_of(value) or ()) for value in node.inputs if value is not None), default=0)
     for value in node.outputs:
         shape = shape_of(value)
         if shape is not None and 0 in shape:

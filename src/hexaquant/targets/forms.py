@@ -118,7 +118,9 @@ def _product(node: oir.Node) -> list[str]:
     left, right = node.inputs[0], node.inputs[1]
     side = "constant left" if constant(left) is not None else "constant right" if constant(right) is not None else ""
     batched = "batched" if not side and _rank(node.outputs[0]) > 2 else ""
-    return [_largest_rank(node), side, batched]
+    matrix = "by a matrix" if batched and _rank(right) == 2 else batched
+    vector = "of a vector" if 1 in (_rank(left), _rank(right)) else ""
+    return [_largest_rank(node), side, matrix, vector]
 
 
 def _gemm(node: oir.Node) -> list[str]:
@@ -164,7 +166,15 @@ def _reduction(node: oir.Node) -> list[str]:
     given = constant(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else None
     axes = sorted(int(a) % max(rank, 1) for a in given.reshape(-1)) if given is not None else list(range(rank))
     where = "all axes" if len(axes) == rank else "last axes" if axes and axes[-1] == rank - 1 else "other axes"
+    if rank == 5 and axes == [rank - 1]:
+        where = "last axis"
     return [_rank_word(node.inputs[0]), where]
+
+
+def _running_sum(node: oir.Node) -> list[str]:
+    axis, rank = constant(node.inputs[1]), _rank(node.inputs[0])
+    last = axis is not None and int(axis.reshape(-1)[0]) % max(rank, 1) == rank - 1
+    return [_rank_word(node.inputs[0]), "last axis" if last else "another axis"]
 
 
 def _gather(node: oir.Node) -> list[str]:
@@ -230,4 +240,5 @@ _DESCRIBE: dict[str, Callable[[oir.Node], list[str]]] = {
     "Slice": _slice,
     "Where": _where,
     "DepthToSpace": _space,
+    "CumSum": _running_sum,
 }
