@@ -14,7 +14,8 @@ HEAD = """# What the target takes
 
 Which operator runs in which scheme on which Hexagon architecture, measured with onnxruntime-qnn {release} on
 Qualcomm's emulator: {forms} forms of {operators} operators, each as a network of one operator that this package
-quantized, lowered, compiled and ran. Made by `python scripts/probe_legality.py document`; do not edit it by hand.
+quantized and lowered; most were compiled and ran as well (some on v75 to v81 were only lowered, where v73 had run
+them). Made by `python scripts/probe_legality.py document`; do not edit it by hand.
 
 `hexaquant lint MODEL --target T --scheme S` looks a network up in this table, before any calibration; `quantize` and
 `deploy` refuse by it; `qairt-converter --dry_run` lists it. The table says what the library did with one operator in
