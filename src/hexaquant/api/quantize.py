@@ -85,7 +85,8 @@ def quantize(
     def plan(planned: Graph) -> QuantPlan:
         return make_plan(planned, target, scheme, settings)
 
-    plan(graph.clone())  # what the target refuses is refused before anything runs
+    if found.graph_steps:
+        plan(graph.clone())  # what the target refuses is refused before anything runs
     reports = apply_graph_steps(graph, lambda: counted_batches(dataset, batch_size), found, events, plan=plan)
     result = Model(graph, plan(graph))
     result.reference, result.overrides, result.data_source = reference, settings, dataset.source

@@ -78,8 +78,8 @@ def correct_biases(
             continue
         before = _mse(walk, node)
         gain = _refit_gain(model, bias_name, node, walk) if refit_gain else 1.0
-        report = _correct(model, bias_name, node, walk)
-        reports.append(replace(report, mse_before=before, largest_gain=gain))
+        shift, after = _correct(model, bias_name, node, walk)
+        reports.append(LayerReport(model.quantizers[bias_name].plan.layer, shift, before, after, gain))
     return reports
 
 
@@ -139,7 +139,8 @@ def _bias_of_output(model: QuantizedModel) -> dict[str, str]:
     return {output: bias for output, bias in result.items() if uses[bias] == 1}
 
 
-def _correct(model: QuantizedModel, bias_name: str, node: fx.Node, walk: _LockStep) -> LayerReport:
+def _correct(model: QuantizedModel, bias_name: str, node: fx.Node, walk: _LockStep) -> tuple[float, float]:
+    """Shift the bias; (largest shift, mean squared error that is left)."""
     wanted, got = walk.float_env[node], walk.quant_env[node]
     axis = _channel_axis(model, bias_name, wanted)
     dims = [d for d in range(wanted.dim()) if d != axis]
@@ -149,12 +150,11 @@ def _correct(model: QuantizedModel, bias_name: str, node: fx.Node, walk: _LockSt
     own = before_activation(model.plan, walk.offsets, name, got, axis)
     error = wanted - got if own is None else wanted - got - own.reshape(view)
     shift = error.mean(dims)
-    before = float(error.square().mean())
     after = float((error - shift.reshape(view)).square().mean())
     parameter = model.parameters_by_name()[bias_name]
     parameter.add_(shift.reshape(parameter.shape))
     walk.quant_env[node] = got + shift.reshape(view)
-    return LayerReport(model.quantizers[bias_name].plan.layer, float(shift.abs().max()), before, after)
+    return float(shift.abs().max()), after
 
 
 def _channel_axis(model: QuantizedModel, bias_name: str, output: Tensor) -> int:
