@@ -26,7 +26,7 @@ types: .venv/.installed-dev
 	$(BIN)/mypy
 
 unit: export OMP_NUM_THREADS := 1
-unit: .venv/.installed-dev
+unit: .venv/.installed-dev .venv/.installed-system
 	$(BIN)/pytest -n 2 $(PYTEST_FLAGS)
 
 bench: export OMP_NUM_THREADS := 1
@@ -47,6 +47,11 @@ dev: .venv/.installed-dev
 
 .venv/.installed-dev: .venv/.installed
 	$(PIP) -e '.[dev,keras]'
+	touch $@
+
+# Compilers, a browser, ssh: programs that tests run, from the distribution.
+.venv/.installed-system: scripts/install_system_packages.sh | .venv/bin/python
+	scripts/install_system_packages.sh
 	touch $@
 
 clean:
