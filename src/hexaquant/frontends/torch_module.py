@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as oir
 
 from hexaquant.core.errors import InputError
+from hexaquant.frontends.exported_archive import check_archive
 from hexaquant.frontends.torch_origins import record_origins
 from hexaquant.frontends.torch_translations import translation_table
 from hexaquant.ir.graph import Graph
@@ -52,16 +53,21 @@ def from_torch(
 
 
 def from_exported(path: str | Path, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Graph:
-    """The normalized graph of a program saved by ``torch.export.save`` (``.pt2``)."""
+    """The normalized graph of a program saved by ``torch.export.save`` (``.pt2``).
+
+    An archive that could run code while it is loaded is refused (InputError), see ``exported_archive``.
+    """
     import torch
 
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; save one with torch.export.save")
+    check_archive(path)
     try:
         program = torch.export.load(path)
     except Exception as error:
         raise InputError(f"{path}: not a program saved by torch.export.save ({_reason(error)})") from error
+    program._guards_code = []  # Python text that a call would execute; the graph needs none of it
     try:
         with _quiet():
             exported = torch.onnx.export(
