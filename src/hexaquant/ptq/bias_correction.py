@@ -18,18 +18,18 @@ values on their grids, so that their integers stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, fx
 
 from hexaquant.core.events import Events
 from hexaquant.core.grid import PerChannel
-from hexaquant.ir.graph import constant
+from hexaquant.ptq.lockstep.live import Env
+from hexaquant.ptq.lockstep.machine import Machine
+from hexaquant.ptq.lockstep.samples import gather
 from hexaquant.ptq.target_offsets import along_channels, before_activation
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.quantizer import BiasQuantizer
@@ -66,41 +66,36 @@ def correct_biases(
     ``offsets``: tensor name -> (C,) what the target computes more than the simulation does, on average
     (ptq/target_offsets.py): then it is the target's mean error that goes. ``refit_gain``: fit gains, too.
     """
-    inputs = _gather(batches, samples)
-    biases = _bias_of_output(model)
-    walk = _LockStep(model, offsets or {})
+    machine, biases = _Machine(model, offsets or {}), _bias_of_output(model)
+    env = machine.inputs(gather(batches, samples))
     reports = []
-    nodes = list(model.network.graph.nodes)
-    steps = walk.run(nodes, [inputs[value.name or ""] for value in model.source_graph.inputs])
-    for node in (events or Events()).track(steps, "bias correction", len(nodes) - 1):
+    for node in (events or Events()).track(machine.nodes, "bias correction"):
+        machine.floating(node, env)
+        machine.quantized(node, env)
         bias_name = biases.get(node.meta.get("untapped", node.meta.get("value", "")))
-        if bias_name is None or node.op != "call_function":
-            continue
-        before = _mse(walk, node)
-        gain = _refit_gain(model, bias_name, node, walk) if refit_gain else 1.0
-        shift, after = _correct(model, bias_name, node, walk)
-        reports.append(LayerReport(model.quantizers[bias_name].plan.layer, shift, before, after, gain))
+        if bias_name is not None and node.op == "call_function":
+            before = float((env.float[node] - env.quant[node]).square().mean())
+            gain = _refit_gain(model, bias_name, node, env) if refit_gain else 1.0
+            shift, after = _correct(machine, bias_name, node, env)
+            reports.append(LayerReport(model.quantizers[bias_name].plan.layer, shift, before, after, gain))
+        machine.free(node, env)
     return reports
 
 
-def _mse(walk: _LockStep, node: fx.Node) -> float:
-    return float((walk.float_env[node] - walk.quant_env[node]).square().mean())
-
-
-def _refit_gain(model: QuantizedModel, bias_name: str, node: fx.Node, walk: _LockStep) -> float:
+def _refit_gain(model: QuantizedModel, bias_name: str, node: fx.Node, env: Env) -> float:
     """Multiply the scales of the layer's weight by the gain of each channel; the one farthest from 1."""
     weight = model.quantizers[bias_name].plan.weight or ""
     quantizer, parameters = model.quantizers[weight], model.parameters_by_name()
     layout = quantizer.encoding.grid.granularity
     if not isinstance(layout, PerChannel) or len(model.source_graph.value(weight).uses()) != 1:
         return 1.0
-    wanted, got = walk.float_env[node], walk.quant_env[node]
+    wanted, got = env.float[node], env.quant[node]
     axis = _channel_axis(model, bias_name, wanted)
     bias = model.quantizers[bias_name](parameters[bias_name]).reshape(
         [-1 if d == axis else 1 for d in range(got.dim())]
     )
     gain = channel_gains(got - bias, wanted, axis)
-    walk.quant_env[node] = (got - bias) * gain.reshape(bias.shape) + bias
+    env.quant[node] = (got - bias) * gain.reshape(bias.shape) + bias
     w = parameters[weight]
     w.copy_(quantizer(w) * gain.reshape([-1 if d == layout.axis % w.dim() else 1 for d in range(w.dim())]))
     quantizer.encoding = replace(quantizer.encoding, scale=quantizer.encoding.scale * gain)
@@ -116,17 +111,6 @@ def channel_gains(got: Tensor, wanted: Tensor, axis: int) -> Tensor:
     return (((x * y).mean(1) + ridge) / (power + ridge)).clamp(*GAINS)
 
 
-def _gather(batches: Iterable[Mapping[str, Any]], samples: int) -> dict[str, Tensor]:
-    parts: list[Mapping[str, Any]] = []
-    count = 0
-    for batch in islice(batches, samples):
-        parts.append(batch)
-        count += len(next(iter(batch.values())))
-        if count >= samples:
-            break
-    return {name: torch.cat([torch.as_tensor(p[name]) for p in parts])[:samples] for name in parts[0]}
-
-
 def _bias_of_output(model: QuantizedModel) -> dict[str, str]:
     """Output value of each layer that has a correctable bias -> name of that bias."""
     result: dict[str, str] = {}
@@ -139,21 +123,22 @@ def _bias_of_output(model: QuantizedModel) -> dict[str, str]:
     return {output: bias for output, bias in result.items() if uses[bias] == 1}
 
 
-def _correct(model: QuantizedModel, bias_name: str, node: fx.Node, walk: _LockStep) -> tuple[float, float]:
+def _correct(machine: _Machine, bias_name: str, node: fx.Node, env: Env) -> tuple[float, float]:
     """Shift the bias; (largest shift, mean squared error that is left)."""
-    wanted, got = walk.float_env[node], walk.quant_env[node]
+    model = machine.model
+    wanted, got = env.float[node], env.quant[node]
     axis = _channel_axis(model, bias_name, wanted)
     dims = [d for d in range(wanted.dim()) if d != axis]
     view = [1] * wanted.dim()
     view[axis] = -1
     name = node.meta.get("untapped") or node.meta["value"]
-    own = before_activation(model.plan, walk.offsets, name, got, axis)
+    own = before_activation(model.plan, machine.offsets, name, got, axis)
     error = wanted - got if own is None else wanted - got - own.reshape(view)
     shift = error.mean(dims)
     after = float((error - shift.reshape(view)).square().mean())
     parameter = model.parameters_by_name()[bias_name]
     parameter.add_(shift.reshape(parameter.shape))
-    walk.quant_env[node] = got + shift.reshape(view)
+    env.quant[node] = got + shift.reshape(view)
     return float(shift.abs().max()), after
 
 
@@ -163,57 +148,16 @@ def _channel_axis(model: QuantizedModel, bias_name: str, output: Tensor) -> int:
     return 1 if output.dim() > 2 or isinstance(granularity, PerChannel) else output.dim() - 1
 
 
-class _LockStep(fx.Interpreter):
-    """Runs an fx graph twice at once: quantizers off in ``float_env``, on in ``quant_env``; frees dead values."""
+class _Machine(Machine):
+    """A Machine whose quantized side is the target's: what that computes more is added to each tensor."""
 
     def __init__(self, model: QuantizedModel, offsets: Mapping[str, Tensor]) -> None:
-        super().__init__(model.network, garbage_collect_values=False)
-        self.float_env: dict[fx.Node, Any] = {}
-        self.quant_env: dict[fx.Node, Any] = {}
+        super().__init__(model)
         self.offsets = offsets
         self._taps: dict[str, str] = model.network.meta["tap_names"]
-        self._originals = original_parameters(model)
 
-    def run(self, nodes: list[fx.Node], inputs: list[Tensor]) -> Iterator[fx.Node]:  # type: ignore[override]
-        """Yield each computed node once both its values exist."""
-        last_use = {operand: node for node in nodes for operand in node.all_input_nodes}
-        feeds = iter(inputs)
-        for node in nodes:
-            if node.op == "output":
-                return
-            if node.op == "placeholder":
-                self.float_env[node] = self.quant_env[node] = next(feeds, None)
-            else:
-                self._step(node)
-            yield node
-            for operand in node.all_input_nodes:
-                if last_use[operand] is node:
-                    self.float_env.pop(operand, None)
-                    self.quant_env.pop(operand, None)
-
-    def _step(self, node: fx.Node) -> None:
-        quantizer = self.submodules.get(node.target) if node.op == "call_module" else None
-        for env, state in ((self.float_env, "off"), (self.quant_env, "on")):
-            if quantizer is not None:
-                quantizer.state = state  # type: ignore[assignment]
-            self.env = env
-            env[node] = self.run_node(node)
-        if node.op == "get_attr" and node.target in self._originals:
-            self.float_env[node] = self._originals[node.target]
-        offset = self.offsets.get(self._taps.get(str(node.target), "")) if quantizer is not None else None
+    def quantized(self, node: fx.Node, env: Env) -> None:
+        super().quantized(node, env)
+        offset = self.offsets.get(self._taps.get(str(node.target), "")) if node.op == "call_module" else None
         if offset is not None:
-            self.quant_env[node] = self.quant_env[node] + along_channels(offset, self.quant_env[node])
-
-
-def original_parameters(model: QuantizedModel) -> dict[str, Tensor]:
-    """Attribute path -> the parameter as the graph that ``model`` was built from has it; only those that changed."""
-    constants, parameters = model.source_graph.model.graph.initializers, model.parameters_by_name()
-    found = {}
-    for path, name in model.network.meta["parameter_names"].items():
-        data = constant(constants.get(name))
-        if data is None or name not in parameters:
-            continue
-        original = torch.from_numpy(np.array(data)).to(parameters[name])
-        if not torch.equal(original, parameters[name]):
-            found[path] = original
-    return found
+            env.quant[node] = env.quant[node] + along_channels(offset, env.quant[node])

@@ -11,9 +11,10 @@ import torch
 from hexaquant.core.metrics import sqnr_db
 from hexaquant.ir.graph import Graph
 from hexaquant.ptq.bias_correction import correct_biases
-from hexaquant.ptq.rounding import walk as walking
+from hexaquant.ptq.lockstep.live import Env, LiveStore
+from hexaquant.ptq.lockstep.machine import Machine
+from hexaquant.ptq.lockstep.samples import CHUNK
 from hexaquant.ptq.rounding.apply import LayerReport, round_weights
-from hexaquant.ptq.rounding.live import Env, LiveStore
 from hexaquant.ptq.rounding.solve import Method
 from hexaquant.sim.model import QuantizedModel
 from ir.onnx_text import random
@@ -119,16 +120,16 @@ def test_a_second_step_still_aims_at_the_float_network() -> None:
 
 def test_each_operator_runs_once_for_each_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[tuple[str, int]] = []
-    original = walking.Machine.floating
+    original = Machine.floating
 
-    def counted(self: walking.Machine, node: Any, env: Env) -> None:
+    def counted(self: Machine, node: Any, env: Env) -> None:
         runs.append((node.name, id(env)))
         original(self, node, env)
 
-    monkeypatch.setattr(walking.Machine, "floating", counted)
+    monkeypatch.setattr(Machine, "floating", counted)
     model = fresh()
     rounded(model)
-    chunks = sum(-(-len(batch["x"]) // walking.CHUNK) for batch in data())
+    chunks = sum(-(-len(batch["x"]) // CHUNK) for batch in data())
     names = [name for name, _ in runs]
     assert all(names.count(name) == chunks for name in set(names))
 
@@ -144,20 +145,6 @@ def test_what_does_not_fit_into_memory_waits_on_disk() -> None:
         LiveStore.__init__.__defaults__ = whole
     for name, value in models[0].state_dict().items():
         assert torch.equal(value, models[1].state_dict()[name]), name
-
-
-def test_the_store_keeps_within_its_budget() -> None:
-    node, other = (torch.fx.Graph().placeholder(name) for name in "ab")
-    with LiveStore(budget=1000) as store:
-        tensors = [torch.randn(100) for _ in range(5)]
-        for i, tensor in enumerate(tensors):
-            store.put(i, Env({node: tensor, other: tensor + 1}, {node: tensor}))
-        assert store.held <= 1000
-        for i, tensor in enumerate(tensors):
-            env = store.take(i)
-            assert torch.equal(env.float[node], tensor) and torch.equal(env.quant[node], tensor)
-            assert torch.equal(env.float[other], tensor + 1) and other not in env.quant
-        assert store.held == 0
 
 
 def test_a_float_network_has_nothing_to_round() -> None:

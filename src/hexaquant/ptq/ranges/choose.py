@@ -21,10 +21,11 @@ from torch import Tensor, fx
 
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.events import Events
+from hexaquant.ptq.lockstep.live import Env
+from hexaquant.ptq.lockstep.machine import Machine
+from hexaquant.ptq.lockstep.samples import split_batches
 from hexaquant.ptq.ranges.candidates import observed
 from hexaquant.ptq.rounding.layers import Layer, find_layers
-from hexaquant.ptq.rounding.live import Env
-from hexaquant.ptq.rounding.walk import Machine, split_batches
 from hexaquant.sim.model import QuantizedModel
 
 PRESENT = "as it was"

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor, fx
 
 from hexaquant.core.events import Events
+from hexaquant.ptq.lockstep.live import Env, LiveStore
+from hexaquant.ptq.lockstep.machine import Machine
 from hexaquant.ptq.rounding.blocks import Block, find_blocks
 from hexaquant.ptq.rounding.layers import Layer, find_layers
-from hexaquant.ptq.rounding.live import Env, LiveStore
 from hexaquant.ptq.rounding.soft_rounding import SoftRounding
-from hexaquant.ptq.rounding.walk import Machine, feed
+from hexaquant.ptq.rounding.walk import feed
 from hexaquant.sim.calibrate import protect_from_overflow
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.quantizer import ActivationQuantizer

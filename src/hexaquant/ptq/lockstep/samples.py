@@ -1,0 +1,35 @@
+"""The first samples of calibration data, in chunks or as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hexaquant.core.errors import InputError
+
+CHUNK = 8
+"""Samples that run at once."""
+
+
+def split_batches(batches: Iterable[Mapping[str, Any]], samples: int) -> Iterator[dict[str, Tensor]]:
+    """The first ``samples`` samples in chunks of at most CHUNK."""
+    left = samples
+    for batch in batches:
+        tensors = {name: torch.as_tensor(value) for name, value in batch.items()}
+        size = min(len(next(iter(tensors.values()))), left)
+        for start in range(0, size, CHUNK):
+            yield {name: t[start : min(start + CHUNK, size)].clone() for name, t in tensors.items()}
+        left -= size
+        if not left:
+            return
+
+
+def gather(batches: Iterable[Mapping[str, Any]], samples: int) -> dict[str, Tensor]:
+    """The first ``samples`` samples as one batch. Raises InputError when there is none."""
+    chunks = list(split_batches(batches, samples))
+    if not chunks:
+        raise InputError("the calibration data is empty: give at least one sample")
+    return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
