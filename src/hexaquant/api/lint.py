@@ -10,9 +10,9 @@ from typing import Any
 from hexaquant.core.errors import TargetError
 from hexaquant.frontends import load
 from hexaquant.ir.graph import Graph
+from hexaquant.sim.activation_grids import ActivationPlanner
 from hexaquant.sim.node_schemes import node_schemes
 from hexaquant.sim.overrides import parse_overrides
-from hexaquant.sim.planner import ActivationPlanner
 from hexaquant.targets.check import Judgement, by_name, judge
 from hexaquant.targets.legality import legality_table
 from hexaquant.targets.scheme import Scheme, find_scheme, scheme_problem, scheme_warnings

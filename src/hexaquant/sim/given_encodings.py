@@ -25,10 +25,11 @@ from hexaquant.core.encoding import Encoding, encoding_from_range
 from hexaquant.core.errors import EncodingError, TargetError
 from hexaquant.core.grid import Lpbq, PerBlock, PerTensor
 from hexaquant.ir.graph import CONVERT, Graph
+from hexaquant.sim.activation_grids import ActivationPlanner
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.node_schemes import node_schemes
 from hexaquant.sim.overrides import parse_overrides
-from hexaquant.sim.planner import ActivationPlanner, make_plan
+from hexaquant.sim.planner import make_plan
 from hexaquant.sim.quantizer import ActivationQuantizer, ConstantQuantizer
 from hexaquant.targets import ops
 from hexaquant.targets.scheme import SCHEMES, Scheme

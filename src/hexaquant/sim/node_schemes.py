@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import onnx_ir as oir
 
 from hexaquant.core.grid import Grid
 from hexaquant.ir.graph import Graph, constant
+from hexaquant.sim.activation_grids import ActivationPlanner
 from hexaquant.sim.overrides import Overrides, Setting
 from hexaquant.targets import ops
 from hexaquant.targets.scheme import Scheme
-
-if TYPE_CHECKING:
-    from hexaquant.sim.planner import ActivationPlanner
 
 PER_TENSOR = " per tensor"
 """Ending of the names of schemes with one weight scale a tensor; rows of the legality table have it too."""
