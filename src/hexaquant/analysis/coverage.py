@@ -1,6 +1,7 @@
 """The coverage proof: read the lowered graph back and check that every tensor carries exactly our encoding.
 
-Verdicts: *exact* (a lowered tensor has scale, offset and bits to the last bit), *inherited* (a further lowered
+Verdicts: *exact* (a lowered tensor has scale, offset and bits to the last bit, or holds the same numbers as 8-bit
+multiples of 16 of a 16th of the scale: qnn/fine_depthwise.py), *inherited* (a further lowered
 tensor that holds the same data, moved or transposed, with the same encoding), *inserted* (the lowering's own
 tensor), *absorbed* (no lowered tensor of its own: data movement that was merged into a neighbour; of the tensors
 before and after it one is left, with the encoding that both have), *missing*
@@ -9,11 +10,13 @@ before and after it one is left, with the encoding that both have), *missing*
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import onnx_ir as oir
+import torch
 
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import TargetError
@@ -81,7 +84,7 @@ class _Asked:
 
 def prove_coverage(qdq: Graph, report: LowerReport) -> Coverage:
     """Compare the encodings of ``qdq`` (as it was lowered) with those in ``report``'s graph."""
-    asked, successors = _asked(qdq), _successors(qdq)
+    asked, successors = _asked(qdq, report.refined), _successors(qdq)
     rows: list[Row] = []
     seen: set[str] = set()
     for lowered in report.graph.tensors:
@@ -102,7 +105,7 @@ def prove_coverage(qdq: Graph, report: LowerReport) -> Coverage:
     return Coverage(tuple(rows))
 
 
-def _asked(qdq: Graph) -> dict[str, _Asked]:
+def _asked(qdq: Graph, refined: Mapping[str, tuple[int, ...]]) -> dict[str, _Asked]:
     """Stored name (integers, or a graph input or output) -> our tensor and its encoding."""
     result: dict[str, _Asked] = {}
     for node in qdq.nodes:
@@ -110,10 +113,20 @@ def _asked(qdq: Graph) -> dict[str, _Asked]:
         tensor = node.metadata_props.get(TENSOR, "")
         if stored is None or not tensor:
             continue
-        entry = _Asked(tensor, read_encoding(node, stored, qdq.source), _is_moved(stored))
+        encoding = _refined(read_encoding(node, stored, qdq.source), refined.get(stored.name or "", ()))
+        entry = _Asked(tensor, encoding, _is_moved(stored))
         for name in (stored.name, node.outputs[0].name, tensor):
             result.setdefault(name or "", entry)
     return result
+
+
+def _refined(encoding: Encoding, factors: tuple[int, ...]) -> Encoding:
+    """``encoding`` as the lowering writes it where it divides the scales by ``factors``: weights in 8 bits."""
+    if not factors:
+        return encoding
+    grid = replace(encoding.grid, bits=max(encoding.grid.bits, 8))
+    scale = encoding.scale / torch.tensor(factors).reshape(encoding.scale.shape)
+    return replace(encoding, grid=grid, scale=scale, offset=torch.full_like(encoding.offset, grid.symmetric_offset))
 
 
 def _successors(qdq: Graph) -> dict[str, set[str]]:

@@ -17,6 +17,7 @@ from hexaquant.core.errors import InputError
 from hexaquant.io.manifest import sha256_of
 from hexaquant.qnn.compile import CompileReport
 from hexaquant.qnn.explain import explain
+from hexaquant.qnn.fine_depthwise import refine_depthwise
 from hexaquant.qnn.inspect import inspect_binary
 from hexaquant.qnn.libraries import find_libraries
 from hexaquant.qnn.lower import lowering_spec, prepare_io, read_model
@@ -42,6 +43,7 @@ def compile_direct(
     model = read_model(qdq_onnx)
     check_lowerable(model, qdq_onnx.name)
     check_silent_errors(model, qdq_onnx.name)
+    refine_depthwise(model)
     io, _ = prepare_io(model)
     with tempfile.TemporaryDirectory(prefix="hexaquant-direct-") as name, atomic_path(binary) as part:
         folder = Path(name)

@@ -6,7 +6,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError, TargetError
 from hexaquant.io.manifest import sha256_of
 from hexaquant.qnn.explain import explain
+from hexaquant.qnn.fine_depthwise import refine_depthwise
 from hexaquant.qnn.inspect import inspect_dlc
 from hexaquant.qnn.libraries import QnnLibraries, find_libraries
+from hexaquant.qnn.lowering_children import LoweringChildren
 from hexaquant.qnn.name_map import map_names
 from hexaquant.qnn.native_io import NativeIo, to_native_io
 from hexaquant.qnn.preflight import check_lowerable
-from hexaquant.qnn.process import JobFailed, Limits, run_job
+from hexaquant.qnn.process import JobFailed, Limits
 from hexaquant.qnn.records import GraphRecord
 from hexaquant.qnn.safe_names import make_names_safe
 from hexaquant.qnn.silent_errors import check_silent_errors
@@ -36,6 +39,8 @@ class LowerReport:
 
     ``names``: lowered tensor -> tensor of the QDQ ONNX that it stands for (the output of its QuantizeLinear, a
     graph input, output or initializer). Lowered tensors not in it were added by the lowering.
+    ``refined``: integer tensors of the QDQ ONNX that arrive as the same numbers on a grid finer by these factors, one
+    a scale (fine_depthwise.py).
     """
 
     path: Path
@@ -44,6 +49,7 @@ class LowerReport:
     io: NativeIo
     graph: GraphRecord
     names: dict[str, str]
+    refined: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def lowered_names(self) -> dict[str, str]:
@@ -71,11 +77,13 @@ def lower(
     *,
     float_io: bool | Collection[str] = False,
     limits: Limits | None = None,
+    children: LoweringChildren | None = None,
 ) -> LowerReport:
     """Lower ``qdq_onnx`` and write ``dlc`` atomically.
 
     ``soc_model``: Qualcomm's number (57 = SM8650); ``arch``: 68, 69, 73, 75, 79, 81; ``float_io``: inputs and outputs
-    that stay float, by name or all; the others are integers (native_io.py). Raises TargetError naming the refused
+    that stay float, by name or all; the others are integers (native_io.py); ``children``: processes that wait for this
+    lowering (default: new ones). Raises TargetError naming the refused
     operators and the library's reasons, InputError for a model that is not valid or not static, WorkerError for crashes
     and timeouts.
     """
@@ -84,20 +92,22 @@ def lower(
     check_lowerable(model, qdq_onnx.name)
     check_silent_errors(model, qdq_onnx.name)
     _require_dlc_ops(model, qdq_onnx.name)
+    refined = refine_depthwise(model)
     io, originals = prepare_io(model, float_io)
-    with tempfile.TemporaryDirectory(prefix="hexaquant-lower-") as name:
+    ready = LoweringChildren() if children is None else nullcontext(children)
+    with tempfile.TemporaryDirectory(prefix="hexaquant-lower-") as name, ready as processes:
         folder = Path(name)
         oir.save(model, folder / "model.onnx", external_data="model.data")
         spec = lowering_spec(libraries, folder, soc_model, arch)
         try:
-            outcome = run_job("lower", spec, limits)
+            outcome = processes.lower.run("lower", spec, limits)
         except JobFailed as failure:
             raise explain(failure, spec, model, qdq_onnx.name, limits) from failure
-        graph = inspect_dlc(Path(outcome.result["dlc"])).graphs[0]
+        graph = inspect_dlc(Path(outcome.result["dlc"]), child=processes.inspect).graphs[0]
         with atomic_path(dlc) as temporary:
             shutil.copyfile(outcome.result["dlc"], temporary)
     names = {lowered: originals.get(name, name) for lowered, name in map_names(model, graph).items()}
-    return LowerReport(dlc, sha256_of(dlc), time.monotonic() - start, io, graph, names)
+    return LowerReport(dlc, sha256_of(dlc), time.monotonic() - start, io, graph, names, refined)
 
 
 def prepare_io(model: oir.Model, float_io: bool | Collection[str] = False) -> tuple[NativeIo, dict[str, str]]:
