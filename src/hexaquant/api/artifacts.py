@@ -1,7 +1,8 @@
 """The artifact folder: written by export, read back by everything that comes after.
 
 ``OUT/`` holds model.onnx (float weights on the grid), model.encodings, model.qdq.onnx, recipe.yaml, later model.dlc
-and model.<soc>.bin, and manifest.json; ``OUT/.state/fp32.onnx`` is the network before quantization, the reference.
+and model.<soc>.bin, and manifest.json; ``OUT/.state/fp32.onnx`` is the network before quantization, the reference;
+``OUT/.state/float.onnx`` the same network as it was rewritten for the target, equalized ..., still with FP32 constants.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from hexaquant.sim.plan import QuantPlan
 from hexaquant.sim.plan_json import plan_from_json, plan_to_json
 
 MODEL, ENCODINGS, QDQ, DLC = "model.onnx", "model.encodings", "model.qdq.onnx", "model.dlc"
-REFERENCE, RECIPE = ".state/fp32.onnx", "recipe.yaml"
+REFERENCE, FLOAT, RECIPE = ".state/fp32.onnx", ".state/float.onnx", "recipe.yaml"
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,12 @@ def export_model(
     graph.save(out / MODEL)
     if reference is not None:
         reference.save(out / REFERENCE)
+        model.source_graph.save(out / FLOAT)
     lost = _write_encodings(out / ENCODINGS, encodings, model.plan, graph, encodings_version)
     qdq = to_qdq(graph, encodings, bypass=model.bypassed())
     qdq.save(out / QDQ)
     check_reread(out, encodings, encodings_version)
-    names = [MODEL, ENCODINGS, QDQ] + ([REFERENCE] if reference is not None else [])
+    names = [MODEL, ENCODINGS, QDQ] + ([REFERENCE, FLOAT] if reference is not None else [])
     if recipe is not None:
         write_text(out / RECIPE, yaml.safe_dump(dict(recipe), sort_keys=False))
         names.append(RECIPE)
