@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 # Two OpenMP threads that spin while they wait for each other are slower than one on a busy machine.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test lint types unit bench install dev clean
+.PHONY: demo test lint types unit bench docs install dev clean
 
 demo: .venv/.installed
 	$(BIN)/python -m hexaquant.demo $(DEMO_FLAGS)
@@ -33,6 +33,10 @@ bench: export OMP_NUM_THREADS := 1
 bench: .venv/.installed-dev
 	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
+# The documentation site, into site/; a warning is an error, and nothing is fetched from anywhere.
+docs: .venv/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 install: .venv/.installed
 dev: .venv/.installed-dev
 
@@ -46,7 +50,7 @@ dev: .venv/.installed-dev
 	touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(PIP) -e '.[dev,keras]'
+	$(PIP) -e '.[dev,keras,docs]'
 	touch $@
 
 # Compilers, a browser, ssh: programs that tests run, from the distribution.
@@ -55,5 +59,5 @@ dev: .venv/.installed-dev
 	touch $@
 
 clean:
-	rm -rf .venv out build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
+	rm -rf .venv out site build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
