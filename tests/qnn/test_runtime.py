@@ -19,6 +19,7 @@ from hexaquant.core.events import Event, Events
 from hexaquant.qnn.integrity import sha256_of
 from hexaquant.qnn.pool import PoolOptions, run_many
 from hexaquant.qnn.runtime import Runtime
+from hexaquant.qnn.runtime_process import RuntimeProcess
 from qnn.compiled import SOC, Compiled
 from qnn.qdq_models import reference
 
@@ -98,8 +99,8 @@ def test_truncated_and_missing_binaries(conv_u8: Compiled, tmp_path: Path) -> No
 
 
 def test_run_that_takes_too_long_is_ended(conv_u8: Compiled) -> None:
-    with Runtime(conv_u8.compiled.path) as runtime:
-        pid, runtime.timeout_s = runtime._child.pid, 0.0
+    with RuntimeProcess(conv_u8.compiled.path) as runtime:
+        pid, runtime.timeout_s = runtime.pid, 0.0
         with pytest.raises(WorkerError, match="took longer than 0 s"):
             runtime.run(image())
         assert not _alive(pid)
@@ -108,8 +109,8 @@ def test_run_that_takes_too_long_is_ended(conv_u8: Compiled) -> None:
 
 
 def test_killed_worker_is_an_error_that_names_the_signal(conv_u8: Compiled) -> None:
-    with Runtime(conv_u8.compiled.path) as runtime:
-        os.kill(runtime._child.pid, signal.SIGKILL)
+    with RuntimeProcess(conv_u8.compiled.path) as runtime:
+        os.kill(runtime.pid, signal.SIGKILL)
         with pytest.raises(WorkerError, match="SIGKILL"):
             runtime.run(image())
 
@@ -126,28 +127,28 @@ def test_pool_keeps_order_and_reports_progress(conv_u8: Compiled) -> None:
 
 
 def test_pool_replaces_a_dead_worker_and_repeats_its_item(conv_u8: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
-    original, deaths = Runtime.run, []
+    original, deaths = RuntimeProcess.run, []
 
-    def die_once(self: Runtime, inputs: object) -> dict[str, np.ndarray]:
+    def die_once(self: RuntimeProcess, inputs: object) -> dict[str, np.ndarray]:
         if not deaths:
-            deaths.append(self._child.pid)
-            os.kill(self._child.pid, signal.SIGKILL)
+            deaths.append(self.pid)
+            os.kill(self.pid, signal.SIGKILL)
         return original(self, inputs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Runtime, "run", die_once)
+    monkeypatch.setattr(RuntimeProcess, "run", die_once)
     got = list(run_many(conv_u8.compiled.path, [image(), image()], PoolOptions(workers=1)))
     np.testing.assert_array_equal(got[0]["y"], got[1]["y"])
     assert len(deaths) == 1
 
 
 def test_pool_reports_the_item_that_fails_twice(conv_u8: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Runtime.run
+    original = RuntimeProcess.run
 
-    def die(self: Runtime, inputs: object) -> dict[str, np.ndarray]:
-        os.kill(self._child.pid, signal.SIGKILL)
+    def die(self: RuntimeProcess, inputs: object) -> dict[str, np.ndarray]:
+        os.kill(self.pid, signal.SIGKILL)
         return original(self, inputs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Runtime, "run", die)
+    monkeypatch.setattr(RuntimeProcess, "run", die)
     with pytest.raises(WorkerError, match=r"item 0: .*SIGKILL.*\(tried 2 times\)"):
         list(run_many(conv_u8.compiled.path, [image()], PoolOptions(workers=1)))
 
@@ -171,7 +172,7 @@ def test_pool_takes_items_lazily_and_ends_its_processes(conv_u8: Compiled) -> No
 def test_workers_end_when_their_parent_is_killed(conv_u8: Compiled) -> None:
     code = (
         "import sys, time\nfrom hexaquant.qnn.runtime import Runtime\n"
-        "r = Runtime(sys.argv[1]); print(r._child.pid, flush=True); time.sleep(60)"
+        "r = Runtime(sys.argv[1]); print(r.pids[0], flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(conv_u8.compiled.path)], stdout=subprocess.PIPE)
     assert parent.stdout is not None

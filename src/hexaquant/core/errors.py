@@ -45,6 +45,18 @@ class WorkerError(HexaquantError):
     exit_code = 70
 
 
+class DeadlineError(HexaquantError):
+    """A request was not answered within the time its caller gave it."""
+
+    exit_code = 4
+
+
+class OverloadError(HexaquantError):
+    """More requests wait than there is room for."""
+
+    exit_code = 4
+
+
 class ThresholdMissed(HexaquantError):
     """The job is done but its result misses a threshold that the user stated."""
 

@@ -1,40 +1,39 @@
-"""Runtime: loads a context binary and runs numpy in, numpy out, on the emulator (x86) or the NPU (on a device)."""
+"""Runtime: a context binary that answers many callers at once, from threads or asyncio."""
 
 from __future__ import annotations
 
-import json
-import tempfile
-import threading
-from collections.abc import Mapping, Sequence
+import asyncio
+import os
+import platform
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from hexaquant.core.errors import DeadlineError, InputError, OverloadError, WorkerError
+from hexaquant.qnn.profile import Level, Stage
+from hexaquant.qnn.request_queue import Outputs, Request, RequestQueue
+from hexaquant.qnn.runtime_process import RuntimeProcess
+from hexaquant.qnn.tensor_io import Inputs
 
-from hexaquant.core.errors import InputError, WorkerError
-from hexaquant.qnn.channel import ERROR, HELLO, PROFILE, TENSORS, ChannelClosed, ChannelTimeout, receive, send
-from hexaquant.qnn.integrity import check_integrity, recorded_io
-from hexaquant.qnn.libraries import find_libraries
-from hexaquant.qnn.log_text import last_lines
-from hexaquant.qnn.process import ERROR_KINDS, child_seconds, close_pipes, describe_exit, end_group, start_child
-from hexaquant.qnn.profile import Level, Stage, stages_from_json
-from hexaquant.qnn.records import BinaryInfo, TensorInfo
-from hexaquant.qnn.tensor_io import TensorSpec, batch_factor, bind_inputs, ordered_specs, prepare, to_float
-
-Inputs = Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike] | npt.ArrayLike
+POLL_S = 0.005
+"""Seconds between two looks at a full queue from asyncio, where nothing may block."""
 
 
 class Runtime:
-    """A compiled network ready to run, in a process of its own; use it as a context manager.
+    """A compiled network ready to run; thread-safe; use it as a context manager.
 
+    ``workers``: processes that run it at the same time, started when callers wait (None: one a core on the emulator,
+    one on a device; one with ``profiling``). ``queue_size``: requests that may wait; more make callers wait
+    (``submit(wait=False)``: fail). A process that dies fails the request it had and is replaced.
     ``float_io``: floats in and out, converted with the encodings in the binary; otherwise the stored integers.
-    ``soc``: refuse a binary that was compiled for another SoC model. ``timeout_s`` bounds each run and the start
-    (None: process.child_seconds).
-    ``graph``: which one, where the binary holds several (default: the first). ``profiling``: what profile() shall give.
-    Names and order of inputs and outputs are the ONNX file's where ``manifest.json`` beside the binary records them
-    (sections.lower.io), else the binary's own.
+    ``soc``: refuse a binary compiled for another SoC model. ``timeout_s`` bounds each execution and the start (None:
+    process.child_seconds). ``graph``: which one, where the binary holds several (default: the first). ``profiling``:
+    what profile() shall give.
     Raises InputError for damaged or foreign binaries, WorkerError when the library crashes or takes too long.
     """
 
@@ -42,6 +41,8 @@ class Runtime:
         self,
         path: str | Path,
         *,
+        workers: int | None = None,
+        queue_size: int = 64,
         timeout_s: float | None = None,
         float_io: bool = True,
         soc: int | None = None,
@@ -49,133 +50,110 @@ class Runtime:
         memory_mb: int = 16_000,
         profiling: Level | None = None,
     ) -> None:
-        self.path = Path(path)
-        self.timeout_s = child_seconds() if timeout_s is None else timeout_s
-        self.float_io, self._profiling = float_io, profiling
-        if not self.path.is_file():
-            raise InputError(f"{path} does not exist: compile the model first")
-        find_libraries()
-        check_integrity(self.path)
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        self._busy = threading.RLock()
-        self._child = start_child("hexaquant.qnn.worker", self._stderr)
-        try:
-            self.info, name = self._start(graph, memory_mb)
-            self._require_soc(soc)
-        except BaseException:
-            self.close()
-            raise
-        self.graph = name
-        record = next(g for g in self.info.graphs if g.name == name)
-        io = recorded_io(self.path, name) or {}
-        self.inputs = ordered_specs(record.inputs, io.get("inputs", ()))
-        self.outputs = ordered_specs(record.outputs, io.get("outputs", ()))
-        self._graph_inputs = _in_graph_order(self.inputs, record.inputs)
-        self._graph_outputs = _in_graph_order(self.outputs, record.outputs)
-
-    def _start(self, graph: str | None, memory_mb: int) -> tuple[BinaryInfo, str]:
-        spec = {"binary": str(self.path.resolve()), "soc_model": None, "graph": graph, "memory_mb": memory_mb}
-        spec["profiling"] = self._profiling
-        assert self._child.stdin is not None
-        try:
-            self._child.stdin.write(json.dumps(spec).encode() + b"\n")
-            self._child.stdin.flush()
-        except BrokenPipeError:
-            raise self._dead("loading") from None
-        payload = self._answer(HELLO, "loading")
-        hello = json.loads(payload)
-        return BinaryInfo.from_json(hello["info"]), hello["graph"]
-
-    def _require_soc(self, soc: int | None) -> None:
-        if soc is not None and self.info.soc_model != soc:
+        if (workers is not None and workers < 1) or queue_size < 1:
             raise InputError(
-                f"{self.path.name} was compiled for SoC model {self.info.soc_model}, not {soc}: compile it for that SoC"
+                f"a runtime needs at least one worker and room for one request, not {workers}, {queue_size}"
+            )
+        self.path, self.float_io = Path(path), float_io
+
+        def open_process() -> RuntimeProcess:
+            return RuntimeProcess(
+                path,
+                timeout_s=timeout_s,
+                float_io=float_io,
+                soc=soc,
+                graph=graph,
+                memory_mb=memory_mb,
+                profiling=profiling,
             )
 
-    def run(self, inputs: Inputs) -> dict[str, np.ndarray]:
+        first = open_process()
+        self.info, self.graph, self.inputs, self.outputs = first.info, first.graph, first.inputs, first.outputs
+        count = 1 if profiling is not None else workers or default_workers()
+        self._queue = RequestQueue(open_process, count, queue_size, first, self.path.name)
+        self._finalizer = weakref.finalize(self, self._queue.close)
+
+    def run(self, inputs: Inputs, deadline_s: float | None = None) -> Outputs:
         """Outputs by name. Inputs: a mapping, a list in graph order, or the array of the only input.
 
         First axes that are a multiple of the compiled batch are run piece by piece and joined again.
+        Raises DeadlineError when there is no answer after ``deadline_s`` seconds, InputError for inputs that do not
+        fit, WorkerError when the process died; the next call has a new one.
         """
-        arrays = bind_inputs(inputs, self.inputs)
-        pieces = batch_factor(arrays, self.inputs)
-        stored = [prepare(arrays[spec.name], spec, self.float_io) for spec in self._graph_inputs]
-        runs = []
-        for index in range(pieces):
-            runs.append(self._run_once([_piece(a, spec, index, pieces) for a, spec in zip(stored, self._graph_inputs)]))
-        joined = runs[0] if pieces == 1 else [np.concatenate(parts) for parts in zip(*runs)]
-        found = {spec.name: self._outward(array, spec) for spec, array in zip(self._graph_outputs, joined)}
-        return {spec.name: found[spec.name] for spec in self.outputs}
+        future = self.submit(inputs, deadline_s)
+        try:
+            return future.result(deadline_s)
+        except FutureTimeout:
+            future.cancel()
+            raise self._late(deadline_s) from None
+
+    def submit(self, inputs: Inputs, deadline_s: float | None = None, *, wait: bool = True) -> Future[Outputs]:
+        """Queue a request and return at once; ``cancel()`` of the result withdraws it while it waits.
+
+        ``deadline_s``: seconds after which it fails with DeadlineError instead of being started. A full queue makes
+        the caller wait, or with ``wait=False`` raises OverloadError.
+        """
+        request = Request(inputs, None if deadline_s is None else time.monotonic() + deadline_s)
+        self._queue.put(request, wait)
+        return request.future
+
+    async def run_async(self, inputs: Inputs, deadline_s: float | None = None) -> Outputs:
+        """As run, for asyncio: the event loop goes on meanwhile, and a cancelled task withdraws its request."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                while True:
+                    try:
+                        future = self.submit(inputs, deadline_s, wait=False)
+                        break
+                    except OverloadError:
+                        await asyncio.sleep(POLL_S)
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            raise self._late(deadline_s) from None
+
+    def map(self, items: Iterable[Inputs], *, ahead: int, attempts: int = 1) -> Iterator[Outputs]:
+        """Outputs in the order of ``items``, of which at most ``ahead`` are taken beyond the one that is yielded.
+
+        An item whose process dies is tried ``attempts`` times; then WorkerError names the item.
+        """
+        pending: deque[tuple[int, Inputs, Future[Outputs]]] = deque()
+        for index, item in enumerate(items):
+            pending.append((index, item, self.submit(item)))
+            if len(pending) > ahead:
+                yield self._result(*pending.popleft(), attempts)
+        while pending:
+            yield self._result(*pending.popleft(), attempts)
+
+    def _result(self, index: int, item: Inputs, future: Future[Outputs], attempts: int) -> Outputs:
+        for attempt in range(1, attempts + 1):
+            try:
+                return future.result()
+            except WorkerError as error:
+                if attempt == attempts or not self._finalizer.alive:
+                    raise WorkerError(f"item {index}: {error} (tried {attempt} times)") from error
+                future = self.submit(item)
+        raise AssertionError("unreachable")
 
     def profile(self) -> tuple[Stage, ...]:
         """What was measured of loading and of every execution so far; empty without ``profiling``."""
-        with self._busy:
-            if self._child.stdin is None or self._child.stdin.closed:
-                raise WorkerError(f"the runtime of {self.path.name} is closed: make a new one")
-            try:
-                send(self._child.stdin.fileno(), PROFILE, [])
-            except ChannelClosed:
-                raise self._dead("profiling") from None
-            return stages_from_json(json.loads(self._answer(PROFILE, "profiling")))
+        processes = list(self._queue.processes)
+        if not processes:
+            raise WorkerError(f"the runtime of {self.path.name} has no process: run something first, or make a new one")
+        return processes[0].profile()
 
-    def _outward(self, array: np.ndarray, spec: TensorSpec) -> np.ndarray:
-        return to_float(array, spec) if self.float_io else array
+    @property
+    def pids(self) -> list[int]:
+        """The numbers of the processes that are open now."""
+        return [process.pid for process in list(self._queue.processes)]
 
-    def _run_once(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        with self._busy:
-            return self._exchange(arrays)
-
-    def _exchange(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        if self._child.stdin is None or self._child.stdin.closed:
-            raise WorkerError(f"the runtime of {self.path.name} is closed: make a new one")
-        try:
-            send(self._child.stdin.fileno(), TENSORS, [a.reshape(-1).view(np.uint8).data for a in arrays])
-        except ChannelClosed:
-            raise self._dead("running") from None
-        payload = self._answer(TENSORS, "running")
-        outputs, start = [], 0
-        for spec in self._graph_outputs:
-            flat = np.frombuffer(payload, spec.dtype, spec.nbytes // spec.dtype.itemsize, start)
-            outputs.append(flat.reshape(spec.shape))
-            start += spec.nbytes
-        return outputs
-
-    def _answer(self, wanted: int, doing: str) -> bytearray:
-        assert self._child.stdout is not None
-        try:
-            kind, payload = receive(self._child.stdout.fileno(), self.timeout_s)
-        except ChannelTimeout:
-            self.close()
-            message = f"{doing} {self.path.name} took longer than {self.timeout_s:g} s and was ended: raise the limit"
-            raise WorkerError(message) from None
-        except (ChannelClosed, OSError, ValueError):
-            raise self._dead(doing) from None
-        if kind == wanted:
-            return payload
-        error: dict[str, Any] = json.loads(payload) if kind == ERROR else {"kind": "worker", "message": "a lost answer"}
-        raise ERROR_KINDS[error["kind"]](f"{self.path.name}: {error['message']}")
-
-    def _dead(self, doing: str) -> WorkerError:
-        try:
-            code = self._child.wait(5)
-        except Exception:
-            code = 0
-        told = "" if self._stderr.closed else last_lines(self._read_stderr(), 3)
-        self.close()
-        return WorkerError(
-            f"the process {doing} {self.path.name} {describe_exit(code)}{f' after: {told}' if told else ''}"
+    def _late(self, deadline_s: float | None) -> DeadlineError:
+        return DeadlineError(
+            f"{self.path.name} gave no answer within {deadline_s:g} s: raise the deadline or send fewer requests"
         )
 
-    def _read_stderr(self) -> str:
-        self._stderr.seek(0)
-        return self._stderr.read().decode(errors="replace")
-
     def close(self) -> None:
-        """End the process. Safe to call twice and from another thread (a waiting run then fails)."""
-        end_group(self._child)
-        with self._busy:  # a waiting run has seen the end of the pipe by now and lets go
-            close_pipes(self._child)
-            self._stderr.close()
+        """End all processes. Safe to call twice and from another thread (requests that wait or run then fail)."""
+        self._finalizer()
 
     def __enter__(self) -> Runtime:
         return self
@@ -186,13 +164,13 @@ class Runtime:
         self.close()
 
 
-def _in_graph_order(specs: Sequence[TensorSpec], tensors: Sequence[TensorInfo]) -> list[TensorSpec]:
-    by_name = {spec.lowered or spec.name: spec for spec in specs}
-    return [by_name[tensor.name] for tensor in tensors]
+def default_workers() -> int:
+    """One on a device, whose NPU runs one graph at a time; on the emulator one for each core."""
+    return 1 if platform.machine().lower() in ("aarch64", "arm64") else available_cores()
 
 
-def _piece(array: np.ndarray, spec: TensorSpec, index: int, pieces: int) -> np.ndarray:
-    if pieces == 1:
-        return array
-    size = spec.shape[0]
-    return array[index * size : (index + 1) * size]
+def available_cores() -> int:
+    """Cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -12,6 +12,9 @@ from hexaquant.core.errors import InputError
 from hexaquant.qnn.native_types import numpy_dtype
 from hexaquant.qnn.records import TensorInfo
 
+Inputs = Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike] | npt.ArrayLike
+"""What a caller may hand in: arrays by name, a list in graph order, or the array of the only input."""
+
 
 @dataclass(frozen=True)
 class TensorSpec:
