@@ -29,6 +29,7 @@ _NAMES = {
     "compile": ("hexaquant.api.compile", "compile_folder"),
     "compare_converters": ("hexaquant.api.compare_converters", "compare_converters"),
     "estimate": ("hexaquant.api.estimate", "estimate"),
+    "analyze": ("hexaquant.api.analyze", "analyze"),
     "verify": ("hexaquant.api.verify", "verify_folder"),
     "deploy": ("hexaquant.api.deploy", "deploy"),
     "auto": ("hexaquant.api.auto", "auto"),
@@ -46,6 +47,7 @@ _NAMES = {
 __all__ = ["__version__", *_NAMES]
 
 if TYPE_CHECKING:
+    from hexaquant.api.analyze import analyze
     from hexaquant.api.artifacts import export_model as export
     from hexaquant.api.artifacts import load_quantized
     from hexaquant.api.auto import auto

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from hexaquant.cli import (
+    analyze,
     auto,
     compare_converters,
     deploy,
@@ -84,6 +85,7 @@ _register(export.export, export.EPILOG)
 _register(compile_.compile_command, compile_.EPILOG, "compile")
 _register(run.run, run.EPILOG)
 _register(verify.verify, verify.EPILOG)
+_register(analyze.analyze, analyze.EPILOG)
 _register(estimate.estimate, estimate.EPILOG)
 _register(compare_converters.compare_converters, compare_converters.EPILOG, "compare-converters")
 _register(info.info, info.EPILOG)
