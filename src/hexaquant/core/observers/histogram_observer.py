@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -13,7 +14,7 @@ from hexaquant.core.observers.histogram import Histogram
 from hexaquant.core.observers.observer import require_per_tensor
 
 
-class HistogramObserver:
+class HistogramObserver(ABC):
     """Base: streams a histogram of ``bins``; :meth:`clip` narrows the range that was seen."""
 
     def __init__(self, grid: Grid, bins: int = 2048) -> None:
@@ -30,9 +31,9 @@ class HistogramObserver:
             return self.clip(low, high)
         return encoding_from_range(torch.tensor(low), torch.tensor(high), self.grid)
 
+    @abstractmethod
     def clip(self, low: float, high: float) -> Encoding:
         """The encoding for a histogram that is not empty; ``low`` <= 0 <= ``high`` is the range seen."""
-        raise NotImplementedError
 
     def state(self) -> dict[str, Tensor]:
         return self.histogram.state()
