@@ -28,12 +28,15 @@ from hexaquant.ir.graph import Graph, constant
 from hexaquant.ir.load import read_model
 from hexaquant.ir.normalize import freeze_batch
 from hexaquant.qnn.lower import LowerReport, lower
+from hexaquant.qnn.lowering_children import LoweringChildren
 from hexaquant.sim.given_encodings import Decision, complete_encodings, given_schemes
 from hexaquant.targets.check import by_name, judge, verdict_text
 from hexaquant.targets.soc import Target, find_target
 from hexaquant.transforms.for_target import prepare_for_target
 
 Shapes = Mapping[str, Sequence[int | str]]
+_Raw = dict[str, np.ndarray | None]
+"""Tensors of an ONNX file by name: their data where they are constants."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,11 @@ def read_network(
     Raises InputError for files that cannot be read, EncodingError for encodings that are not this network's.
     """
     path = Path(model)
-    graph = _load(path, shapes, outputs)
+    graph, raw = _load(path, shapes, outputs)
     if batch is not None:
         graph = load(graph, shapes={v.name or "": [batch, *_rest(v)] for v in graph.inputs if v.shape})
     graph = freeze_batch(graph, batch or 1, symbols)
     graph, given = from_qdq(graph) if is_qdq(graph) else (graph, {})
-    raw = _raw_tensors(path)
     if encodings is not None:
         file = read_encodings(encodings).resolve(graph)
         require_untouched(Path(encodings), file)
@@ -109,26 +111,21 @@ def read_network(
     return Network(graph, given)
 
 
-def _load(path: Path, shapes: Shapes | None, outputs: Sequence[str]) -> Graph:
-    if not outputs:
-        return load(path, shapes=shapes)
-    if path.suffix.lower() != ".onnx":
+def _load(path: Path, shapes: Shapes | None, outputs: Sequence[str]) -> tuple[Graph, _Raw]:
+    """The network, and every tensor of the ONNX file as it is on disk; none for other files."""
+    if path.suffix.lower() == ".onnx":
+        graph = Graph(read_model(path), path.name)
+        raw = {v.name: constant(v) for v in graph.values() if v.name}
+        if outputs:
+            end_at(graph, outputs)
+        return load(graph, shapes=shapes or {}), raw
+    if outputs:
         raise InputError(f"{path} is not an .onnx file; only these can end at other tensors than their outputs")
-    graph = Graph(read_model(path), path.name)
-    end_at(graph, outputs)
-    return load(graph, shapes=shapes or {})
+    return load(path, shapes=shapes), {}
 
 
 def _rest(value: Any) -> list[int | str]:
     return [d if isinstance(d, int) else d.value or "" for d in value.shape[1:]]
-
-
-def _raw_tensors(path: Path) -> dict[str, np.ndarray | None]:
-    """Every tensor of the ONNX file as it is on disk: its data where it is a constant. Empty for other files."""
-    if path.suffix.lower() != ".onnx":
-        return {}
-    raw = Graph(read_model(path), path.name)
-    return {v.name: constant(v) for v in raw.values() if v.name}
 
 
 def _require_known(file: EncodingsFile, graph: Graph, raw: set[str]) -> None:
@@ -139,7 +136,7 @@ def _require_known(file: EncodingsFile, graph: Graph, raw: set[str]) -> None:
         raise EncodingError(unknown_names_message(unknown, known, file.source, graph.source))
 
 
-def _require_unchanged(graph: Graph, given: Mapping[str, Encoding], raw: Mapping[str, np.ndarray | None]) -> None:
+def _require_unchanged(graph: Graph, given: Mapping[str, Encoding], raw: _Raw) -> None:
     """A weight that was folded with its BatchNorm no longer fits the encoding made before."""
     for value in graph.values():
         name = value.name or ""
@@ -173,13 +170,14 @@ def convert(
     float_fallback: bool = False,
     float_io: bool | Collection[str] = False,
     events: Events | None = None,
+    children: LoweringChildren | None = None,
 ) -> Converted:
     """Write ``dlc`` and ``<dlc>.coverage.json``, and record both in the folder's manifest.json.
 
     ``float_fallback``: tensors without an encoding run in float16 instead of being an error; ``float_io``: names
-    of inputs and outputs (True: all) that stay float32 rather than the encodings' integers. Raises EncodingError
-    listing tensors without encodings, TargetError naming the operator that the target refuses, or the tensor whose
-    encoding did not arrive.
+    of inputs and outputs (True: all) that stay float32, not the encodings' integers; ``children``: processes that
+    wait for the lowering. Raises EncodingError listing tensors without encodings, TargetError naming the operator that
+    the target refuses, or the tensor whose encoding did not arrive.
     """
     soc, path, log = find_target(target), Path(dlc), events or Events()
     if not path.parent.is_dir():
@@ -191,7 +189,7 @@ def convert(
     with tempfile.TemporaryDirectory(prefix="hexaquant-convert-") as folder:
         source, draft = Path(folder) / f"{Path(network.graph.source).stem}.qdq.onnx", Path(folder) / "model.dlc"
         qdq.save(source)
-        report = lower(source, draft, soc.model, soc.arch, float_io=float_io)
+        report = lower(source, draft, soc.model, soc.arch, float_io=float_io, children=children)
         coverage = prove_coverage(qdq, report)
         coverage.require_complete()
         _publish(draft, path)

@@ -1,11 +1,13 @@
 """Entry point of one-shot children: ``python -m hexaquant.qnn.child`` reads one JSON line from stdin.
 
-The line names a job, its spec and the file that takes the result. Qualcomm's libraries print on stdout, which
+The line names a job, its spec and the file that takes the result. A job given as argument is imported before the line
+comes. Qualcomm's libraries print on stdout, which
 therefore is closed to them. The process ends when its stdin closes (its parent is gone).
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import json
@@ -74,9 +76,21 @@ def perform(job: str, spec: dict[str, Any]) -> dict[str, Any]:
         return {"error": {"kind": "worker", "message": f"{job} ran out of its memory limit"}}
 
 
+def prepare(job: str) -> None:
+    """Import what ``job`` needs; a failure is left to the job, which meets and reports it again."""
+    with contextlib.suppress(Exception):
+        module = importlib.import_module(JOBS[job])
+        getattr(module, "prepare", lambda: None)()
+
+
 def main() -> None:
-    document = json.loads(sys.stdin.buffer.readline())
     silence_stdout()
+    for job in sys.argv[1:]:
+        prepare(job)
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return  # the parent did not need it
+    document = json.loads(line)
     limit_memory(document["memory_mb"])
     exit_with_parent()
     try:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from hexaquant.core.errors import InputError
-from hexaquant.qnn.process import JobFailed, Limits, child_seconds, run_job
+from hexaquant.qnn.process import Child, JobFailed, Limits, child_seconds, run_job
 from hexaquant.qnn.records import BinaryInfo, DlcInfo
 
 
-def inspect_dlc(path: Path, limits: Limits | None = None) -> DlcInfo:
-    """Graphs of a DLC with every tensor, encoding and operator. Raises InputError for anything but a DLC."""
+def inspect_dlc(path: Path, limits: Limits | None = None, child: Child | None = None) -> DlcInfo:
+    """Graphs of a DLC with every tensor, encoding and operator. Raises InputError for anything but a DLC.
+
+    ``child``: a process that waits for the job, instead of a new one.
+    """
     _require_file(path)
+    run, limits = run_job if child is None else child.run, limits or Limits(min(120.0, child_seconds()))
     try:
-        outcome = run_job("inspect_dlc", {"dlc": str(path.resolve())}, limits or Limits(min(120.0, child_seconds())))
+        outcome = run("inspect_dlc", {"dlc": str(path.resolve())}, limits)
     except JobFailed as failure:
         raise failure.as_error(path.name) from failure
     return DlcInfo.from_json(outcome.result)

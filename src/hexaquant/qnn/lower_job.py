@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ def lower(spec: dict[str, Any]) -> dict[str, Any]:
     if len(found) != 1:
         raise Refusal("target", f"the provider split the network into {len(found)} parts instead of one")
     return {"dlc": str(found[0])}
+
+
+def prepare() -> None:
+    """Import onnxruntime, the slowest part of the job's start."""
+    importlib.import_module("onnxruntime")
 
 
 def open_session(spec: dict[str, Any], provider_options: dict[str, str], entries: dict[str, str]) -> None:

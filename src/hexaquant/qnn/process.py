@@ -75,31 +75,50 @@ class JobFailed(Exception):
         return ERROR_KINDS[self.kind](f"{subject}: {self.message}")
 
 
+class Child:
+    """One process for one job, as a context manager: nothing of it is left behind.
+
+    It may be started ahead of its job (``ready``): then it imports what the job needs while the parent prepares it.
+    """
+
+    def __init__(self, ready: str = "") -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="hexaquant-")
+        self._result, self._stderr = (Path(self._folder.name) / name for name in ("result.json", "stderr"))
+        with self._stderr.open("wb") as stderr_file:
+            self._process = start_child("hexaquant.qnn.child", stderr_file, *filter(None, [ready]))
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        kill_group(self._process)
+        self._folder.cleanup()
+
+    def run(self, job: str, spec: dict[str, Any], limits: Limits | None = None) -> Outcome:
+        """As run_job, in this process, once."""
+        limits = limits or Limits()
+        document = {"job": job, "spec": spec, "result": str(self._result), "memory_mb": limits.memory_mb}
+        try:
+            _send(self._process, json.dumps(document).encode() + b"\n")
+            code = self._process.wait(limits.seconds)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            kill_group(self._process)
+        return _outcome(job, code, self._result, self._stderr.read_text(errors="replace"), limits)
+
+
 def run_job(job: str, spec: dict[str, Any], limits: Limits | None = None) -> Outcome:
     """Run ``job`` (a name in child.JOBS) with ``spec`` in a new process and wait for it.
 
     Raises JobFailed when the job reports a failure, dies by a signal or exceeds its limits.
     """
-    limits = limits or Limits()
-    with tempfile.TemporaryDirectory(prefix="hexaquant-") as folder:
-        result_path, stderr_path = Path(folder) / "result.json", Path(folder) / "stderr"
-        document = {"job": job, "spec": spec, "result": str(result_path), "memory_mb": limits.memory_mb}
-        with stderr_path.open("wb") as stderr_file:
-            child = start_child("hexaquant.qnn.child", stderr_file)
-            try:
-                assert child.stdin is not None
-                _send(child, json.dumps(document).encode() + b"\n")
-                code = child.wait(limits.seconds)
-            except subprocess.TimeoutExpired:
-                code = None
-            finally:
-                kill_group(child)
-        stderr = stderr_path.read_text(errors="replace")
-        return _outcome(job, code, result_path, stderr, limits)
+    with Child() as child:
+        return child.run(job, spec, limits)
 
 
-def start_child(module: str, stderr_file: Any) -> subprocess.Popen[bytes]:
-    """Start ``python -m module`` in its own process group with pipes on stdin and stdout.
+def start_child(module: str, stderr_file: Any, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start ``python -m module arguments`` in its own process group with pipes on stdin and stdout.
 
     The child ends when its stdin closes, so none outlives its parent; Ctrl-C reaches only the parent.
     """
@@ -107,7 +126,7 @@ def start_child(module: str, stderr_file: Any) -> subprocess.Popen[bytes]:
     root = str(Path(__file__).resolve().parents[2])
     environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [environment.get("PYTHONPATH")])])
     return subprocess.Popen(
-        [sys.executable, "-m", module],
+        [sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr_file,

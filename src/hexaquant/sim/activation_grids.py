@@ -1,4 +1,4 @@
-"""The grid of each activation before converts are placed: what overrides or the scheme say, as far as the target can."""
+"""The grid of each activation before converts are placed: what overrides or the scheme say, if the target can."""
 
 from __future__ import annotations
 

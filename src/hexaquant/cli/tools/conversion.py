@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import contextlib
+import gc
+import importlib
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from hexaquant.api.convert import Network
     from hexaquant.api.io_form import Layout
     from hexaquant.cli.tools.io_config import IoConfig
+    from hexaquant.qnn.lowering_children import LoweringChildren
     from hexaquant.sim.given_encodings import Decision
 
 CUSTOM = "custom operators are not here"
@@ -61,6 +65,24 @@ def float_bitwidth_flag(*names: str) -> Flag:
 
 def _pairs(names: Sequence[str], dest: str, metavar: tuple[str, str], text: str) -> Flag:
     return flag(*names, dest=dest, nargs=2, metavar=metavar, action="append", default=[], help=text)
+
+
+@contextlib.contextmanager
+def early_children(options: argparse.Namespace) -> Iterator[LoweringChildren | None]:
+    """The processes of the lowering, which load onnxruntime while this one imports PyTorch; None for a dry run.
+
+    The imports are done when the body begins. They leave no garbage, so the collector does not look for any.
+    """
+    from hexaquant.qnn.lowering_children import LoweringChildren
+
+    with contextlib.nullcontext() if getattr(options, "dry_run", False) else LoweringChildren() as children:
+        gc.disable()
+        try:
+            importlib.import_module("hexaquant.api.convert")
+        finally:
+            gc.freeze()
+            gc.enable()
+        yield children
 
 
 def read_source(options: argparse.Namespace, spelled: dict[str, str], config: IoConfig | None = None) -> Network:

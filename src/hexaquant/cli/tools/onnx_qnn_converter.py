@@ -22,6 +22,7 @@ from hexaquant.cli.tools.conversion import (
     datatype_flag,
     departure_drawings,
     dry_run,
+    early_children,
     float_bitwidth_flag,
     kept_float,
     layout_flag,
@@ -36,6 +37,7 @@ from hexaquant.core.errors import InputError
 if TYPE_CHECKING:
     from hexaquant.api.calibrate_missing import Calibrated
     from hexaquant.api.qnn_sources import QnnFiles
+    from hexaquant.qnn.lowering_children import LoweringChildren
 
 
 _SPELLED = {"shapes": "--input_dim", "symbols": "--define_symbol", "batch": "--batch", "datatypes": "--input_dtype"}
@@ -139,6 +141,11 @@ def alias_main(argv: Sequence[str] | None = None) -> int:
 
 def _convert(options: argparse.Namespace, tell: Messages) -> None:
     _check(options)
+    with early_children(options) as children:
+        _lower(options, children, tell)
+
+
+def _lower(options: argparse.Namespace, children: LoweringChildren | None, tell: Messages) -> None:
     from hexaquant.api.convert import convert
     from hexaquant.api.qnn_sources import write_sources
     from hexaquant.cli.tools.program import version_text
@@ -160,6 +167,7 @@ def _convert(options: argparse.Namespace, tell: Messages) -> None:
             target=options.soc,
             float_fallback=options.float_fallback,
             float_io=float_io,
+            children=children,
         )
     except MissingEncodings as error:
         for name in error.names:

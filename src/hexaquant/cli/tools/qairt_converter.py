@@ -17,6 +17,7 @@ from hexaquant.cli.tools.conversion import (
     datatype_flag,
     departure_drawings,
     dry_run,
+    early_children,
     float_bitwidth_flag,
     kept_float,
     layout_flag,
@@ -31,6 +32,7 @@ from hexaquant.core.errors import InputError
 if TYPE_CHECKING:
     from hexaquant.api.convert import Converted
     from hexaquant.cli.tools.io_config import IoConfig
+    from hexaquant.qnn.lowering_children import LoweringChildren
 
 _SPELLED = {
     "shapes": "--source_model_input_shape",
@@ -121,14 +123,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _convert(options: argparse.Namespace, tell: Messages) -> None:
     if options.target_backend.upper() != "HTP":
         raise InputError(f"--target_backend {options.target_backend} is not here: {HTP_ONLY}; give HTP")
+    if options.dump_config_template is not None:
+        _dump_template(options, tell)
+        return
+    with early_children(options) as children:
+        _lower(options, children, tell)
+
+
+def _lower(options: argparse.Namespace, children: LoweringChildren | None, tell: Messages) -> None:
     from hexaquant.api.convert import convert
     from hexaquant.api.dlc_source import has_float, keep_source
     from hexaquant.cli.tools.io_config import read_io_config
     from hexaquant.sim.given_encodings import MissingEncodings
 
-    if options.dump_config_template is not None:
-        _dump_template(options, tell)
-        return
     config = None if options.config is None else read_io_config(options.config)
     network = read_source(options, _SPELLED, config)
     keep = kept_float(_preserved(options, config), network, "--preserve_io_datatype")
@@ -137,7 +144,14 @@ def _convert(options: argparse.Namespace, tell: Messages) -> None:
             dry_run(network, options, tell)
             return
         path = options.output_path or options.input_network.with_suffix(".dlc")
-        done = convert(network, path, target=options.soc, float_fallback=options.float_fallback, float_io=keep)
+        done = convert(
+            network,
+            path,
+            target=options.soc,
+            float_fallback=options.float_fallback,
+            float_io=keep,
+            children=children,
+        )
         if has_float(done):
             tell.info(f"for qairt-quantizer: {keep_source(network, done, float_io=keep)}")
     except MissingEncodings as error:

@@ -15,13 +15,14 @@ from hexaquant.cli.tools.calibration import (
     check_calibration,
     dump_encodings,
 )
-from hexaquant.cli.tools.conversion import JSON, float_bitwidth_flag
+from hexaquant.cli.tools.conversion import JSON, early_children, float_bitwidth_flag
 from hexaquant.cli.tools.program import HTP_ONLY, LOG_LEVEL, Messages, Program, flag
 from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:
     from hexaquant.api.calibrate_missing import Calibrated
     from hexaquant.api.convert import Converted
+    from hexaquant.qnn.lowering_children import LoweringChildren
 
 
 PROGRAM = Program(
@@ -74,6 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _quantize(options: argparse.Namespace, tell: Messages) -> None:
     _check(options)
+    with early_children(options) as children:
+        _lower(options, children, tell)
+
+
+def _lower(options: argparse.Namespace, children: LoweringChildren | None, tell: Messages) -> None:
     from hexaquant.api.convert import convert
     from hexaquant.api.dlc_source import read_source
 
@@ -89,6 +95,7 @@ def _quantize(options: argparse.Namespace, tell: Messages) -> None:
         target=options.soc,
         float_fallback=options.float_fallback,
         float_io=source.float_io or options.preserve_io_datatype,
+        children=children,
     )
     if options.dump_encoding_json:
         dump_encodings(network if calibrated is None else calibrated.network, path, tell)
