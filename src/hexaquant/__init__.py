@@ -40,6 +40,12 @@ _NAMES = {
     "Grid": ("hexaquant.core.grid", "Grid"),
     "Encoding": ("hexaquant.core.encoding", "Encoding"),
     "Events": ("hexaquant.core.events", "Events"),
+    "HexaquantError": ("hexaquant.core.errors", "HexaquantError"),
+    "InputError": ("hexaquant.core.errors", "InputError"),
+    "TargetError": ("hexaquant.core.errors", "TargetError"),
+    "WorkerError": ("hexaquant.core.errors", "WorkerError"),
+    "DeadlineError": ("hexaquant.core.errors", "DeadlineError"),
+    "OverloadError": ("hexaquant.core.errors", "OverloadError"),
     "make_plan": ("hexaquant.sim.planner", "make_plan"),
     "QuantizedModel": ("hexaquant.sim.model", "QuantizedModel"),
 }
@@ -62,6 +68,14 @@ if TYPE_CHECKING:
     from hexaquant.api.quantize import quantize, random_data
     from hexaquant.api.verify import verify_folder as verify
     from hexaquant.core.encoding import Encoding
+    from hexaquant.core.errors import (
+        DeadlineError,
+        HexaquantError,
+        InputError,
+        OverloadError,
+        TargetError,
+        WorkerError,
+    )
     from hexaquant.core.events import Events
     from hexaquant.core.grid import Grid
     from hexaquant.frontends import load

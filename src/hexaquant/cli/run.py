@@ -27,6 +27,7 @@ EPILOG = """Examples:
 \b
   hexaquant run out --input x=image.npy -o results
   hexaquant run out/model.sm8650.bin --input-list input_list.txt --format npy -o results
+  hexaquant run out --throughput 10 --callers 4
 
 Each sample is one folder Result_0, Result_1 ...; floats in and out unless --native."""
 
@@ -37,7 +38,9 @@ _FORBIDDEN = re.compile(r"[^\w.-]")
 def run(
     context: typer.Context,
     binary: Annotated[Path, typer.Argument(metavar="BIN|OUT", help="Context binary, or an artifact folder.")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the results.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder for the results.")
+    ] = None,
     inputs: Annotated[
         list[str] | None, typer.Option("--input", help="NAME=FILE.npy; repeat for more inputs. Axis 0 is samples.")
     ] = None,
@@ -45,13 +48,25 @@ def run(
     target: Annotated[str | None, typer.Option(help="Which binary of an artifact folder.")] = None,
     form: Annotated[str, typer.Option("--format", help="raw (float32, or the stored type) or npy.")] = "raw",
     native: Annotated[bool, typer.Option("--native", help="Stored integers in and out instead of floats.")] = False,
+    throughput: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help="Measure requests a second and latency instead; random inputs if none."),
+    ] = None,
+    callers: Annotated[int, typer.Option(help="With --throughput: callers that send requests at once.")] = 4,
     workers: o.WorkersOption = None,
     json: o.JsonOption = False,
 ) -> None:
     """Execute a context binary on the emulator (on a device: the NPU) and write its outputs."""
     console: Console = context.obj
+    if throughput is not None:
+        from hexaquant.cli.throughput import run_throughput
+
+        run_throughput(console, binary, target, (inputs or [], input_list), native, throughput, callers, workers)
+        return
     if bool(inputs) == (input_list is not None):
         raise InputError("give either --input NAME=FILE.npy or --input-list FILE")
+    if output is None:
+        raise InputError("give a folder for the results with -o DIR")
     if form not in FORMATS:
         raise InputError(f"--format {form} does not exist; choose {' or '.join(FORMATS)}")
     from hexaquant.qnn.runtime import Runtime
@@ -59,7 +74,7 @@ def run(
     path, soc = find_binary(binary, target)
     with Runtime(path, float_io=not native, soc=soc) as runtime:
         specs = input_specs_of(runtime, native)
-    data = _data(specs, inputs or [], input_list, native)
+    data = data_of(specs, inputs or [], input_list, native)
     document = _execute(console, path, data, output, form, native, workers)
     console.result(document, lambda: _table(document))
 
@@ -103,7 +118,8 @@ def input_specs_of(runtime: Runtime, native: bool | Collection[str]) -> tuple[In
     return tuple(specs)
 
 
-def _data(specs: tuple[InputSpec, ...], inputs: list[str], listed: Path | None, native: bool) -> Dataset:
+def data_of(specs: tuple[InputSpec, ...], inputs: list[str], listed: Path | None, native: bool) -> Dataset:
+    """The samples in ``inputs`` (NAME=FILE.npy) or in the input list ``listed``."""
     from hexaquant.io.data import from_iterable
     from hexaquant.io.input_list import input_list
 
