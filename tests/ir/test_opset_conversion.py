@@ -88,9 +88,18 @@ def test_training_batchnorm_is_refused() -> None:
 
 
 def test_operator_newer_than_21_is_refused_by_name() -> None:
-    text = "(float[2,4] x) => (float[2,4] y) { y = RMSNormalization(x, g) }"
-    with pytest.raises(InputError, match="RMSNormalization"):
-        normalize(graph(text, 23, g=random(4)))
+    text = "(float[2,3,4,8] x) => (float[2,3,4,8] y) { y = Attention(x, x, x) }"
+    with pytest.raises(InputError, match="Attention"):
+        normalize(graph(text, 23))
+
+
+def test_a_newer_operator_that_the_target_knows_keeps_its_opset() -> None:
+    before = graph("(float[2,4] x) => (float[2,4] y) { n = Identity(x) y = RMSNormalization(n, g) }", 23, g=random(4))
+    after = normalize(before)
+    assert ops(after) == ["RMSNormalization"] and after.model.opset_imports[""] == 23
+    assert_same(before, after, {"x": random(2, 4)})
+    relu = normalize(graph("(float[2,4] x) => (float[2,4] y) { y = Relu(x) }", 23))
+    assert relu.model.opset_imports[""] == 21
 
 
 def test_inside_of_a_constant_if_is_converted_too() -> None:

@@ -44,12 +44,24 @@ def from_torch(
     the examples is fixed and ``graph.model.metadata_props["hexaquant.note"]`` says why. Training flags of the module
     are restored. Raises InputError with the exporter's root cause.
     """
+    raw = exported_graph(module, example_inputs, example_kwargs, dynamic_batch=dynamic_batch)
+    return _finish(raw, input_names, output_names, shapes)
+
+
+def exported_graph(
+    module: nn.Module,
+    example_inputs: Sequence[Any],
+    example_kwargs: Mapping[str, Any] | None = None,
+    *,
+    dynamic_batch: bool = True,
+) -> Graph:
+    """What PyTorch exports of ``module``, with origins, before normalization. As :func:`from_torch` otherwise."""
     example_inputs = tuple(example_inputs) if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
     name = type(module).__name__
     with _eval_mode(module):
         inputs, kwargs = _contiguous((example_inputs, dict(example_kwargs or {})))
         model, note = _export(module, inputs, kwargs, dynamic_batch, name)
-    return _finish(model, name, note, input_names, output_names, shapes)
+    return _with_origins(model, name, note)
 
 
 def from_exported(path: str | Path, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Graph:
@@ -82,7 +94,7 @@ def from_exported(path: str | Path, shapes: Mapping[str, Sequence[int | str]] | 
     except Exception as error:
         raise InputError(f"{path}: PyTorch cannot export the program to ONNX: {_reason(error)}") from error
     assert exported is not None
-    return _finish(exported.model, path.stem, "", None, None, shapes)
+    return _finish(_with_origins(exported.model, path.stem), None, None, shapes)
 
 
 def _export(
@@ -165,22 +177,23 @@ def _batch_dims(module: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, An
     return {key: pytree.tree_map(spec, value) for key, value in bound.arguments.items()}
 
 
+def _with_origins(model: oir.Model, name: str, note: str = "") -> Graph:
+    record_origins(model)
+    _name_batch(model)
+    if note:
+        model.metadata_props[FIXED_BATCH_NOTE] = note
+    return Graph(model, name)
+
+
 def _finish(
-    model: oir.Model,
-    name: str,
-    note: str,
+    raw: Graph,
     input_names: Sequence[str] | None,
     output_names: Sequence[str] | None,
     shapes: Mapping[str, Sequence[int | str]] | None,
 ) -> Graph:
-    record_origins(model)
-    _name_batch(model)
-    _rename(name, model.graph.inputs, input_names, "input")
-    _rename(name, model.graph.outputs, output_names, "output")
-    graph = normalize(Graph(model, name), shapes)
-    if note:
-        graph.model.metadata_props[FIXED_BATCH_NOTE] = note
-    return graph
+    _rename(raw.source, raw.model.graph.inputs, input_names, "input")
+    _rename(raw.source, raw.model.graph.outputs, output_names, "output")
+    return normalize(raw, shapes)
 
 
 def _rename(source: str, values: Sequence[oir.Value], names: Sequence[str] | None, what: str) -> None:

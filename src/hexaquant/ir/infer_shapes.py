@@ -21,7 +21,9 @@ SMALL = 4096
 """Constants with at most so many elements are shown to the inference (axes, pads, shapes ...)."""
 
 
-SAME_SHAPE = frozenset({"GroupNormalization", "MeanVarianceNormalization", "Mish", "Shrink", "ThresholdedRelu"})
+SAME_SHAPE = frozenset(
+    {"GroupNormalization", "MeanVarianceNormalization", "Mish", "RMSNormalization", "Shrink", "ThresholdedRelu"}
+)
 """Elementwise operators for which ONNX's per-node inference may find nothing."""
 
 

@@ -26,6 +26,7 @@ from hexaquant.ir.passes.form_global_pool import form_global_pool
 from hexaquant.ir.passes.fuse_gelu import fuse_gelu
 from hexaquant.ir.passes.fuse_hardswish import fuse_hardswish
 from hexaquant.ir.passes.fuse_layernorm import fuse_layernorm
+from hexaquant.ir.passes.fuse_rmsnorm import fuse_rmsnorm
 from hexaquant.ir.passes.inline_functions import inline_functions
 from hexaquant.ir.passes.inline_if import inline_if
 from hexaquant.ir.passes.lift_constants import lift_constants
@@ -63,6 +64,7 @@ FUSE: tuple[Pass, ...] = (
     fuse_gelu,
     fuse_hardswish,
     fuse_layernorm,
+    fuse_rmsnorm,
     form_gemm,
     form_global_pool,
 )
@@ -81,6 +83,18 @@ def normalize(
     InputError for an input that does
     not exist, a rank that differs, or a construct that the package does not support.
     """
+    result = as_written(graph, shapes)
+    check_weights(result.model, result.source)
+    _simplify(result, extra)
+    refuse_unsupported(result)
+    name_parameters(result)
+    name_everything(result)
+    return result
+
+
+def as_written(graph: Graph, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Graph:
+    """A copy of ``graph`` in which every operator of the user still stands, but in opset 21, with names, without
+    functions and with Constants as initializers: what :func:`normalize` starts from. Errors as there."""
     check_model(graph.model, graph.source)
     result = graph.clone()
     inline_functions(result)
@@ -91,25 +105,21 @@ def normalize(
         ShapeInferencePass(strict_mode=False, check_type=False)(result.model)
     convert_opset(result.model, result.source)
     lift_constants(result)
-    check_weights(result.model, result.source)
-    _simplify(result, extra)
-    refuse_unsupported(result)
-    name_parameters(result)
-    name_everything(result)
     return result
 
 
 def _simplify(graph: Graph, extra: Sequence[Pass]) -> None:
-    _until_stable(graph)
+    clean_up(graph)
     for _ in range(MAX_ROUNDS):
         if not sum(step(graph) for step in extra):
             break
-        _until_stable(graph)
+        clean_up(graph)
     if sum(step(graph) for step in FUSE):
-        _until_stable(graph)
+        clean_up(graph)
 
 
-def _until_stable(graph: Graph) -> None:
+def clean_up(graph: Graph) -> None:
+    """Repeat CLEANUP on ``graph`` until nothing changes."""
     for _ in range(MAX_ROUNDS):
         if not sum(step(graph) for step in CLEANUP):
             return

@@ -1,4 +1,7 @@
-"""Bring a model to opset 21: old operators are adapted version by version, newer ones accepted when unchanged."""
+"""Bring a model to opset 21: old operators are adapted version by version, newer ones accepted when unchanged.
+
+Operators of ``NEWER`` stay as they are, and a model that holds one says the opset that they need.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from hexaquant.ir.opset_adapters import ADAPTERS
 
 OPSET = 21
 IR_VERSION = 10
+NEWER: dict[str, int] = {"RMSNormalization": 23}
+"""Operators above opset 21 that the executor and the target know, and the opset that brought them."""
 
 
 def convert_opset(model: oir.Model, source: str) -> bool:
@@ -27,8 +32,9 @@ def convert_opset(model: oir.Model, source: str) -> bool:
             adapter = ADAPTERS.get((node.op_type, step))
             if adapter is not None and node.domain in ("", "ai.onnx"):
                 adapter(node)
-    changed = version != OPSET
     model.opset_imports[""] = OPSET
+    state_opset(model)
+    changed = version != model.opset_imports[""]
     model.ir_version = IR_VERSION
     for node in oir.traversal.RecursiveGraphIterator(model.graph):
         if node.domain in ("", "ai.onnx"):
@@ -38,9 +44,15 @@ def convert_opset(model: oir.Model, source: str) -> bool:
     return changed
 
 
+def state_opset(model: oir.Model) -> None:
+    """Let ``model`` say the opset that its operators need: 21, or that of the newest among ``NEWER`` it holds."""
+    needed = (NEWER[node.op_type] for node in model.graph if node.domain == "" and node.op_type in NEWER)
+    model.opset_imports[""] = max(needed, default=OPSET)
+
+
 def _check_downgrade(model: oir.Model, source: str) -> None:
     for node in oir.traversal.RecursiveGraphIterator(model.graph):
-        if node.domain not in ("", "ai.onnx"):
+        if node.domain not in ("", "ai.onnx") or node.op_type in NEWER:
             continue
         if not onnx.defs.has(node.op_type, max_inclusive_version=OPSET):
             raise InputError(

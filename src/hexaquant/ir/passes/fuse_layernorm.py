@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as oir
 
-from hexaquant.ir.edit import add_constant, int_attribute, producer, replace_node
-from hexaquant.ir.graph import Graph, constant
-from hexaquant.ir.passes.match import is_number, next_op, other_operand, scalar
+from hexaquant.ir.edit import add_constant, producer, replace_node
+from hexaquant.ir.graph import Graph
+from hexaquant.ir.passes.match import following_vector, mean_over_last, scalar, squared
 
 
 def fuse_layernorm(graph: Graph) -> int:
@@ -36,8 +36,8 @@ def _normalisation(divide: oir.Node) -> tuple[oir.Value, float, int] | None:
     if add is None:
         return None
     for index in (0, 1):
-        epsilon, square = scalar(add.inputs[index]), _mean_of(add.inputs[1 - index])
-        centred = _square_root_of(square)
+        epsilon, square = scalar(add.inputs[index]), mean_over_last(add.inputs[1 - index])
+        centred = squared(square)
         x = _centred_input(divide.inputs[0])
         if epsilon is None or x is None or centred is None or _centred_input(centred) is not x:
             continue
@@ -46,52 +46,21 @@ def _normalisation(divide: oir.Node) -> tuple[oir.Value, float, int] | None:
     return None
 
 
-def _mean_of(value: oir.Value | None) -> oir.Value | None:
-    """v of ReduceMean(v) over the last dimension with keepdims."""
-    node = producer(value, "ReduceMean")
-    if node is None or int_attribute(node, "keepdims", 1) != 1 or len(node.inputs) < 2:
-        return None
-    axes, source = constant(node.inputs[1]), node.inputs[0]
-    if axes is None or axes.size != 1 or source is None:
-        return None
-    axis = int(axes.reshape(-1)[0])
-    last = axis == -1 or (source.shape is not None and axis == len(source.shape) - 1)
-    return source if last else None
-
-
-def _square_root_of(value: oir.Value | None) -> oir.Value | None:
-    power = producer(value, "Pow")
-    if power is not None and is_number(power.inputs[1], 2.0):
-        return power.inputs[0]
-    product = producer(value, "Mul")
-    return product.inputs[0] if product is not None and product.inputs[0] is product.inputs[1] else None
-
-
 def _centred_input(value: oir.Value | None) -> oir.Value | None:
     """x of ``x - mean(x)``."""
     subtract = producer(value, "Sub")
-    if subtract is None or _mean_of(subtract.inputs[1]) is not subtract.inputs[0]:
+    if subtract is None or mean_over_last(subtract.inputs[1]) is not subtract.inputs[0]:
         return None
     return subtract.inputs[0]
 
 
 def _fuse(graph: Graph, divide: oir.Node, x: oir.Value, epsilon: float, size: int) -> None:
-    root, gamma = _affine(divide, "Mul", size)
+    root, gamma = following_vector(divide, "Mul", size)
     beta = None
     if gamma is not None:
-        root, beta = _affine(root, "Add", size)
+        root, beta = following_vector(root, "Add", size)
     if gamma is None:
         dtype = x.dtype.numpy() if x.dtype is not None else np.dtype(np.float32)
         gamma = add_constant(graph.model.graph, f"{root.outputs[0].name}_ones", np.ones(size, dtype))
     inputs = [x, gamma] if beta is None else [x, gamma, beta]
     replace_node(root, "LayerNormalization", inputs, {"axis": -1, "epsilon": epsilon})
-
-
-def _affine(node: oir.Node, op_type: str, size: int) -> tuple[oir.Node, oir.Value | None]:
-    """The following ``op_type`` and its constant of shape [size]; ``node`` and None when it does not follow."""
-    following = next_op(node.outputs[0], op_type)
-    operand = other_operand(following, node.outputs[0]) if following is not None else None
-    data = constant(operand)
-    if following is None or data is None or data.shape != (size,):
-        return node, None
-    return following, operand

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as oir
 
-from hexaquant.ir.edit import sole_consumer
+from hexaquant.ir.edit import int_attribute, producer, sole_consumer
 from hexaquant.ir.graph import constant
 
 
@@ -45,3 +45,35 @@ def operand_pair(node: oir.Node, number: float) -> oir.Value | None:
         if is_number(node.inputs[index], number):
             return node.inputs[1 - index]
     return None
+
+
+def mean_over_last(value: oir.Value | None) -> oir.Value | None:
+    """v of ReduceMean(v) over the last dimension with keepdims."""
+    node = producer(value, "ReduceMean")
+    if node is None or int_attribute(node, "keepdims", 1) != 1 or len(node.inputs) < 2:
+        return None
+    axes, source = constant(node.inputs[1]), node.inputs[0]
+    if axes is None or axes.size != 1 or source is None:
+        return None
+    axis = int(axes.reshape(-1)[0])
+    last = axis == -1 or (source.shape is not None and axis == len(source.shape) - 1)
+    return source if last else None
+
+
+def squared(value: oir.Value | None) -> oir.Value | None:
+    """v of ``v * v`` or ``v ** 2``."""
+    power = producer(value, "Pow")
+    if power is not None and is_number(power.inputs[1], 2.0):
+        return power.inputs[0]
+    product = producer(value, "Mul")
+    return product.inputs[0] if product is not None and product.inputs[0] is product.inputs[1] else None
+
+
+def following_vector(node: oir.Node, op_type: str, size: int) -> tuple[oir.Node, oir.Value | None]:
+    """The ``op_type`` that alone reads ``node`` and its constant of shape [size]; ``node`` and None without one."""
+    following = next_op(node.outputs[0], op_type)
+    operand = other_operand(following, node.outputs[0]) if following is not None else None
+    data = constant(operand)
+    if following is None or data is None or data.shape != (size,):
+        return node, None
+    return following, operand
