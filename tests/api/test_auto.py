@@ -13,8 +13,10 @@ import yaml
 
 import hexaquant as hq
 from hexaquant.api.artifacts import load_quantized
+from hexaquant.api.selection import Final, parted
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Event, Events
+from hexaquant.io.data import open_data
 from hexaquant.ir.executor.build import build_module
 from hexaquant.ir.graph import Graph
 from ir.onnx_text import random
@@ -61,6 +63,8 @@ def assert_holds_on_the_emulator(report: dict[str, Any], out: Path, max_drop: fl
     assert 100 * (report["metrics"]["fp32"] - report["metrics"]["target"]) <= max_drop
     assert found["attempts"][-1]["name"] == found["chosen"] and found["attempts"][-1]["target"] is not None
     assert all(a["why"] and a["result"] for a in found["attempts"])
+    assert found["final"]["samples"] == report["samples"] == 13 and found["attempts"][-1]["samples"] == 51
+    assert found["final"]["holds"] and found["final"]["target"] == report["metrics"]["target"]
     assert json.loads((out / "manifest.json").read_text())["sections"]["auto"] == found
     assert (out / "model.sm8650.bin").is_file() and not (out / ".state" / "auto").exists()
     load_quantized(out)
@@ -119,3 +123,22 @@ def test_an_interrupted_climb_goes_on(tmp_path: Path) -> None:
 def test_data_without_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no labels"):
         hq.auto(rescaled_net(0.0), {"x": smooth_images(10, 1)}, tmp_path)
+
+
+def test_a_fifth_of_the_evaluation_data_chooses_nothing() -> None:
+    graph = rescaled_net(0.0)
+    x = np.arange(60, dtype=np.float32)[:, None, None, None] * np.ones((1, 3, 16, 16), np.float32)
+    whole = open_data({"x": x, "labels": np.arange(60)}, graph)
+    choosing, final = parted(whole)
+    assert final is not None
+    used, kept = choosing.labels(), final.labels()
+    assert used is not None and kept is not None and len(kept) == 12
+    assert sorted([*used.tolist(), *kept.tolist()]) == list(range(60))
+    assert np.array_equal(np.concatenate([batch["x"][:, 0, 0, 0] for batch in final]), kept)
+    small = open_data({"x": x[:46], "labels": np.arange(46)}, graph)
+    assert parted(small) == (small, None)
+
+
+def test_a_winner_that_misses_where_nothing_was_chosen_is_named() -> None:
+    final = Final.of({"metrics": {"fp32": 0.9, "target": 0.85}, "samples": 20}, max_drop=2.0)
+    assert not final.holds and "20 samples" in final.sentence(2.0) and "5.00 points" in final.sentence(2.0)

@@ -3,7 +3,8 @@
 Attempts climb from the cheapest on the target (api/attempts.py): w8a8 with ever better techniques, mixed precision
 under growing budgets, w8a16, float16. An attempt that holds in simulation is compiled and measured on the target; if
 only the target misses, the biases are corrected on it. Every outcome is kept in ``OUT/.state/auto.json``, so that an
-interrupted run goes on and another threshold asks nothing twice.
+interrupted run goes on and another threshold asks nothing twice. Four fifths of the evaluation data choose, the last
+fifth measures what was chosen (api/selection.py).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from hexaquant.api.compile import compile_folder
 from hexaquant.api.deploy import HELD_OUT, Settings, quantize_folder
 from hexaquant.api.mixed import make_problem, solution, uniform
 from hexaquant.api.resume import step_fingerprint
+from hexaquant.api.selection import Final, parted
 from hexaquant.api.verify import verify_folder
 from hexaquant.core.atomic import write_text
 from hexaquant.core.errors import InputError
@@ -69,9 +71,11 @@ def auto(
 ) -> dict[str, Any]:
     """Deploy ``model`` to ``out`` in the cheapest way that loses at most ``max_drop`` points of ``metric``.
 
-    A metric of 1 is 100 points. Returns the report of :func:`hexaquant.verify` with an entry "auto": "met", every
-    attempt with its numbers, and the reasons in words; the manifest has it too. When nothing holds, "met" is False,
-    the best found is in ``out`` and "advice" says what to do. Raises InputError for evaluation data without labels.
+    A metric of 1 is 100 points. Returns the report of :func:`hexaquant.verify` on samples that chose nothing, with an
+    entry "auto": "met" (on the samples that choose), every attempt with its numbers, the reasons in words, and "final",
+    the figure on the others (None where there are too few: then the report is on all); the manifest has it too. When
+    nothing holds, "met" is False, the best found is in ``out`` and "advice" says what to do. Raises InputError for
+    evaluation data without labels.
     """
     if max_drop < 0:
         raise InputError(f"--max-drop {max_drop:g} is negative: say how many points may be lost, e.g. 0.5")
@@ -83,7 +87,8 @@ def auto(
         note = HELD_OUT
     else:
         evaluation = open_data(eval_data, graph, images)
-    task = _Task(graph, calibration, evaluation, soc, name, function, max_drop, limit, workers, events or Events())
+    choosing, final = parted(evaluation)
+    task = _Task(graph, calibration, choosing, final, soc, name, function, max_drop, limit, workers, events or Events())
     climb = _Climb(task, Path(out))
     winner = climb.run()
     return climb.finish(winner, note)
@@ -95,7 +100,8 @@ class _Task:
 
     graph: Graph
     calibration: Dataset
-    evaluation: Dataset
+    choosing: Dataset
+    final: Dataset | None
     target: Target
     metric: str
     function: Metric
@@ -106,7 +112,7 @@ class _Task:
 
     def key(self) -> str:
         """Of everything that decides about scores; the threshold does not."""
-        data = [self.calibration.content_hash(), self.evaluation.content_hash()]
+        data = [self.calibration.content_hash(), self.choosing.content_hash()]
         asked = {"model": fingerprint(self.graph), "data": data, "target": self.target.name}
         return step_fingerprint(asked | {"metric": self.metric, "limit": self.limit})
 
@@ -173,12 +179,12 @@ class _Climb:
         self._quantize(attempt, folder)
         model = load_quantized(folder)
         score = score_simulation(
-            model, folder / REFERENCE, task.evaluation, task.function, limit=task.limit, events=task.events
+            model, folder / REFERENCE, task.choosing, task.function, limit=task.limit, events=task.events
         )
         outcome = Outcome(score.fp32, score.sim, _finite(score.sqnr_db), 0.0, score.samples)
         if outcome.sim_drop <= task.max_drop:
             compile_folder(folder, force=False, events=task.events)
-            report = self._verify(folder)
+            report = self._verify(folder, task.choosing)
             outcome = Outcome(
                 report["metrics"]["fp32"],
                 report["metrics"]["sim"],
@@ -200,11 +206,11 @@ class _Climb:
         )
         quantize_folder(self.task.graph, self.task.calibration, folder, settings, events=self.task.events)
 
-    def _verify(self, folder: Path, note: str = "") -> dict[str, Any]:
+    def _verify(self, folder: Path, data: Dataset, note: str = "") -> dict[str, Any]:
         task = self.task
         return verify_folder(
             folder,
-            task.evaluation,
+            data,
             metric=task.function,
             limit=task.limit,
             workers=task.workers,
@@ -236,9 +242,12 @@ class _Climb:
         _move(self._folder(chosen.attempt), self.out)
         shutil.rmtree(self.out / ROOM, ignore_errors=True)
         compile_folder(self.out, force=False, events=task.events)
-        report = self._verify(self.out, note)
+        report = self._verify(self.out, task.final or task.choosing, note)
+        final = None if task.final is None else Final.of(report, task.max_drop)
+        self._tell(final, winner)
         section = {
             "met": winner is not None,
+            "final": None if final is None else final.to_json(),
             "max_drop": task.max_drop,
             "metric": task.metric,
             "chosen": chosen.attempt.name,
@@ -248,6 +257,17 @@ class _Climb:
         }
         amend_manifest(self.out, sections={SECTION: section})
         return report | {SECTION: section}
+
+    def _tell(self, final: Final | None, winner: Tried | None) -> None:
+        events = self.task.events
+        if final is None:
+            events.note(
+                SECTION, "there is too little evaluation data to keep some from choosing: the figures are of it"
+            )
+        elif winner is not None and not final.holds:
+            events.warn(SECTION, final.sentence(self.task.max_drop))
+        else:
+            events.note(SECTION, final.sentence(self.task.max_drop))
 
 
 def _corrected(attempt: Attempt) -> Attempt:
