@@ -26,12 +26,14 @@ _NAMES = {
     "random_data": ("hexaquant.api.quantize", "random_data"),
     "export": ("hexaquant.api.artifacts", "export_model"),
     "load_quantized": ("hexaquant.api.artifacts", "load_quantized"),
+    "make_bundle": ("hexaquant.api.bundle", "make_bundle"),
     "compile": ("hexaquant.api.compile", "compile_folder"),
     "compare_converters": ("hexaquant.api.compare_converters", "compare_converters"),
     "estimate": ("hexaquant.api.estimate", "estimate"),
     "analyze": ("hexaquant.api.analyze", "analyze"),
     "verify": ("hexaquant.api.verify", "verify_folder"),
     "deploy": ("hexaquant.api.deploy", "deploy"),
+    "write_report": ("hexaquant.api.report", "write_report"),
     "auto": ("hexaquant.api.auto", "auto"),
     "mixed_precision": ("hexaquant.api.mixed", "mixed_precision"),
     "correct_on_target": ("hexaquant.api.correct_on_target", "correct_on_target"),
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
     from hexaquant.api.artifacts import export_model as export
     from hexaquant.api.artifacts import load_quantized
     from hexaquant.api.auto import auto
+    from hexaquant.api.bundle import make_bundle
     from hexaquant.api.compare_converters import compare_converters
     from hexaquant.api.compile import compile_folder as compile
     from hexaquant.api.correct_on_target import correct_on_target
@@ -66,6 +69,7 @@ if TYPE_CHECKING:
     from hexaquant.api.lint import lint
     from hexaquant.api.mixed import mixed_precision
     from hexaquant.api.quantize import quantize, random_data
+    from hexaquant.api.report import write_report
     from hexaquant.api.verify import verify_folder as verify
     from hexaquant.core.encoding import Encoding
     from hexaquant.core.errors import (

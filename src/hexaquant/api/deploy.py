@@ -16,6 +16,7 @@ from hexaquant.api import correct_on_target as on_target
 from hexaquant.api.artifacts import ENCODINGS, MODEL, QDQ, REFERENCE, Exported, export_encodings, export_model
 from hexaquant.api.compile import compile_folder
 from hexaquant.api.quantize import override_mapping, quantize
+from hexaquant.api.report import report_if_installed
 from hexaquant.api.resume import KEY, is_current, quantization_fingerprint, step_fingerprint
 from hexaquant.api.verify import verify_folder
 from hexaquant.core.events import Events
@@ -139,13 +140,14 @@ def deploy(
     force: bool = False,
     correct_on_target: bool = False,
     note: str = "",
+    report: bool = True,
     events: Events | None = None,
 ) -> dict[str, Any]:
     """Quantize, export, compile and verify; returns the report of :func:`verify_folder`.
 
     Without ``eval_data`` a held-out fifth of ``data`` verifies, and the report says so. ``images``: preprocessing of
     image folders; ``shapes``: input shapes; ``force``: make again what ``out`` holds already;
-    ``correct_on_target``: see api/correct_on_target.py.
+    ``correct_on_target``: see api/correct_on_target.py; ``report``: also write report.html, if the extra is installed.
     """
     settings = Settings(target, scheme, recipe, overrides, encodings_version, correct_on_target)
     settings.check()
@@ -160,7 +162,7 @@ def deploy(
         evaluation = open_data(eval_data, graph, images)
     quantized = quantize_folder(graph, calibration, out, settings, force=force, events=events)
     compile_folder(out, force=force, events=events)
-    return verify_folder(
+    found = verify_folder(
         out,
         evaluation,
         metric=metric,
@@ -170,3 +172,6 @@ def deploy(
         note=note,
         events=events,
     )
+    if report:
+        report_if_installed(out, events)
+    return found

@@ -13,6 +13,7 @@ import typer
 from hexaquant.cli import (
     analyze,
     auto,
+    bundle,
     compare_converters,
     deploy,
     doctor,
@@ -23,6 +24,7 @@ from hexaquant.cli import (
     mixed,
     qat,
     quantize,
+    report,
     run,
     verify,
 )
@@ -83,9 +85,11 @@ _register(mixed.mixed, mixed.EPILOG)
 _register(qat.qat, qat.EPILOG)
 _register(export.export, export.EPILOG)
 _register(compile_.compile_command, compile_.EPILOG, "compile")
+_register(bundle.bundle, bundle.EPILOG)
 _register(run.run, run.EPILOG)
 _register(verify.verify, verify.EPILOG)
 _register(analyze.analyze, analyze.EPILOG)
+_register(report.report, report.EPILOG)
 _register(estimate.estimate, estimate.EPILOG)
 _register(compare_converters.compare_converters, compare_converters.EPILOG, "compare-converters")
 _register(info.info, info.EPILOG)

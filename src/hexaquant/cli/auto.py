@@ -47,7 +47,7 @@ def auto(
     from hexaquant.api.auto import auto as run
 
     graph = load_model(model, shapes)
-    with console.events() as events:
+    with console.events(out) as events:
         report = run(
             graph,
             calibration_data(graph, data, False, images),
@@ -61,6 +61,7 @@ def auto(
             images=images,
             events=events,
         )
+    o.write_page(console, out)
     found = report["auto"]
     console.result(report, lambda: _attempts(found), lambda: _verdict(found), *report_drawings(report))
     if not found["met"]:

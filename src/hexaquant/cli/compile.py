@@ -31,7 +31,7 @@ def compile_command(
     console: Console = context.obj
     from hexaquant.api.compile import compile_folder
 
-    with console.events() as events:
+    with console.events(folder) as events:
         made = compile_folder(folder, target or None, batch=batch, o_level=o_level, force=force, events=events)
     document: dict[str, Any] = {
         "folder": str(made.folder),

@@ -5,17 +5,20 @@ rich is imported when something is drawn, so that ``--help`` stays quick. It hon
 
 from __future__ import annotations
 
+import contextlib
 import json as json_module
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
     from rich.table import Table
 
-    from hexaquant.core.events import Events
+    from hexaquant.core.events import Events, Listener
 
 PIPE_WIDTH = 200
 """Columns of tables that go into a file or a pipe: they are as wide as their content, up to this."""
@@ -24,12 +27,22 @@ PIPE_WIDTH = 200
 class Console:
     """One command's output. ``json``: results are the JSON document, text goes to stderr all the same.
 
+    ``arguments``: the command line, without the program's name.
+
     stdout is remembered here and ``sys.stdout`` points to stderr while a command runs (cli/main.py): what a user's
     function or a library prints cannot spoil the results.
     """
 
-    def __init__(self, *, json: bool = False, out: TextIO | None = None, err: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        json: bool = False,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+        arguments: Sequence[str] = (),
+    ) -> None:
         self.json = json
+        self.arguments = tuple(arguments)
         self.out: TextIO = out or sys.stdout
         self.err: TextIO = err or sys.stderr
         self._answered = False
@@ -69,16 +82,38 @@ class Console:
             print(json_module.dumps({"error": message, "exit_code": code}), file=self.out, flush=True)
 
     @contextmanager
-    def events(self) -> Iterator[Events]:
-        """An event stream that is shown as progress bars on a terminal and as a line a task elsewhere."""
+    def events(self, folder: Path | None = None) -> Iterator[Events]:
+        """An event stream that is shown as progress bars on a terminal and as a line a task elsewhere.
+
+        ``folder``: the artifact folder that the job works on. What it does can be watched there, and its manifest
+        says afterwards that this command was run.
+        """
         from hexaquant.cli.progress import Lines, bars
         from hexaquant.core.events import Events
 
-        if self.err.isatty():
-            with bars(self._rich(self.err)) as listener:
-                yield Events(listener)
-        else:
-            yield Events(Lines(self.err))
+        with contextlib.ExitStack() as stack:
+            shown = stack.enter_context(bars(self._rich(self.err))) if self.err.isatty() else Lines(self.err)
+            watched = [] if folder is None else [stack.enter_context(self._recorded(folder))]
+            yield Events(shown, *watched)
+
+    @contextmanager
+    def _recorded(self, folder: Path) -> Iterator[Listener]:
+        """Keeps the folder's progress file while the job runs; of several processes the first one does."""
+        from hexaquant.core.progress_file import PROGRESS, ProgressFile
+
+        if os.environ.get("RANK", "0") != "0":
+            yield lambda event: None
+            return
+        progress = ProgressFile(folder / PROGRESS, self.arguments)
+        try:
+            yield progress
+            from hexaquant.api.history import record_command
+
+            record_command(folder, self.arguments)
+        except BaseException:
+            progress.finish(failed=True)
+            raise
+        progress.finish()
 
     def _rich(self, stream: TextIO) -> RichConsole:
         from rich.console import Console as RichConsole

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from hexaquant.cli import options as o
@@ -42,6 +44,9 @@ def deploy(
     fail_below: o.FailBelowOption = None,
     force: o.ForceOption = False,
     correct_on_target: o.CorrectOption = False,
+    report_page: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write OUT/report.html (extra [report]).")
+    ] = True,
     images: Images = None,
     json: o.JsonOption = False,
 ) -> None:
@@ -54,7 +59,7 @@ def deploy(
 
     Settings(target, scheme, recipe, overrides, encodings_version).check()
     graph = load_model(model, shapes)
-    with console.events() as events:
+    with console.events(out) as events:
         report = run(
             graph,
             calibration_data(graph, data, random_data, images),
@@ -71,8 +76,11 @@ def deploy(
             images=images,
             force=force,
             correct_on_target=correct_on_target,
+            report=False,  # written below, when the manifest has this command
             events=events,
         )
+    if report_page:
+        o.write_page(console, out)
     if random_data:
         console.alarm(RANDOM_WARNING)
     console.result(report, *report_drawings(report))

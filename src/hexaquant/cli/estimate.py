@@ -34,7 +34,7 @@ def estimate(
     from hexaquant.api.estimate import DEFAULT_SOC
     from hexaquant.api.estimate import estimate as make
 
-    with console.events() as events:
+    with console.events(path if path.is_dir() else None) as events:
         document = make(path, soc or (DEFAULT_SOC,), o_level or (1, 2, 3), events)
     note = f"{document['note']}; kept in {document['file']}"
     console.result(document, lambda: estimates_table(document), lambda: note)

@@ -27,7 +27,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's) and return its exit code; never raises."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    console = Console(json="--json" in arguments)
+    console = Console(json="--json" in arguments, arguments=arguments)
     return guarded(console, lambda: _run(arguments, console))
 
 

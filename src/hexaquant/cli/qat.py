@@ -105,7 +105,7 @@ def qat(
         "log_dir": log_dir,
         "seed": seed,
     }
-    with console.events() as events:
+    with console.events(folder) as events:
         if out is not None:
             settings = Settings(target, scheme, recipe, overrides)
             _quantize(source, out, data, images, settings, o.parse_shapes(shape), events)

@@ -49,7 +49,7 @@ def quantize(
     settings = Settings(target, scheme, recipe, overrides, encodings_version)
     settings.check()
     graph = load_model(model, shapes)
-    with console.events() as events:
+    with console.events(out) as events:
         samples = calibration_data(graph, data, random_data, images)
         made = quantize_folder(graph, samples, out, settings, force=force, events=events)
     if random_data:

@@ -39,7 +39,7 @@ def verify(
     console: Console = context.obj
     from hexaquant.api.verify import verify_folder
 
-    with console.events() as events:
+    with console.events(folder) as events:
         report = verify_folder(
             folder,
             data,

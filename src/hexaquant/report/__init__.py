@@ -1,0 +1,1 @@
+"""The report of an artifact folder: one page of HTML that needs nothing else, and its live view."""
