@@ -222,10 +222,31 @@ def test_batch_and_symbols() -> None:
 
 
 def test_every_operator_has_a_verdict() -> None:
-    rows = check_operators(read_network(NET).graph, "v68")
+    rows = check_operators(read_network(NET).graph, "v69")
     assert len(rows) == 15 and {row.verdict for row in rows} == {"runs"}
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no folder"):
         convert(read_network(NET), tmp_path / "none" / "net.dlc")
+
+
+def test_the_encoding_of_a_product_reaches_it_through_the_reshape_of_its_rewriting(tmp_path: Path) -> None:
+    """MatMul of rank 3 becomes a Gemm between reshapes: the given encoding is that of the Gemm."""
+    weight = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float32)
+    x, y = (onnx.helper.make_tensor_value_info(n, 1, [1, 5, size]) for n, size in (("x", 8), ("y", 6)))
+    nodes = [onnx.helper.make_node("MatMul", ["x", "w"], ["y"], name="product")]
+    graph = onnx.helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(weight, "w")])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
+    onnx.save(model, tmp_path / "net.onnx")
+
+    def entry(scale: float, offset: int) -> list[dict[str, Any]]:
+        ends = {"min": scale * offset, "max": scale * (offset + 255), "scale": scale, "offset": offset}
+        return [{"bitwidth": 8, "dtype": "int", "is_symmetric": str(offset == -128), **ends}]
+
+    given = {"x": entry(0.01, -127), "y": entry(0.03, -120)}
+    document = {"version": "0.6.1", "activation_encodings": given, "param_encodings": {"w": entry(0.02, -128)}}
+    (tmp_path / "net.encodings").write_text(json.dumps(document | {"quantizer_args": {}}))
+    done = convert(read_network(tmp_path / "net.onnx", tmp_path / "net.encodings"), tmp_path / "net.dlc")
+    rows = {row.tensor: row for row in done.coverage.rows}
+    assert "scale 0.03 offset -120" in rows["y"].asked and rows["y"].verdict in ("exact", "inherited", "absorbed")

@@ -15,6 +15,12 @@ def test_16_bit_weights_are_refused_before_v73(target: str) -> None:
         check_scheme(find_scheme("w16a16"), find_target(target))
 
 
+def test_float_is_refused_where_the_hardware_has_none() -> None:
+    with pytest.raises(TargetError, match=r"no float16: quantize with w8a16 or w8a8, or name a target from v69"):
+        check_scheme(find_scheme("fp16"), find_target("qcs6490"))
+    check_scheme(find_scheme("fp16"), find_target("v69"))
+
+
 @pytest.mark.parametrize("target", ["v73", "v75", "v79", "v81"])
 def test_every_scheme_is_accepted_from_v73_on_without_warnings(target: str) -> None:
     for scheme in SCHEMES.values():
@@ -26,7 +32,6 @@ def test_16_bit_activations_warn_before_v73() -> None:
     (warning,) = scheme_warnings(find_scheme("w8a16"), find_target("sm8350"))
     assert "20 steps of 16 bits" in warning
     assert scheme_warnings(find_scheme("w8a8"), find_target("sm8350")) == []
-    assert scheme_warnings(find_scheme("fp16"), find_target("sm8350")) == []
 
 
 def test_only_16_bit_weights_need_symmetric_activations() -> None:

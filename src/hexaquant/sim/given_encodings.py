@@ -24,6 +24,7 @@ import torch
 from hexaquant.core.encoding import Encoding, encoding_from_range
 from hexaquant.core.errors import EncodingError, TargetError
 from hexaquant.core.grid import Lpbq, PerBlock, PerTensor
+from hexaquant.ir.edit import sole_consumer
 from hexaquant.ir.graph import CONVERT, Graph
 from hexaquant.sim.activation_grids import ActivationPlanner
 from hexaquant.sim.model import QuantizedModel
@@ -160,7 +161,7 @@ def settings_of(graph: Graph, given: Mapping[str, Encoding]) -> dict[str, Any]:
     for value in graph.values():
         encoding = given.get(value.name or "")
         if encoding is None and not value.is_initializer():
-            encoding = _after_activation(value, given)
+            encoding = _of_reader(value, given)
         if encoding is None or value.is_initializer():
             continue
         entry = {"bits": encoding.grid.bits, "symmetric": encoding.grid.symmetric}
@@ -168,12 +169,12 @@ def settings_of(graph: Graph, given: Mapping[str, Encoding]) -> dict[str, Any]:
     return settings
 
 
-def _after_activation(value: oir.Value, given: Mapping[str, Encoding]) -> Encoding | None:
-    """The given encoding of the Relu or Clip that alone reads ``value``."""
-    readers = list(value.consumers())
-    if len(readers) != 1 or readers[0].op_type not in ops.CLIPPING_ACTIVATIONS or value.is_graph_output():
+def _of_reader(value: oir.Value, given: Mapping[str, Encoding]) -> Encoding | None:
+    """The given encoding of the Relu or Clip, or of the moved data, that alone comes of ``value``."""
+    reader = sole_consumer(value)
+    if reader is None or not (reader.op_type in ops.CLIPPING_ACTIVATIONS or _moves(reader)):
         return None
-    return given.get(readers[0].outputs[0].name or "")
+    return given.get(reader.outputs[0].name or "") if reader.inputs[0] is value else None
 
 
 def exact_glob(name: str) -> str:
@@ -236,14 +237,15 @@ class _Filler:
         self._take(name, clamped)
 
     def _inherited(self, name: str) -> Encoding | None:
-        """Of a convert: its source's encoding. Of a Relu or Clip and the operator before it: that of the other one."""
+        """Of a convert: its source's encoding. Of a Relu or Clip and the operator before it, and of what
+        is only moved: that of the other one."""
         value = self.values[name]
         node = value.producer()
         if node is not None and CONVERT in node.metadata_props and node.inputs[0] is not None:
             found = self.given.get(self._root(node.inputs[0].name or ""))
         else:
             before = self.given.get(self.model.plan[name].source or "")
-            found = _after_activation(value, self.given) or before
+            found = _of_reader(value, self.given) or before
         return None if found is None or found.grid.is_float else found
 
     def _root(self, name: str) -> str:

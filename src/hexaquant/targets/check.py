@@ -13,14 +13,12 @@ from hexaquant.ir.graph import Graph, Origin, shape_of
 from hexaquant.targets import ops
 from hexaquant.targets.forms import form_of
 from hexaquant.targets.legality import LEGAL, LegalityTable, Status, Verdict, legality_table
-from hexaquant.targets.scheme import SCHEMES
+from hexaquant.targets.scheme import SCHEMES, scheme_problem
 from hexaquant.targets.soc import ARCHITECTURES, Target
 
 SchemeOf = Callable[[oir.Node], str]
 """The name of the scheme in which a node computes."""
 
-FOLDED = ("Shape", "Size")
-"""Operators that are constants by the time of lowering, when the batch is frozen."""
 SHOWN = 3
 """Refused layers that an error names; the others it counts."""
 
@@ -77,8 +75,8 @@ def judge_node(graph: Graph, node: oir.Node, target: Target, scheme: str, table:
     if rank > ops.MAX_RANK:
         reason = f"a tensor of it has rank {rank}, the target takes at most {ops.MAX_RANK}"
         return Judgement(layer, node.op_type, scheme, "refused", reason, "merge axes")
-    if node.op_type in FOLDED:
-        return Judgement(layer, node.op_type, scheme, "legal")
+    if scheme == "fp16" and (problem := scheme_problem(SCHEMES[scheme], target)):
+        return Judgement(layer, node.op_type, scheme, "refused", *problem.split(": ", 1))
     form = form_of(node)
     verdict = table.of_form(form, scheme, target.arch)
     if ops.rule_of(node.op_type) is None and not verdict.is_bad:

@@ -57,6 +57,11 @@ def scheme_problem(scheme: Scheme, target: Target) -> str:
             f"{target.name} (Hexagon {target.arch_name}) has no kernels for 16-bit weights: "
             "use w8a16, or a target from v73 on (sm8550 and later)"
         )
+    if scheme.is_float and not target.has_float16:
+        return (
+            f"{target.name} (Hexagon {target.arch_name}) has no float16: quantize with w8a16 or w8a8, or name a target "
+            "from v69 on (sm8450 and later)"
+        )
     return ""
 
 

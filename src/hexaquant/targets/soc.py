@@ -25,6 +25,11 @@ class Target:
     def arch_name(self) -> str:
         return f"v{self.arch}"
 
+    @property
+    def has_float16(self) -> bool:
+        """From v69 on. For v68 the emulator computes float networks in float32, which no device with it can."""
+        return self.arch >= 69
+
     def __str__(self) -> str:
         return f"{self.name} (Hexagon {self.arch_name}, {self.product})"
 

@@ -11,6 +11,7 @@ from hexaquant.transforms.form_clip import form_clip
 from hexaquant.transforms.form_division import form_division
 from hexaquant.transforms.form_linear import form_linear
 from hexaquant.transforms.form_pooling import form_pooling
+from hexaquant.transforms.form_product import form_product
 from hexaquant.transforms.separate_biases import separate_biases
 from hexaquant.transforms.swap_addends import swap_addends
 from hexaquant.transforms.unroll_gru import unroll_gru
@@ -22,6 +23,7 @@ STEPS: tuple[Callable[[Graph], int], ...] = (
     unroll_gru,
     unroll_rnn,
     form_linear,
+    form_product,
     form_pooling,
     form_clip,
     form_division,
