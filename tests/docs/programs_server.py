@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from importlib import import_module
 
@@ -57,6 +58,8 @@ def _child(caller: socket.socket) -> None:
         code = _main(call["program"])(call["arguments"])
     except SystemExit as leave:
         code = leave.code if isinstance(leave.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -12,7 +12,10 @@ from docs.snippets import RUN, Snippet, calls_of, matches, snippets_of
 from docs.workshop import names
 
 ROOT = Path(__file__).parents[2]
-OWN_TEST = {"docs/tools.md": "tests/cli/tools/test_documented.py"}
+OWN_TEST = {
+    "docs/tools.md": "tests/cli/tools/test_documented.py",
+    "docs/troubleshooting.md": "tests/docs/test_troubleshooting.py",
+}
 """Pages whose blocks another test runs."""
 
 TIMEOUT_S = 300
@@ -23,6 +26,11 @@ RUNNING = [page for page in PAGES if any(s.language in RUN for s in snippets_of(
 @pytest.mark.parametrize("page", [page for page in RUNNING if page not in OWN_TEST])
 def test_page_runs(page: str, room: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(room)
+    run_page(page, room, environment)
+
+
+def run_page(page: str, room: Path, environment: dict[str, str]) -> None:
+    """Run the blocks of ``page`` in ``room``, which is the current folder."""
     space: dict[str, Any] = {}
     for snippet in snippets_of(ROOT / page, page):
         if snippet.not_run:

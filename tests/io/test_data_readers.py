@@ -264,6 +264,8 @@ def test_image_errors(images: Path, tmp_path_factory: pytest.TempPathFactory) ->
     (images / "a" / "0.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"0\.png is not a readable image"):
         list(open_data(images, graph("float[N,3,4,6] x")).batches())
+    with pytest.raises(InputError, match="'mean' has 2 numbers but images have 3 channels; give one or 3"):
+        read_image(images / "a" / "1.png", ImageSpec(mean=(0.5, 0.5)), (4, 6), "NCHW")
     for values, message in [
         ({"sizes": 3}, "no key 'sizes'"),
         ({"color": "X"}, "'color' is 'X'"),

@@ -132,9 +132,19 @@ def read_image(path: Path, image: ImageSpec, size: tuple[int, int], layout: str)
     pixels = np.asarray(picture, np.float32).reshape(*size, -1)
     if image.color == "BGR":
         pixels = pixels[..., ::-1]
-    mean, std = np.array(image.mean, np.float32), np.array(image.std, np.float32)
+    mean, std = (_of_channels(image, key, pixels.shape[-1]) for key in ("mean", "std"))
     values = (pixels * np.float32(image.scale) - mean) / std
     return np.ascontiguousarray(values if layout == "NHWC" else values.transpose(2, 0, 1))
+
+
+def _of_channels(image: ImageSpec, key: Literal["mean", "std"], channels: int) -> Array:
+    numbers = getattr(image, key)
+    if len(numbers) not in (1, channels):
+        raise InputError(
+            f"the image spec's '{key}' has {len(numbers)} numbers but images have {channels} channels; give one or "
+            f"{channels}"
+        )
+    return np.array(numbers, np.float32)
 
 
 def _fit(picture: Any, size: tuple[int, int], resize: int | None, resampling: Any) -> Any:
