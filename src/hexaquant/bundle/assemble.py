@@ -1,0 +1,95 @@
+"""Writes a bundle: every file whole, the manifest with their hashes last."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from hexaquant.bundle.card import ModelCard
+from hexaquant.bundle.closure import closure
+from hexaquant.bundle.model_file import LABELS, NAME, model_text
+from hexaquant.bundle.platforms import Platform
+from hexaquant.bundle.readme import readme
+from hexaquant.core.atomic import atomic_path, write_bytes
+from hexaquant.core.errors import InputError
+from hexaquant.io.manifest import NAME as MANIFEST
+from hexaquant.io.manifest import amend_manifest, read_manifest, versions
+
+SECTION = "bundle"
+RUNNER = "hexaquant.bundle.runner"
+ENTRY = b"""import sys
+
+from hexaquant.bundle.runner import main
+
+sys.exit(main())
+"""
+
+
+def assemble(card: ModelCard, platform: Platform, folder: Path) -> tuple[str, ...]:
+    """Write the bundle into ``folder``, new or an earlier bundle, and return its files.
+
+    Raises InputError for a folder that holds something else.
+    """
+    old = _earlier_files(folder)
+    (folder / MANIFEST).unlink(missing_ok=True)  # what lies there without a manifest is unfinished
+    texts = contents(card, platform)
+    for name, content in texts.items():
+        write_bytes(folder / name, content)
+    with atomic_path(folder / card.binary.name) as temporary:
+        shutil.copyfile(card.binary, temporary)
+    names = (*texts, card.binary.name)
+    for stale in old - set(names):
+        (folder / stale).unlink(missing_ok=True)
+    amend_manifest(folder, files=names, sections=_sections(card, platform), target=card.target.name, scheme=card.scheme)
+    return (*names, MANIFEST)
+
+
+def contents(card: ModelCard, platform: Platform) -> dict[str, bytes]:
+    """All files but the binary and the manifest."""
+    source = files("hexaquant.bundle") / "c"
+    found = {f"c/{name}": data for name, data in _tree(source).items() if not name.startswith("toolchains/")}
+    if platform.toolchain:
+        found[f"toolchains/{platform.toolchain}"] = (source / "toolchains" / platform.toolchain).read_bytes()
+    if platform.posix:
+        found |= {f"python/{name}": data for name, data in closure(RUNNER).items()} | {"python/run.py": ENTRY}
+    if card.labels is not None:
+        found[LABELS] = ("\n".join(card.labels) + "\n").encode()
+    found[NAME] = model_text(card).encode()
+    found["README.md"] = readme(card, platform, f"hexaquant {versions().get('hexaquant', '')}".strip()).encode()
+    return found
+
+
+def _tree(folder: Traversable) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            found |= {f"{entry.name}/{name}": data for name, data in _tree(entry).items()}
+        else:
+            found[entry.name] = entry.read_bytes()
+    return dict(sorted(found.items()))
+
+
+def _sections(card: ModelCard, platform: Platform) -> dict[str, object]:
+    """For Runtime("BUNDLE/model.bin"), which finds names there, and for whoever reads the manifest."""
+    io = {
+        side: [[spec.name, spec.lowered or spec.name] for spec in specs]
+        for side, specs in (("inputs", card.inputs), ("outputs", card.outputs))
+    }
+    about = {"platform": platform.name, "libraries": list(platform.library_files(card.target.arch))}
+    return {SECTION: about, f"context {card.binary.name}": {"io": io}}
+
+
+def _earlier_files(folder: Path) -> set[str]:
+    """Files of the bundle that ``folder`` holds. Raises InputError for a file or a folder of something else."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; give a folder for the bundle with -o")
+    if not (folder / MANIFEST).exists():
+        if folder.exists() and any(folder.iterdir()) and not (folder / NAME).exists():
+            raise InputError(f"{folder} is not empty and no bundle; choose another folder with -o")
+        return set()
+    manifest = read_manifest(folder)
+    if SECTION not in manifest.sections:
+        raise InputError(f"{folder} holds something else than a bundle; choose another folder with -o")
+    return set(manifest.files)

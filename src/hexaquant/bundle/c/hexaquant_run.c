@@ -1,0 +1,210 @@
+/* Runs a model on the files of an input list, as qnn-net-run does.
+ *
+ *     hexaquant_run --input-list FILE --output DIR [--bundle DIR] [--libraries DIR] [--stored]
+ *                   [--profile FILE] [--level basic|detailed]
+ *
+ * A line of the list is one inference: NAME:=FILE words, or bare files in the order of the inputs; lines that start
+ * with '#' or '%' are skipped. Files are raw: row-major, little-endian, without header, float32 or with --stored as the
+ * binary stores them. A file may hold several samples. Results are DIR/Result_<n>/<output>.raw. */
+#define _CRT_SECURE_NO_WARNINGS
+#include "app_io.h"
+#include "hexaquant_runtime.h"
+#include "hq_platform.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MOST_LIST_BYTES ((size_t)64 << 20)
+#define MOST_FILE_BYTES ((size_t)1 << 34)
+
+typedef struct arguments {
+    const char *bundle, *libraries, *list, *output;
+    hq_form form;
+    hq_options options;
+} arguments;
+
+typedef struct inference {
+    uint8_t **files; /* the content of each input's file */
+    size_t input_count, samples;
+} inference;
+
+/* Integers without an encoding come as float32 too, unless as stored. */
+static int is_converted(const hq_tensor *tensor, hq_form form) {
+    int floating = tensor->dtype == HQ_FLOAT16 || tensor->dtype == HQ_FLOAT32;
+    return form == HQ_FLOAT && !tensor->quantized && !floating;
+}
+
+static size_t file_bytes(const hq_tensor *tensor, hq_form form) {
+    return is_converted(tensor, form) ? tensor->elements * sizeof(float) : hq_bytes(tensor, form);
+}
+
+static void convert(const hq_tensor *tensor, const uint8_t *file, void *data) {
+    for (size_t index = 0; index < tensor->elements; index++) {
+        float value;
+        memcpy(&value, file + index * sizeof value, sizeof value);
+        int64_t whole = value > -9e18f && value < 9e18f ? (int64_t)value : 0; /* beyond: undefined in C */
+        switch (tensor->dtype) {
+        case HQ_INT8:
+        case HQ_UINT8:
+            ((uint8_t *)data)[index] = (uint8_t)whole;
+            break;
+        case HQ_INT16:
+        case HQ_UINT16:
+            ((uint16_t *)data)[index] = (uint16_t)whole;
+            break;
+        case HQ_INT32:
+        case HQ_UINT32:
+            ((uint32_t *)data)[index] = (uint32_t)whole;
+            break;
+        default:
+            ((int64_t *)data)[index] = whole;
+        }
+    }
+}
+
+static void fill(const hq_model *model, hq_form form, const inference *line, size_t sample, app_buffers *buffers) {
+    for (size_t index = 0; index < line->input_count; index++) {
+        const hq_tensor *tensor = hq_input(model, index);
+        const uint8_t *from = line->files[index] + sample * file_bytes(tensor, form);
+        if (is_converted(tensor, form))
+            convert(tensor, from, buffers->inputs[index].data);
+        else
+            memcpy(buffers->inputs[index].data, from, buffers->inputs[index].bytes);
+    }
+}
+
+static hq_status read_word(const hq_model *model, const arguments *given, char *word, size_t place, inference *line,
+                           hq_error *error) {
+    char *mark = strstr(word, ":="), *path = mark ? mark + 2 : word;
+    size_t index = place, bytes;
+    if (mark) {
+        *mark = 0;
+        for (index = 0; index < line->input_count && strcmp(hq_input(model, index)->name, word);)
+            index++;
+    }
+    if (index >= line->input_count || line->files[index])
+        return hq_fail(error, HQ_ARGUMENT, "the network has no input for '%s', or it is given twice", word);
+    hq_status status = hq_read_file(path, MOST_FILE_BYTES, &line->files[index], &bytes, error);
+    if (status)
+        return status;
+    size_t needed = file_bytes(hq_input(model, index), given->form);
+    if (!bytes || bytes % needed)
+        return hq_fail(error, HQ_ARGUMENT, "%s has %zu bytes, not a multiple of the %zu of input '%s'", path, bytes,
+                       needed, hq_input(model, index)->name);
+    if (place && bytes / needed != line->samples)
+        return hq_fail(error, HQ_ARGUMENT, "%s holds %zu samples, the file before it %zu", path, bytes / needed,
+                       line->samples);
+    line->samples = bytes / needed;
+    return HQ_OK;
+}
+
+static hq_status read_line(const hq_model *model, const arguments *given, char *text, inference *line,
+                           hq_error *error) {
+    size_t words = 0;
+    hq_status status = HQ_OK;
+    for (char *word = text + strspn(text, " \t\r"); !status && *word; words++) {
+        char *end = word + strcspn(word, " \t\r"), *next = end + strspn(end, " \t\r");
+        *end = 0;
+        status = read_word(model, given, word, words, line, error);
+        word = next;
+    }
+    if (!status && words != line->input_count)
+        status = hq_fail(error, HQ_ARGUMENT, "a line of %s has %zu files, the network has %zu inputs", given->list,
+                         words, line->input_count);
+    return status;
+}
+
+static hq_status run_line(hq_model *model, const arguments *given, char *text, app_buffers *buffers, size_t *count,
+                          hq_error *error) {
+    inference line = {calloc(hq_input_count(model), sizeof(uint8_t *)), hq_input_count(model), 0};
+    hq_status status = line.files ? read_line(model, given, text, &line, error)
+                                  : hq_fail(error, HQ_MEMORY, "out of memory");
+    for (size_t sample = 0; !status && sample < line.samples; sample++) {
+        fill(model, given->form, &line, sample, buffers);
+        status = hq_model_run(model, given->form, buffers->inputs, buffers->outputs, error);
+        if (!status)
+            status = app_write_result(model, buffers, given->output, (*count)++, error);
+    }
+    for (size_t index = 0; line.files && index < line.input_count; index++)
+        free(line.files[index]);
+    free(line.files);
+    return status;
+}
+
+static hq_status run_list(hq_model *model, const arguments *given, app_buffers *buffers, hq_error *error) {
+    uint8_t *text = NULL;
+    size_t bytes, count = 0;
+    hq_status status = hq_read_file(given->list, MOST_LIST_BYTES, &text, &bytes, error);
+    if (!status)
+        status = app_make_folder(given->output, error);
+    if (!status)
+        status = app_check_names(model, error);
+    for (char *line = (char *)text, *next; !status && line && *line; line = next) {
+        next = line + strcspn(line, "\n");
+        if (*next)
+            *next++ = 0;
+        if (*line == '#' || *line == '%' || !line[strspn(line, " \t\r")])
+            continue;
+        status = run_line(model, given, line, buffers, &count, error);
+    }
+    free(text);
+    if (!status)
+        printf("%zu\n", count);
+    return status;
+}
+
+static hq_status run(const arguments *given, hq_error *error) {
+    hq_runtime *runtime = NULL;
+    hq_model *model = NULL;
+    app_buffers buffers = {0};
+    hq_status status = hq_runtime_open(given->libraries, &runtime, error);
+    if (!status)
+        status = hq_model_open(runtime, given->bundle, &given->options, &model, error);
+    if (!status)
+        status = app_buffers_new(model, given->form, &buffers, error);
+    if (!status)
+        status = run_list(model, given, &buffers, error);
+    app_buffers_free(&buffers);
+    hq_model_close(model);
+    hq_runtime_close(runtime);
+    return status;
+}
+
+static int take_option(arguments *given, const char *name, const char *value) {
+    if (!strcmp(name, "--bundle"))
+        given->bundle = value;
+    else if (!strcmp(name, "--libraries"))
+        given->libraries = value;
+    else if (!strcmp(name, "--input-list"))
+        given->list = value;
+    else if (!strcmp(name, "--output"))
+        given->output = value;
+    else if (!strcmp(name, "--profile"))
+        given->options.profile_path = value;
+    else if (!strcmp(name, "--level") && !strcmp(value, "detailed"))
+        given->options.profiling = HQ_PROFILE_DETAILED;
+    else
+        return !strcmp(name, "--level") && !strcmp(value, "basic");
+    return 1;
+}
+
+int main(int count, char **words) {
+    arguments given = {".", NULL, NULL, NULL, HQ_FLOAT, {HQ_PROFILE_BASIC, NULL}};
+    int fine = 1;
+    for (int next = 1; fine && next < count; next++) {
+        if (!strcmp(words[next], "--stored"))
+            given.form = HQ_STORED;
+        else if (next + 1 < count)
+            fine = take_option(&given, words[next], words[next + 1]), next++;
+        else
+            fine = 0;
+    }
+    if (!fine || !given.list || !given.output) {
+        fprintf(stderr, "usage: hexaquant_run --input-list FILE --output DIR [--bundle DIR] [--libraries DIR] "
+                        "[--stored] [--profile FILE] [--level basic|detailed]\n");
+        return 2;
+    }
+    hq_error error = {HQ_OK, ""};
+    return run(&given, &error) ? app_report(&error) : 0;
+}
