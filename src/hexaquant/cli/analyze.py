@@ -13,7 +13,7 @@ from hexaquant.cli.image_options import Images, takes_image_options
 from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from hexaquant.cli.fitted import Fitted
 
 EPILOG = """Examples:
 
@@ -45,7 +45,7 @@ def analyze(
     processes = parse_workers(workers)
     from hexaquant.api.analyze import analyze as run
 
-    with console.events() as events:
+    with console.events(folder) as events:
         found = run(
             folder,
             data,
@@ -78,7 +78,7 @@ def heading(document: Mapping[str, Any]) -> str:
     return f"{len(document['quantizers'])} quantizers on {document['samples']} samples\n{line}"
 
 
-def worst_table(document: Mapping[str, Any], names: list[str]) -> Table:
+def worst_table(document: Mapping[str, Any], names: list[str]) -> Fitted:
     """The quantizers that cost most; SQNR in dB."""
     entries = {entry["name"]: entry for entry in document["quantizers"]}
     whole = document["simulation"]["sqnr_db"]

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
-    from rich.table import Table
 
+    from hexaquant.cli.fitted import Fitted
     from hexaquant.core.events import Events, Listener
 
 PIPE_WIDTH = 200
@@ -58,7 +58,7 @@ class Console:
         """A line that must not be overlooked, in red."""
         self._rich(self.err).print(text, style="bold red", markup=False, highlight=False, soft_wrap=True)
 
-    def result(self, document: Mapping[str, Any], *drawings: Callable[[], Table | str]) -> None:
+    def result(self, document: Mapping[str, Any], *drawings: Callable[[], Fitted | str]) -> None:
         """The command's result: ``document`` as JSON with ``--json``, otherwise ``drawings`` one after the other."""
         self._answered = True
         if self.json:
@@ -122,17 +122,12 @@ class Console:
         return RichConsole(file=stream, width=width, highlight=False)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[int] = ()) -> Table:
-    """A rich table; ``right``: indices of columns of numbers. Cells are shown as they are, without markup."""
-    from rich.table import Table
-    from rich.text import Text
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[int] = ()) -> Fitted:
+    """A table that fits the terminal; ``right``: indices of columns of numbers. Cells are shown without markup."""
+    from hexaquant.cli.fitted import Fitted
 
-    drawn = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold")
-    for index, column in enumerate(columns):
-        drawn.add_column(column, justify="right" if index in right else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    return drawn
+    cells = tuple(tuple("" if cell is None else str(cell) for cell in row) for row in rows)
+    return Fitted(title, tuple(columns), cells, frozenset(right))
 
 
 def bytes_text(count: int | None) -> str:

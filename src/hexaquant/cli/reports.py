@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from hexaquant.cli.console import bytes_text, number, table
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from hexaquant.cli.fitted import Fitted
 
-Drawing = Callable[[], "Table | str"]
+Drawing = Callable[[], "Fitted | str"]
 
 
 def report_drawings(report: Mapping[str, Any]) -> tuple[Drawing, ...]:
@@ -23,7 +23,7 @@ def heading(report: Mapping[str, Any]) -> str:
     return f"{report['scheme']} on {report['target']}, {report['samples']} samples: {report['data']}"
 
 
-def accuracy_table(report: Mapping[str, Any]) -> Table:
+def accuracy_table(report: Mapping[str, Any]) -> Fitted:
     """Rows of figures, one column a backend. SQNR in dB, differences in steps of the output (LSB)."""
     rows: list[list[str]] = []
     scores = report["metrics"]
@@ -47,7 +47,7 @@ def _output_rows(output: Mapping[str, Any], of: str) -> list[list[str]]:
     return rows
 
 
-def artifact_table(artifacts: Mapping[str, Mapping[str, Any]]) -> Table:
+def artifact_table(artifacts: Mapping[str, Mapping[str, Any]]) -> Fitted:
     """Path and size of each file."""
     rows = [[kind, entry["path"], bytes_text(entry["bytes"])] for kind, entry in artifacts.items()]
     return table("", ["artifact", "file", "size"], rows, right=(2,))
