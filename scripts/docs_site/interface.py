@@ -7,12 +7,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Quantize and train": (
         "quantize", "auto", "mixed_precision", "finetune", "correct_on_target", "load_quantized", "export",
     ),
-    "Compile, run, verify": ("deploy", "compile", "compare_converters", "estimate", "verify", "Runtime"),
+    "Compile, run, verify": (
+        "deploy", "compile", "compare_converters", "estimate", "verify", "Runtime", "make_bundle",
+    ),
+    "Look inside": ("analyze", "debug", "write_report"),
     "The objects": ("QuantizedModel", "Graph", "make_plan", "Grid", "Encoding", "Events"),
+    "Errors": ("HexaquantError", "InputError", "TargetError", "WorkerError", "DeadlineError", "OverloadError"),
 }  # fmt: skip
 
 MORE: dict[str, dict[str, tuple[str, ...]]] = {
-    "Compile, run, verify": {},
     "The objects": {
         "Plan and target": (
             "hexaquant.sim.plan.QuantPlan", "hexaquant.sim.plan.TensorPlan", "hexaquant.targets.soc.Target",
@@ -23,11 +26,11 @@ MORE: dict[str, dict[str, tuple[str, ...]]] = {
             "hexaquant.core.grid.Lpbq",
         ),
         "Data": ("hexaquant.io.image_folder.ImageSpec", "hexaquant.io.dataset.Dataset"),
-        "Errors": (
-            "hexaquant.core.errors.HexaquantError", "hexaquant.core.errors.InputError",
+    },
+    "Errors": {
+        "The others": (
             "hexaquant.core.errors.EncodingError", "hexaquant.core.errors.UnsupportedOpError",
-            "hexaquant.core.errors.TargetError", "hexaquant.core.errors.EnvironmentLacksError",
-            "hexaquant.core.errors.WorkerError", "hexaquant.core.errors.ThresholdMissed",
+            "hexaquant.core.errors.EnvironmentLacksError", "hexaquant.core.errors.ThresholdMissed",
         ),
     },
     "Quantize and train": {
@@ -48,7 +51,7 @@ def groups() -> dict[str, list[str]]:
     public = [name for name in hexaquant.__all__ if name != "__version__"]
     found = {group: [name for name in names if name in public] for group, names in GROUPS.items()}
     rest = [name for name in public if name not in known]
-    return found | ({"More": rest} if rest else {})
+    return {group: names for group, names in (found | {"More": rest}).items() if names}
 
 
 def interface_pages() -> dict[str, str]:
@@ -65,7 +68,7 @@ def recipe_page() -> str:
         "What a [recipe](../../howto/recipe.md) is made of: the name in YAML, then its settings.",
     ]
     for name, kind in STEPS.items():
-        parts += [f"## {name}", _directive(f"{kind.__module__}.{kind.__qualname__}", 3)]
+        parts += [f"## {name}", _directive(f"{kind.__module__}.{kind.__qualname__}", 3, "settings", members=False)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -81,6 +84,7 @@ def _page(group: str, names: list[str]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _directive(dotted: str, level: int, heading: str = "") -> str:
+def _directive(dotted: str, level: int, heading: str = "", members: bool = True) -> str:
     options = [f"      heading_level: {level}"] + ([f"      heading: {heading}"] if heading else [])
+    options += [] if members else ["      members: false"]
     return "\n".join([f"::: {dotted}", "    options:", *options])

@@ -13,6 +13,7 @@ import numpy as np
 from hexaquant.api.artifacts import Exported, export_model
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
+from hexaquant.core.text_file import read_yaml
 from hexaquant.frontends import load
 from hexaquant.io.batches import Batch
 from hexaquant.io.data import open_data
@@ -72,9 +73,10 @@ def quantize(
     """Quantize ``model`` after training.
 
     ``model``: a Graph, a path or an nn.Module (then with ``example_inputs``); ``data``: calibration samples, any
-    iterable of arrays, tuples or dicts, or what the command line's --data takes; ``overrides``: see
-    sim/overrides.py; ``recipe``: see ptq/recipe.py; ``state``: where an interrupted run is continued
-    from. Raises InputError, TargetError in one sentence for what cannot work.
+    iterable of arrays, tuples or dicts, or what the command line's --data takes; ``overrides``: glob of tensors or
+    layers -> scheme or settings, or a YAML file with these; ``recipe``: fast, best, plain, a YAML file or a Recipe;
+    ``state``: where an interrupted run is continued from. Raises InputError, TargetError in one sentence for what
+    cannot work.
     """
     reference = load(model, example_inputs=example_inputs)
     settings = override_mapping(overrides)
@@ -121,10 +123,8 @@ def override_mapping(overrides: Mapping[str, Any] | str | Path | None) -> dict[s
     """The overrides as a mapping, read from their file when a path is given. Raises InputError for a bad file."""
     if overrides is None or isinstance(overrides, Mapping):
         return None if overrides is None else dict(overrides)
-    import yaml
-
     parse_overrides(overrides)
-    return dict(yaml.safe_load(Path(overrides).read_text()))
+    return dict(read_yaml(Path(overrides), "overrides file"))
 
 
 def random_data(graph: Graph, samples: int = 8, seed: int = 0) -> Dataset:
