@@ -10,6 +10,7 @@ import torch
 
 from hexaquant.api.artifacts import export_model
 from hexaquant.api.compile import binary_name, compile_folder
+from hexaquant.core.errors import TargetError
 from hexaquant.core.metrics import sqnr_db
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import normalize
@@ -45,16 +46,25 @@ def agreement(model: Graph, folder: Path, draw) -> float:  # type: ignore[no-unt
 
 
 @pytest.mark.parametrize(
-    ("text", "constants", "rewrite", "draw"),
-    [(RECIPROCAL, {}, form_division, small), (UNDONE, {"c": np.float32(0.3)}, swap_addends, wide)],
+    ("text", "constants", "rewrite", "draw", "fix"),
+    [
+        (RECIPROCAL, {}, form_division, small, r"'y' \(Reciprocal\) .* write it as Div"),
+        (UNDONE, {"c": np.float32(0.3)}, swap_addends, wide, r"'y' \(Add\) adds what 'a' \(Sub\).* swap its operands"),
+    ],
     ids=["reciprocal", "addend"],
 )
-def test_the_target_agrees_with_the_equal_form_only(text, constants, rewrite, draw, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_target_agrees_with_the_equal_form_only_and_lowering_refuses_the_other(  # type: ignore[no-untyped-def]
+    text, constants, rewrite, draw, fix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = normalize(graph(text, **constants))
     after = before.clone()
     assert rewrite(after) == 1 and rewrite(after) == 0
     assert_same(before, after, {"x": draw(1)})
-    assert agreement(before, tmp_path / "before", draw) < 15
+    with pytest.raises(TargetError, match=fix):
+        agreement(before, tmp_path / "refused", draw)
+    with monkeypatch.context() as unchecked:
+        unchecked.setattr("hexaquant.qnn.lower.check_silent_errors", lambda *_: None)
+        assert agreement(before, tmp_path / "before", draw) < 15
     assert agreement(after, tmp_path / "after", draw) > 35
 
 

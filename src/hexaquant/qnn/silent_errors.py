@@ -6,6 +6,8 @@ and uint16 in parentheses).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx_ir as oir
 
@@ -18,7 +20,10 @@ def check_silent_errors(model: oir.Model, source: str) -> None:
     1. MatMul or Gemm weights with one scale for each *input* channel (24, 10414): scales go by output channel;
     2. an int32 bias whose scale is not input scale x weight scale (74, 21779): the backend ignores the bias' own;
     3. DepthToSpace or SpaceToDepth whose output encoding differs from its input's (37, 9822): values only move;
-    4. a 16-bit Max with a scalar of a Min with a scalar (9 dB): they are one Clip (transforms/form_clip.py).
+    4. a 16-bit Max with a scalar of a Min with a scalar (9 dB): they are one Clip (transforms/form_clip.py);
+    5. a Clip whose bounds leave zero outside, after Add, Sub or Mul (2 to 14 dB; likewise);
+    6. Reciprocal of a quantized input whose range ends at 1 or before (0.5 to 10 dB; transforms/form_division.py);
+    7. Add of c to a Relu or Clip of what c was subtracted from (4 dB; transforms/swap_addends.py).
 
     Raises TargetError naming the node.
     """
@@ -31,6 +36,8 @@ def check_silent_errors(model: oir.Model, source: str) -> None:
             _check_same_encoding(node, source)
         if node.op_type == "Max":
             _check_clip(node, source)
+        if node.op_type in CHAINS and (problem := CHAINS[node.op_type](node)):
+            raise TargetError(f"{source}: '{node.name}' ({node.op_type}) {problem}")
 
 
 def _check_weight_axis(node: oir.Node, source: str) -> None:
@@ -106,6 +113,86 @@ def _zero_point_bits(value: oir.Value) -> int:
     dequantize = _producer(value, "DequantizeLinear")
     zero_point = None if dequantize is None or len(dequantize.inputs) < 3 else dequantize.inputs[2]
     return 0 if zero_point is None or zero_point.dtype is None else int(zero_point.dtype.bitwidth)
+
+
+def _clip_beside_zero(node: oir.Node) -> str:
+    before, bounds = _behind(node.inputs[0]), [_bound(value) for value in (*node.inputs[1:3], None, None)[:2]]
+    beside = (bounds[0] is not None and bounds[0] > 0) or (bounds[1] is not None and bounds[1] < 0)
+    if not beside or before is None or before.op_type not in ("Add", "Sub", "Mul"):
+        return ""
+    return (
+        f"has bounds that leave zero outside, and follows '{before.name}' ({before.op_type}), which the target "
+        "computes wrongly: write it as a Min of a Max"
+    )
+
+
+def _bound(value: oir.Value | None) -> float | None:
+    """A scalar constant, quantized or not."""
+    dequantize = _producer(value, "DequantizeLinear")
+    numbers = _numbers(value) if dequantize is None else _dequantized(dequantize)
+    return float(numbers.reshape(-1)[0]) if numbers.size == 1 else None
+
+
+def _dequantized(node: oir.Node) -> np.ndarray:
+    stored, scale, zero = (_numbers(value).astype(np.float64) for value in (*node.inputs, None)[:3])
+    return (stored - (zero if zero.size else 0.0)) * scale if stored.size and scale.size else np.empty(0)
+
+
+def _range(value: oir.Value | None) -> tuple[float, float] | None:
+    """What the 8 or 16 bits of a quantized value with one scale can hold."""
+    dequantize = _producer(value, "DequantizeLinear")
+    if dequantize is None or len(dequantize.inputs) < 3:
+        return None
+    scale, zero = (_numbers(v) for v in dequantize.inputs[1:3])
+    if scale.size != 1 or zero.size != 1 or zero.dtype not in (np.uint8, np.int8, np.uint16, np.int16):
+        return None
+    ends, step, offset = np.iinfo(zero.dtype), float(scale.reshape(-1)[0]), int(zero.reshape(-1)[0])
+    return (ends.min - offset) * step, (ends.max - offset) * step
+
+
+def _small_reciprocal(node: oir.Node) -> str:
+    held = _range(node.inputs[0])
+    if held is None or max(abs(held[0]), abs(held[1])) > 1:
+        return ""
+    return "has an input that stays below 1, which the target computes wrongly: write it as Div of 1 by the input"
+
+
+def _undone_difference(node: oir.Node) -> str:
+    """An activation may also be no more than the end of its output's range."""
+    before, held = _behind(node.inputs[0]), _range(node.inputs[0])
+    clips = before is not None and (before.op_type in ("Relu", "Clip") or (held is not None and 0.0 in held))
+    difference = _behind(before.inputs[0]) if before is not None and before.op_type in ("Relu", "Clip") else before
+    if not clips or difference is None or difference.op_type != "Sub":
+        return ""
+    if _root(difference.inputs[1]) is not _root(node.inputs[1]):
+        return ""
+    return (
+        f"adds what '{difference.name}' (Sub) subtracted before an activation, which the target computes wrongly: swap "
+        "its operands"
+    )
+
+
+CHAINS: dict[str, Callable[[oir.Node], str]] = {
+    "Clip": _clip_beside_zero,
+    "Reciprocal": _small_reciprocal,
+    "Add": _undone_difference,
+}
+"""Operator -> what is wrong with a node of it, or nothing."""
+
+
+def _root(value: oir.Value | None) -> oir.Value | None:
+    """The value before its quantize nodes; of a stored constant the integers."""
+    while True:
+        node = None if value is None else value.producer()
+        if node is None or node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            return value
+        value = node.inputs[0]
+
+
+def _behind(value: oir.Value | None) -> oir.Node | None:
+    """The operator that computes ``value``, seen through quantize nodes."""
+    root = _root(value)
+    return None if root is None else root.producer()
 
 
 def _producer(value: oir.Value | None, op: str) -> oir.Node | None:
