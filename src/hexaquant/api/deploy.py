@@ -147,7 +147,8 @@ def deploy(
 
     Without ``eval_data`` a held-out fifth of ``data`` verifies, and the report says so. ``images``: preprocessing of
     image folders; ``shapes``: input shapes; ``force``: make again what ``out`` holds already;
-    ``correct_on_target``: see api/correct_on_target.py; ``report``: also write report.html, if the extra is installed.
+    ``correct_on_target``: run the result on the target and correct the biases by it; ``report``: also write
+    report.html, if the extra is installed.
     """
     settings = Settings(target, scheme, recipe, overrides, encodings_version, correct_on_target)
     settings.check()
