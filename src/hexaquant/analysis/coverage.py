@@ -18,6 +18,7 @@ import numpy as np
 import onnx_ir as oir
 import torch
 
+from hexaquant.core import html
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import TargetError
 from hexaquant.io.qdq_reader import read_encoding
@@ -58,6 +59,12 @@ class Coverage:
     def summary(self) -> str:
         """ "162 exact, 2 inherited"."""
         return ", ".join(f"{count} {verdict}" for verdict, count in self.counts().items())
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the counts, and the tensors, those that did not arrive first."""
+        rows = sorted(self.rows, key=lambda row: row.verdict not in BAD)
+        cells = [(row.verdict, row.tensor or row.lowered, row.asked, row.has) for row in rows]
+        return html.heading(self.summary()) + html.table(["verdict", "tensor", "asked for", "found"], cells)
 
     def failures(self) -> list[Row]:
         return [row for row in self.rows if row.verdict in BAD]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hexaquant.core import html
 from hexaquant.core.errors import TargetError
 from hexaquant.frontends import load
 from hexaquant.ir.graph import Graph
@@ -38,6 +39,13 @@ class Lint:
     def refused(self) -> list[Judgement]:
         """Layers that the target refuses or computes wrongly."""
         return [judgement for judgement in self.judgements if judgement.is_bad]
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the target's verdict on each layer, refused ones first."""
+        judged = sorted(self.judgements, key=lambda judgement: not judgement.is_bad)
+        rows = [(j.layer, j.op_type, j.scheme, j.status, j.reason, j.remedy) for j in judged]
+        head = html.heading(f"{self.source} in {self.scheme.name} for {self.target}")
+        return head + html.table(["layer", "operator", "scheme", "verdict", "reason", "remedy"], rows)
 
     def require_legal(self) -> None:
         """Raise TargetError naming the first layer that is refused."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hexaquant.api.quantize import counted_batches
+from hexaquant.core import html
 from hexaquant.core.errors import InputError, TargetError
 from hexaquant.core.events import Events
 from hexaquant.frontends import load
@@ -51,6 +52,15 @@ class MixedPrecision:
         curve = [figures_of(choice) for choice in self.curve]
         head = {"target": self.target.name, "scheme": self.scheme, "overrides": self.overrides}
         return head | figures | {"pareto": curve, "layers": layers}
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the scheme of each layer, and what other budgets give."""
+        head = html.heading(f"mixed precision for {self.target}, scheme {self.scheme}")
+        layers = [(unit.layer, scheme) for unit, scheme in zip(self.units, self.choice.schemes)]
+        named = [("chosen", self.choice), ("uniform w8a8", self.reference), *(("", choice) for choice in self.curve)]
+        curve = [(name, f"{c.sqnr_db:.1f}", f"{c.bops:,}", f"{c.size:,}", c.converts) for name, c in named]
+        columns = ["", "SQNR, dB", "bit operations", "bytes", "converts"]
+        return head + html.table(columns, curve) + html.table(["layer", "scheme"], layers)
 
 
 def figures_of(choice: Choice) -> dict[str, Any]:

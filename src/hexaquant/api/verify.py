@@ -7,6 +7,7 @@ from typing import Any
 
 from hexaquant.analysis.metrics import Metric, find_metric
 from hexaquant.analysis.verify import verify, write_report
+from hexaquant.analysis.verify_report import VerifyReport
 from hexaquant.api.artifacts import DLC, ENCODINGS, MODEL, QDQ, REFERENCE, load_quantized, open_folder
 from hexaquant.api.compile import binary_name
 from hexaquant.api.quantize import RANDOM
@@ -33,7 +34,7 @@ def verify_folder(
     note: str = "",
     images: ImageSpec | None = None,
     events: Events | None = None,
-) -> dict[str, Any]:
+) -> VerifyReport:
     """The report that is also written to ``folder``/verify.json.
 
     ``data``: evaluation samples, with labels where ``metric`` shall count; ``model``: the simulation, when it is
@@ -63,19 +64,21 @@ def verify_folder(
         events=events,
     )
     calibration = manifest.sections["quantization"].get("data", "")
-    report: dict[str, Any] = {
-        "samples": result.samples,
-        "target": soc.name,
-        "scheme": manifest.scheme,
-        "data": dataset.source + (f" ({note})" if note else ""),
-        "calibration_data": calibration,
-        "random_data": calibration == RANDOM,
-        "outputs": result.outputs(),
-        "metric": name,
-        "metrics": result.scores(),
-        "flips": result.flips(),
-        "artifacts": artifact_sizes(out, binary),
-    }
+    report = VerifyReport(
+        {
+            "samples": result.samples,
+            "target": soc.name,
+            "scheme": manifest.scheme,
+            "data": dataset.source + (f" ({note})" if note else ""),
+            "calibration_data": calibration,
+            "random_data": calibration == RANDOM,
+            "outputs": result.outputs(),
+            "metric": name,
+            "metrics": result.scores(),
+            "flips": result.flips(),
+            "artifacts": artifact_sizes(out, binary),
+        }
+    )
     write_report(out / REPORT, report)
     amend_manifest(out, files=[REPORT])
     return report

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as oir
 
+from hexaquant.core import html
 from hexaquant.core.errors import InputError
 
 ORIGIN_MODULE = "hexaquant.module"
@@ -82,6 +83,18 @@ class Graph:
         """Where ``node`` comes from, for messages."""
         props = node.metadata_props
         return Origin(props.get(ORIGIN_MODULE, ""), props.get(ORIGIN_SOURCE, ""), node.name or node.op_type)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: inputs, outputs and the operators in order."""
+        ports = [("input", v) for v in self.inputs] + [("output", v) for v in self.outputs]
+        rows = [(kind, v.name, "x".join(map(str, shape_of(v) or ())), v.dtype) for kind, v in ports]
+        layers = [
+            (node.op_type, self.origin(node), node.outputs[0].name if node.outputs else "") for node in self.nodes
+        ]
+        head = html.heading(f"{self.source}: {len(layers)} operators, {len(self.initializers)} constants")
+        return (
+            head + html.table(["", "name", "shape", "type"], rows) + html.table(["operator", "layer", "output"], layers)
+        )
 
     def clone(self) -> Graph:
         """An independent copy; constant data is shared, never written in place."""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hexaquant.core import html
 from hexaquant.core.encoding import Encoding, encoding_from_range, float_encoding
 from hexaquant.core.errors import EncodingError, InputError
 from hexaquant.frontends import is_keras_model
@@ -131,6 +132,17 @@ class QuantizedModel(nn.Module):
             self.plan = replace(self.plan, tensors={**self.plan.tensors, **followed})
         return [n for n, q in self.quantizers.items() if isinstance(q, Quantizer) and not q.has_encoding]
 
+    def _repr_html_(self) -> str:
+        """For notebooks: how many quantizers are on, and the encodings."""
+        on = sum(quantizer.state == "on" for quantizer in self.quantizers.values())
+        head = html.heading(f"{type(self).__name__} of {self.source_graph.source}: {self.plan.summary()}")
+        told = html.paragraph(f"{on} of {len(self.quantizers)} quantizers are on")
+        rows = [
+            (name, quantizer.plan.grid, quantizer.state, *_range(quantizer), quantizer.plan.layer)
+            for name, quantizer in self.quantizers.items()
+        ]
+        return head + told + html.table(["tensor", "grid", "state", "lowest", "highest", "layer"], rows)
+
     def bypassed(self) -> list[str]:
         """Names of activation nodes that their output's encoding replaces exactly (dropped on export)."""
         keep = []
@@ -200,6 +212,13 @@ def _make_quantizers(plan: QuantPlan) -> dict[str, Any]:
         if tensor.how == "derived" and tensor.source is not None and tensor.weight is not None:
             made[tensor.name] = BiasQuantizer(tensor, made[plan.root(tensor.source).name], made[tensor.weight])
     return made
+
+
+def _range(quantizer: AnyQuantizer) -> tuple[str, str]:
+    """Lowest and highest value of its encoding, where it has one with integers."""
+    if not isinstance(quantizer, Quantizer) or not quantizer.has_encoding or quantizer.encoding.grid.is_float:
+        return "", ""
+    return f"{float(quantizer.encoding.min.min()):.5g}", f"{float(quantizer.encoding.max.max()):.5g}"
 
 
 def _strip_prefix(module: nn.Module, state: dict[str, Any], prefix: str, local_metadata: Any) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hexaquant.core import html
 from hexaquant.core.errors import InputError
 from hexaquant.core.grid import Grid
 from hexaquant.targets.scheme import Scheme
@@ -90,6 +91,13 @@ class QuantPlan:
             how = plan.how + (f" <- {plan.source}" if plan.source else "") + (f": {plan.reason}" if plan.reason else "")
             yield plan.name, "-" if plan.grid is None else str(plan.grid), how, plan.layer
 
+    def summary(self) -> str:
+        """ "w8a8 for sm8650 (...): 34 observed, 51 own"."""
+        return f"{self.scheme.name} for {self.target}: " + ", ".join(f"{n} {how}" for how, n in self.counts().items())
+
+    def _repr_html_(self) -> str:
+        return html.heading(self.summary()) + html.table(["tensor", "grid", "how", "layer"], self.rows())
+
     def __str__(self) -> str:
-        head = f"{self.scheme.name} for {self.target}: " + ", ".join(f"{n} {how}" for how, n in self.counts().items())
+        head = self.summary()
         return "\n".join([head, *("  " + "  ".join(row) for row in self.rows())])
