@@ -15,6 +15,7 @@ from torch import Tensor
 from hexaquant.qat.batchnorm import norms_of
 from hexaquant.qat.settings import Settings
 from hexaquant.sim.model import QuantizedModel
+from hexaquant.sim.write_back_recurrent import step_biases
 
 
 def rate_factor(step: int, steps: int, warmup: float) -> float:
@@ -46,9 +47,14 @@ def set_rates(optimizer: torch.optim.Optimizer, rates: Sequence[float], factor: 
 
 
 def trainable_weights(model: QuantizedModel) -> list[torch.nn.Parameter]:
-    """Weights and biases of the plan; constants of other operators (means, tables, bounds) are not trained."""
-    parameters = model.parameters_by_name()
-    return [p for n, p in parameters.items() if n in model.plan.tensors and model.plan[n].role in ("weight", "bias")]
+    """Weights and biases of the plan; constants of other operators (means, tables, bounds) are not trained.
+
+    Nor are the biases that each step of an unrolled recurrent layer has: the layer would no longer be one, and the bias
+    of the input projection is added at the same places.
+    """
+    left = step_biases(model.source_graph)
+    plan = {name for name in model.plan.tensors if model.plan[name].role in ("weight", "bias")} - left
+    return [p for name, p in model.parameters_by_name().items() if name in plan]
 
 
 def typical_size(p: Tensor) -> float:

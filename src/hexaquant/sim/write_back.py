@@ -3,7 +3,8 @@
 The import folded BatchNormalizations into the layers before them, W' = s W and b' = s b + t with s = gamma /
 sqrt(var + eps). Here W = W' / s, with the module's own gamma and statistics, and the norm's beta takes what is left of
 the bias: in evaluation mode the module then computes the trained float network, exactly up to float32 rounding.
-A channel whose gamma is 0 gets the gamma for which s = 1. Transpositions that the import did are undone.
+A channel whose gamma is 0 gets the gamma for which s = 1. Transpositions that the import did are undone, recurrent
+layers rolled up again (sim/write_back_recurrent.py).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from hexaquant.ir.edit import int_attribute
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.ir.passes.fold_batchnorm import folded_norms
 from hexaquant.ir.passes.fold_constants import DERIVED_FROM
+from hexaquant.sim.write_back_recurrent import recurrent_parameters
 
 DEAD = 1e-12
 """Norms that scale a channel by less than this get a new gamma: dividing by it would lose the weight."""
@@ -61,10 +63,18 @@ class _Writer:
         for name in self.values:
             if name.endswith(".weight.folded"):
                 self._standalone_norm(name.removesuffix(".weight.folded"))
+        self._recurrent()
         for name in self.values:
             if name not in self.done:
                 self._write(name, self._as_imported(name, self.values[name]))
         return self.report
+
+    def _recurrent(self) -> None:
+        found = recurrent_parameters(self.graph, self.values, self.targets)
+        for name, value in found.values.items():
+            self._write(name, value)
+        self.done |= found.read
+        self.report.left |= found.left
 
     def _unfold(self, node: oir.Node, weight: oir.Value) -> None:
         norms = [_submodule(self.module, name.rpartition(".")[0]) for name in folded_norms(weight)]

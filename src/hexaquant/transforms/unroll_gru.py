@@ -27,6 +27,7 @@ from hexaquant.transforms.unroll_steps import (
     project_inputs,
     read_layer,
     unroll,
+    weight_of,
 )
 
 INITIAL_H = 5
@@ -87,7 +88,8 @@ def _reset_after(emit: Emitter, layer: Layer, direction: int) -> Gates:
     wb, rb = np.split(layer.b[direction], 2)
     inner = np.concatenate([np.zeros(2 * hidden, rb.dtype), rb[2 * hidden :]])
     zr_in, n_in = _inputs(emit, layer, direction, wb + rb - inner)
-    weight, bias = emit.constant(f"{name}.weight_hh", layer.r[direction]), emit.constant(f"{name}.bias_hh", inner)
+    weight = weight_of(emit, layer, direction, "weight_hh", layer.r[direction])
+    bias = emit.constant(f"{name}.bias_hh", inner)
 
     def gates(t: int, h: oir.Value | None) -> tuple[oir.Value, oir.Value]:
         here, zr = f"{name}_t{t}", zr_in[t]
@@ -109,8 +111,8 @@ def _reset_after(emit: Emitter, layer: Layer, direction: int) -> Gates:
 def _reset_before(emit: Emitter, layer: Layer, direction: int) -> Gates:
     hidden, batch, name = layer.hidden, layer.batch, direction_name(layer, direction)
     zr_in, n_in = _inputs(emit, layer, direction, sum(np.split(layer.b[direction], 2)))  # type: ignore[arg-type]
-    weight_zr = emit.constant(f"{name}.weight_hzr", layer.r[direction, : 2 * hidden])
-    weight_n = emit.constant(f"{name}.weight_hn", layer.r[direction, 2 * hidden :])
+    weight_zr = weight_of(emit, layer, direction, "weight_hzr", layer.r[direction, : 2 * hidden])
+    weight_n = weight_of(emit, layer, direction, "weight_hn", layer.r[direction, 2 * hidden :])
 
     def gates(t: int, h: oir.Value | None) -> tuple[oir.Value, oir.Value]:
         here, zr, total = f"{name}_t{t}", zr_in[t], n_in[t]

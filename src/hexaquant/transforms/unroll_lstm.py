@@ -23,6 +23,7 @@ from hexaquant.transforms.unroll_steps import (
     project_inputs,
     read_layer,
     unroll,
+    weight_of,
 )
 
 INITIAL_H, INITIAL_C = 5, 6
@@ -45,7 +46,7 @@ def _cell(emit: Emitter, layer: Layer, direction: int) -> Cell:
     name = direction_name(layer, direction)
     bias = layer.b[direction, :gates] + layer.b[direction, gates:]
     inputs = cut_steps(emit, layer, project_inputs(emit, layer, direction, bias))
-    weight = emit.constant(f"{name}.weight_hh", layer.r[direction])
+    weight = weight_of(emit, layer, direction, "weight_hh", layer.r[direction])
 
     def step(t: int, states: States) -> tuple[oir.Value, ...]:
         (h, c), here, shape = states, f"{name}_t{t}", (batch, hidden)

@@ -16,6 +16,7 @@ from hexaquant.transforms.unroll_steps import (
     project_inputs,
     read_layer,
     unroll,
+    weight_of,
 )
 
 INITIAL_H = 5
@@ -37,7 +38,7 @@ def _cell(emit: Emitter, layer: Layer, direction: int) -> Cell:
     shape, name = (layer.batch, layer.hidden), direction_name(layer, direction)
     bias: np.ndarray = np.add(*np.split(layer.b[direction], 2))
     inputs = cut_steps(emit, layer, project_inputs(emit, layer, direction, bias))
-    weight = emit.constant(f"{name}.weight_hh", layer.r[direction])
+    weight = weight_of(emit, layer, direction, "weight_hh", layer.r[direction])
 
     def step(t: int, states: States) -> tuple[oir.Value, ...]:
         (h,), here, total = states, f"{name}_t{t}", inputs[t]

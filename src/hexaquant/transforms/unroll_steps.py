@@ -14,6 +14,7 @@ of its own. Legal when:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,10 +24,14 @@ import onnx_ir as oir
 from hexaquant.core.errors import InputError, TargetError
 from hexaquant.ir.edit import int_attribute, string_attribute
 from hexaquant.ir.graph import Graph, Origin, constant, shape_of
+from hexaquant.ir.passes.fold_constants import DERIVED_FROM
 from hexaquant.transforms.emitter import Dim, Emitter
 
 MAX_STEPS = 128
 """Longer sequences would make graphs of many thousand operators."""
+
+UNROLLED = "hexaquant.unrolled"
+"""Metadata of a weight of an unrolled layer: the JSON of what it is of which layer (:func:`weight_of`)."""
 
 States = tuple[oir.Value | None, ...]
 """Hidden state (and cell state), each (batch, hidden); None is zero."""
@@ -126,8 +131,18 @@ def project_inputs(emit: Emitter, layer: Layer, direction: int, bias: np.ndarray
     if layer.batch_first:
         x = emit.op("Transpose", [x], f"{name}_time_first", (layer.steps, batch, inputs), perm=[1, 0, 2])
     flat = emit.reshape(x, [-1, inputs], f"{name}_frames", (_times(layer.steps, batch), inputs))
-    weight, vector = emit.constant(f"{name}.weight_ih", w), emit.constant(f"{name}.bias_ih", bias)
+    weight, vector = weight_of(emit, layer, direction, "weight_ih", w), emit.constant(f"{name}.bias_ih", bias)
     return emit.linear(flat, weight, vector, f"{name}_projected")
+
+
+def weight_of(emit: Emitter, layer: Layer, direction: int, part: str, array: np.ndarray) -> oir.Value:
+    """A constant with the ``part`` of ``layer``'s weights, which remembers where it came from (sim/write_back.py)."""
+    value = emit.constant(f"{direction_name(layer, direction)}.{part}", array)
+    sources = [_input(layer.node, index) for index in (1, 2, 3)]
+    history = ["" if v is None else v.metadata_props.get(DERIVED_FROM) or v.name for v in sources]
+    told = {"op": layer.node.op_type, "direction": direction, "part": part}
+    value.metadata_props[UNROLLED] = json.dumps(told | dict(zip("WRB", history, strict=True)))
+    return value
 
 
 def cut_steps(emit: Emitter, layer: Layer, rows: oir.Value) -> list[oir.Value]:
