@@ -31,6 +31,7 @@ _NAMES = {
     "compare_converters": ("hexaquant.api.compare_converters", "compare_converters"),
     "estimate": ("hexaquant.api.estimate", "estimate"),
     "analyze": ("hexaquant.api.analyze", "analyze"),
+    "debug": ("hexaquant.api.debug", "debug"),
     "verify": ("hexaquant.api.verify", "verify_folder"),
     "deploy": ("hexaquant.api.deploy", "deploy"),
     "write_report": ("hexaquant.api.report", "write_report"),
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from hexaquant.api.compare_converters import compare_converters
     from hexaquant.api.compile import compile_folder as compile
     from hexaquant.api.correct_on_target import correct_on_target
+    from hexaquant.api.debug import debug
     from hexaquant.api.deploy import deploy
     from hexaquant.api.estimate import estimate
     from hexaquant.api.finetune import finetune

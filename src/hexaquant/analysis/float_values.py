@@ -1,8 +1,9 @@
 """The FP32 values of a quantized network's constants.
 
 A folder keeps its weights as they are on the grid, corrected and rounded. Their FP32 values are in the networks it was
-made from: as it was rewritten for the target and equalized, and as the user gave it. Which of these constants are this
-network's is decided by its outputs: with the right ones they are nearest to the user's network.
+made from: as it was rewritten for the target and equalized, or as the user gave it. Whether these are this network's
+constants is decided by its outputs, with all of them and with every second one: equalization scales neighbours against
+each other, so that constants of before and after it do not mix.
 """
 
 from __future__ import annotations
@@ -18,19 +19,30 @@ from hexaquant.ir.executor.build import build_module
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.sim.model import QuantizedModel
 
+SLACK_DB = 6.0
+"""How much farther from FP32 than the quantized constants a mixture of both may be."""
+
 
 @torch.no_grad()
 def find_float_values(
     model: QuantizedModel, candidates: Sequence[Graph], reference: Graph, sample: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Constant -> its FP32 value, of the shape in ``model``, from that of ``candidates`` whose constants bring the
-    outputs on ``sample`` (a batch by input name) nearest to ``reference``'s; empty where the model's own are nearest.
+    """Constant -> its FP32 value, of the shape in ``model``, from the first of ``candidates`` that fits; else empty.
+
+    It fits when on ``sample`` (a batch by input name) its constants bring the outputs nearer to ``reference``'s.
     """
     wanted = _run_reference(reference, sample)
-    choices = [{}, *(_same_constants(model, graph) for graph in candidates)]
-    distances = [_distance(wanted, Walk(model.network, values, on=False).finish(sample)) for values in choices]
-    best = max(distances)
-    return next(choice for choice, distance in zip(reversed(choices), reversed(distances)) if distance == best)
+
+    def distance(values: Mapping[str, Tensor]) -> float:
+        return _sqnr(wanted, Walk(model.network, values, on=False).finish(sample))
+
+    own = distance({})
+    for graph in candidates:
+        values = _same_constants(model, graph)
+        half = {name: values[name] for name in list(values)[::2]}
+        if distance(values) >= own and distance(half) >= own - SLACK_DB:
+            return values
+    return {}
 
 
 def _same_constants(model: QuantizedModel, graph: Graph) -> dict[str, Tensor]:
@@ -49,7 +61,7 @@ def _run_reference(reference: Graph, sample: Mapping[str, Tensor]) -> tuple[Tens
     return tuple(out) if isinstance(out, tuple | list) else (out,)
 
 
-def _distance(wanted: tuple[Tensor, ...], got: tuple[Tensor, ...]) -> float:
+def _sqnr(wanted: tuple[Tensor, ...], got: tuple[Tensor, ...]) -> float:
     """SQNR in dB over all outputs."""
     meter = Sqnr()
     for a, b in zip(wanted, got, strict=True):

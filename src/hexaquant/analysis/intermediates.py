@@ -12,7 +12,8 @@ from types import TracebackType
 
 import numpy as np
 
-from hexaquant.io.manifest import amend_manifest
+from hexaquant.core.errors import InputError
+from hexaquant.io.manifest import amend_manifest, verify_files
 from hexaquant.io.qdq_writer import TENSOR
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import freeze_batch
@@ -41,19 +42,36 @@ def expose_intermediates(qdq: Graph) -> tuple[Graph, dict[str, str]]:
     return graph, shown
 
 
+def _is_whole(binary: Path) -> bool:
+    try:
+        verify_files(binary.parent, [binary.name])
+    except InputError:
+        return False
+    return True
+
+
+def _compile(graph: Graph, soc: Target, folder: Path, binary: Path) -> None:
+    model, dlc = folder / "shown.onnx", folder / "shown.dlc"
+    graph.save(model)
+    report = lower(model, dlc, soc.model, soc.arch)
+    compile_dlc(dlc, binary, soc.model, soc.arch)
+    amend_manifest(folder, files=[binary.name], sections={"lower": {"io": report.io.names()}})
+
+
 class Intermediates:
     """The compiled copy of ``qdq`` for ``soc`` in ``folder``, on one process a core; use it as a context manager.
 
-    Raises TargetError when the target refuses the copy.
+    ``reuse``: take the copy that ``folder`` holds of an earlier call, if it is whole; the folder must be this network's
+    alone. Raises TargetError when the target refuses the copy.
     """
 
-    def __init__(self, qdq: Graph, soc: Target, folder: Path, workers: int | None = None) -> None:
+    def __init__(
+        self, qdq: Graph, soc: Target, folder: Path, workers: int | None = None, *, reuse: bool = False
+    ) -> None:
         graph, self.tensors = expose_intermediates(qdq)
-        model, dlc, binary = folder / "shown.onnx", folder / "shown.dlc", folder / "shown.bin"
-        freeze_batch(graph, 1).save(model)
-        report = lower(model, dlc, soc.model, soc.arch)
-        compile_dlc(dlc, binary, soc.model, soc.arch)
-        amend_manifest(folder, files=[binary.name], sections={"lower": {"io": report.io.names()}})
+        binary = folder / "shown.bin"
+        if not (reuse and _is_whole(binary)):
+            _compile(freeze_batch(graph, 1), soc, folder, binary)
         self._pool = Pool(binary, PoolOptions(workers=workers, soc=soc.model))
 
     def run(self, samples: Iterable[Arrays]) -> Iterator[dict[str, np.ndarray]]:

@@ -74,11 +74,12 @@ class TensorMeter:
         self.histogram.add(x)
         self.shape = tuple(x.shape)
         self.count += x.numel()
-        self.total += float(x.sum(dtype=torch.float64))
-        self.squares += float(x.double().square().sum()) if x.numel() < 1 << 16 else float(x.norm().double() ** 2)
+        self.total += float(x.sum())
+        self.squares += float(x.square().sum())
         self.clipped += int(self._beyond(x))
         if x.dim() > 1:
-            reach = x.abs().movedim(self.axis, 0).flatten(1).amax(1)
+            others = [axis for axis in range(x.dim()) if axis != self.axis % x.dim()]
+            reach = torch.maximum(x.amax(others), -x.amin(others))
             self.reach = torch.maximum(self.reach, reach) if self.reach.numel() == reach.numel() else reach
 
     def _beyond(self, x: Tensor) -> int:

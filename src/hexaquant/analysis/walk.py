@@ -92,15 +92,36 @@ class Walk:
             self._drop(values, node)
         return self.outputs(values)
 
-    def value(self, node: fx.Node, live: Values, flip: Flip = NOTHING) -> Any:
-        """The value of ``node`` from the values alive before it, with the quantizers of ``flip`` turned round."""
-        return self._evaluate(node, live | self._overlay(flip), flip)
+    def taps_of(self, inputs: Mapping[str, Tensor], forced: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Tensor -> its value after its quantizer, of every computed tensor that has one and of the inputs.
 
-    def _overlay(self, flip: Flip) -> Values:
-        """Constants that ``flip`` changes, in order."""
-        changed: Values = {}
-        for node in self._constants if not flip.isdisjoint(self._constants) else ():
-            if node in flip or not changed.keys().isdisjoint(node.all_input_nodes):
+        With ``forced`` each value is replaced by that of the same name before the next node reads it: every layer then
+        runs on given inputs, and what is returned is its own answer to them.
+        """
+        names = {node: name for name, node in self.taps.items() if node not in self._constants}
+        found: dict[str, Tensor] = {}
+        for index, _, live in self.run(inputs):
+            made = self.nodes[index - 1] if index else None
+            if made is None or made not in names or made not in live:
+                continue
+            found[names[made]] = live[made]
+            other = (forced or {}).get(names[made])
+            if other is not None:
+                live[made] = other.reshape(live[made].shape)
+        return found
+
+    def value(self, node: fx.Node, live: Values, flip: Flip = NOTHING, replaced: Values | None = None) -> Any:
+        """The value of ``node`` from the values alive before it, with the quantizers of ``flip`` turned round.
+
+        ``replaced``: constants with other values.
+        """
+        return self._evaluate(node, live | self._overlay(flip, replaced), flip)
+
+    def _overlay(self, flip: Flip, replaced: Values | None = None) -> Values:
+        """Constants that ``flip`` and ``replaced`` change, in order."""
+        changed: Values = dict(replaced or {})
+        for node in self._constants if changed or not flip.isdisjoint(self._constants) else ():
+            if node not in changed and (node in flip or not changed.keys().isdisjoint(node.all_input_nodes)):
                 changed[node] = self._evaluate(node, self._held | changed, flip)
         return changed
 

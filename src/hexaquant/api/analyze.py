@@ -21,6 +21,7 @@ from hexaquant.analysis.statistics import TensorStatistics, collect_meters
 from hexaquant.analysis.sweep import Workers, run_sweep
 from hexaquant.api.artifacts import FLOAT, MODEL, QDQ, REFERENCE, load_quantized, open_folder
 from hexaquant.api.resume import step_fingerprint
+from hexaquant.core import html
 from hexaquant.core.atomic import write_text
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
@@ -73,6 +74,15 @@ class Analysis:
         known = [q for q in self.quantizers if q.alone_on.sqnr_db is not None]
         return sorted(known, key=lambda q: q.alone_on.sqnr_db or 0.0)[:count]
 
+    def _repr_html_(self) -> str:
+        """For notebooks: the quantizers that cost most."""
+        head = html.heading(f"{len(self.quantizers)} quantizers on {self.samples} samples, the worst first")
+        rows = [
+            (q.place.origin or q.place.layer, q.kind, q.bits, f"{q.alone_on.sqnr_db:.1f}")
+            for q in self.worst(html.LIMIT)
+        ]
+        return head + html.table(["layer", "kind", "bits", "alone on, dB"], rows)
+
     def to_dict(self) -> dict[str, Any]:
         """The document of analysis.json."""
         return {
@@ -110,7 +120,7 @@ def analyze(
     name, wanted = (None, None) if metric in (None, "sqnr") else (find_metric(metric)[0], metric)  # type: ignore[arg-type]
     model = load_quantized(out)
     batches, labels = _take(data, model, samples, images)
-    floats = find_float_values(model, *_references(out, manifest), _tensors(batches[0]))
+    floats = find_float_values(model, *float_networks(out, manifest), _tensors(batches[0]))
     study = make_study(model, floats, wanted)
     meters = collect_meters(model, floats, study.sites, log.track(batches, "statistics", len(batches)))
     tasks = [Task(mode, i, batch, labels[i]) for i, batch in enumerate(batches) for mode in MODES]
@@ -174,11 +184,14 @@ def _tensors(batch: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in batch.items()}
 
 
-def _references(out: Path, manifest: Manifest) -> tuple[list[Graph], Graph]:
-    """(FP32 networks whose constants may be the model's, the user's FP32 network)."""
+def float_networks(out: Path, manifest: Manifest) -> tuple[list[Graph], Graph]:
+    """(FP32 networks whose constants may be the model's, best first; the user's FP32 network).
+
+    Raises InputError when the folder does not hold it.
+    """
     if REFERENCE not in manifest.files:
         raise InputError(f"{out} does not hold its FP32 network {REFERENCE}: quantize the model again")
-    held = [name for name in (REFERENCE, FLOAT) if name in manifest.files]
+    held = [name for name in (FLOAT, REFERENCE) if name in manifest.files]
     verify_files(out, held)
     graphs = {name: Graph(oir.load(out / name), str(out / name)) for name in held}
     return list(graphs.values()), graphs[REFERENCE]

@@ -15,6 +15,7 @@ from hexaquant.cli import (
     auto,
     bundle,
     compare_converters,
+    debug,
     deploy,
     doctor,
     estimate,
@@ -89,6 +90,7 @@ _register(bundle.bundle, bundle.EPILOG)
 _register(run.run, run.EPILOG)
 _register(verify.verify, verify.EPILOG)
 _register(analyze.analyze, analyze.EPILOG)
+_register(debug.debug, debug.EPILOG)
 _register(report.report, report.EPILOG)
 _register(estimate.estimate, estimate.EPILOG)
 _register(compare_converters.compare_converters, compare_converters.EPILOG, "compare-converters")

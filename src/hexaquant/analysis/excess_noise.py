@@ -1,0 +1,106 @@
+"""How much more noise an encoding makes than its number of bits needs to, on the values of the FP32 network.
+
+    excess = 10 log10( E[(Q_e(x) - x)^2] / E[(Q_b(x) - x)^2] )        b: the best encoding of the same grid
+
+A good encoding lies within a few dB of the best, whatever the tensor; a scale four times too large loses 12 dB, one
+four times too small or a shifted offset clips and loses more. For activations both come from the histogram in closed
+form (core/observers/noise.py); for weights from the layer's output, run on FP32 inputs with the weight as it is
+quantized and as it best could be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hexaquant.analysis.sensitivity import Site
+from hexaquant.analysis.walk import Walk
+from hexaquant.core.encoding import Encoding, encoding_from_range, encoding_of
+from hexaquant.core.fake_quant import fake_quantize
+from hexaquant.core.observers.histogram import Histogram
+from hexaquant.core.observers.mse import search
+from hexaquant.core.observers.noise import expected_noise
+from hexaquant.core.observers.weight_mse import mse_weight_encoding
+from hexaquant.sim.model import QuantizedModel
+
+LEAST_SQNR_DB = 90.0
+"""Noise this far below the signal is none: its excess says nothing."""
+
+
+def activation_excess_db(histogram: Histogram, encoding: Encoding, wanted: Encoding | None = None) -> float:
+    """Of a tensor with one scale. ``wanted``: the encoding to compare with instead of the best, where that is fixed."""
+    if encoding.grid.is_float or histogram.range.low >= histogram.range.high:
+        return 0.0
+    edges, counts = histogram.trimmed()
+    signal = float((counts * ((edges[1:] + edges[:-1]) / 2).square()).sum())
+    low, high = search(histogram, encoding.grid)
+    best = encoding_from_range(torch.tensor(low), torch.tensor(high), encoding.grid)
+    noises = [_noise(edges, counts, e) for e in (encoding, wanted or best)]
+    return ratio_db(noises[0], noises[1], signal)
+
+
+def _noise(edges: Tensor, counts: Tensor, encoding: Encoding) -> float:
+    scale, offset = encoding.scale.double().reshape(1), encoding.offset.double().reshape(1)
+    return float(expected_noise(edges, counts, scale, offset, encoding.grid.levels))
+
+
+def ratio_db(noise: float, best: float, signal: float) -> float:
+    """10 log10 of ``noise`` over ``best``, neither counted as less than LEAST_SQNR_DB below ``signal``."""
+    floor = max(signal * 10 ** (-LEAST_SQNR_DB / 10), 1e-300)
+    return 10 * math.log10(max(noise, floor) / max(best, floor))
+
+
+@dataclass
+class WeightNoise:
+    """Of one layer's output over the samples: squared errors by its quantized weight and by the best, and signal."""
+
+    noise: float = 0.0
+    best: float = 0.0
+    signal: float = 0.0
+
+    @property
+    def excess_db(self) -> float:
+        return ratio_db(self.noise, self.best, self.signal)
+
+
+@torch.no_grad()
+def collect_weight_noise(
+    model: QuantizedModel, floats: Mapping[str, Tensor], sites: Iterable[Site], batches: Iterable[Mapping[str, Any]]
+) -> dict[str, WeightNoise]:
+    """Weight -> what its quantization does to the first layer that reads it. ``batches``: arrays by input name."""
+    walk = Walk(model.network, floats, on=False)
+    parameters = model.parameters_by_name()
+    weights = [site.name for site in sites if site.kind == "weight"]
+    flips = {name: frozenset([walk.taps[name]]) for name in weights}
+    starting: dict[int, list[str]] = {}
+    for name in weights:
+        starting.setdefault(walk.start(flips[name]), []).append(name)
+    best = {}
+    for name in weights:
+        value = floats.get(name, parameters[name]).detach()
+        best[name] = {walk.taps[name]: fake_quantize(value, best_encoding(value, model.quantizers[name].encoding))}
+    found = {name: WeightNoise() for name in weights}
+    for batch in batches:
+        for index, node, live in walk.run({name: torch.as_tensor(value) for name, value in batch.items()}):
+            for name in starting.get(index, ()):
+                wanted = walk.value(node, live)
+                meter = found[name]
+                meter.signal += _squares(wanted)
+                meter.noise += _squares(walk.value(node, live, flips[name]) - wanted)
+                meter.best += _squares(walk.value(node, live, replaced=best[name]) - wanted)
+    return found
+
+
+def best_encoding(value: Tensor, encoding: Encoding) -> Encoding:
+    """The usual encoding of a constant on the same grid: min-max, below 8 bits the least error."""
+    narrow = not encoding.grid.is_float and encoding.grid.bits < 8
+    return mse_weight_encoding(value, encoding.grid) if narrow else encoding_of(value, encoding.grid)
+
+
+def _squares(x: Any) -> float:
+    return float(x.square().sum())
