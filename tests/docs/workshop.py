@@ -89,6 +89,9 @@ def fill(folder: Path) -> None:
         ("metrics.py", METRIC_PY),
     ):
         (folder / name).write_text(textwrap.dedent(text).lstrip())
+    (folder / "htp.json").write_text(
+        '{"graphs": [{"graph_names": ["model"], "O": 3}], "devices": [{"dsp_arch": "v75"}]}'
+    )
     _images(folder / "photos")
     _raw_files(folder)
 
