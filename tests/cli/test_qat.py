@@ -30,6 +30,9 @@ def test_training_a_folder_improves_it_and_what_comes_after_agrees(net: Path, tm
     assert [step["step"] for step in recorded][-1] == "finetune" and recorded[0]["step"] == "calibrate"
     assert all(entry["intact"] for entry in hexaquant("info", out, "--json").document["files"].values())
     assert hexaquant("qat", out, "--data", data, "--steps", "2").code == 0
+    again = hexaquant(*start)
+    assert "quantized anew" in again.err and (out / "model.encodings").read_bytes() == before
+    assert "quantized anew" not in hexaquant(*start, "--force").err
 
 
 def test_a_stale_binary_is_not_verified(deployed: Path, data: Path) -> None:

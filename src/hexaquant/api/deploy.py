@@ -17,7 +17,7 @@ from hexaquant.api.artifacts import ENCODINGS, MODEL, QDQ, REFERENCE, Exported, 
 from hexaquant.api.compile import compile_folder
 from hexaquant.api.quantize import override_mapping, quantize
 from hexaquant.api.report import report_if_installed
-from hexaquant.api.resume import KEY, is_current, quantization_fingerprint, step_fingerprint
+from hexaquant.api.resume import KEY, is_current, is_trained, quantization_fingerprint, step_fingerprint
 from hexaquant.api.verify import verify_folder
 from hexaquant.core.events import Events
 from hexaquant.frontends import load
@@ -93,6 +93,8 @@ def quantize_folder(
     if not force and is_current(folder, "quantization", wanted, [MODEL, QDQ, ENCODINGS, REFERENCE]):
         log.note("quantize", f"{folder} holds this quantized model already; kept (--force makes it again)")
         return Quantized(_in_version(folder, settings.encodings_version), None)
+    if is_trained(folder):
+        log.warn("quantize", f"{folder} held a trained network (hexaquant qat); it is quantized anew, without training")
     state = State(folder / ".state" / "quantize.safetensors", wanted)
     model = quantize(graph, data, batch_size=BATCH_SIZE, events=events, state=state, **how)  # type: ignore[arg-type]
     if settings.correct_on_target:

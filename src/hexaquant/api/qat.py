@@ -12,7 +12,7 @@ import onnx_ir as oir
 from hexaquant.api.artifacts import MODEL, QDQ, REFERENCE, Exported, export_model, load_quantized, open_folder
 from hexaquant.api.finetune import finetune
 from hexaquant.api.quantize import Model
-from hexaquant.api.resume import KEY
+from hexaquant.api.resume import KEY, step_fingerprint
 from hexaquant.api.training_score import measure
 from hexaquant.core import ranks
 from hexaquant.core.errors import EncodingError, InputError
@@ -93,10 +93,15 @@ def finetune_folder(
         reference=reference,
         overrides=model.overrides,
         steps=list(model.steps),
-        made_from={key: made[key] for key in ("data", KEY) if key in made},
+        made_from={key: made[key] for key in ("data",) if key in made} | {KEY: _identity(made, model)},
     )
     (out / CHECKPOINT).unlink(missing_ok=True)
     return Trained(exported, run, before, after)
+
+
+def _identity(made: Mapping[str, Any], model: Model) -> str:
+    """Fingerprint of the trained model: no longer that of the quantized one, which can be made again."""
+    return step_fingerprint({"quantized": made.get(KEY), "steps": list(model.steps)})
 
 
 def _open(out: Path, made: Mapping[str, Any]) -> Model:

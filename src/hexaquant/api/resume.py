@@ -66,3 +66,14 @@ def is_current(folder: Path, section: str, wanted: str, files: Collection[str]) 
     except InputError:
         return False
     return True
+
+
+def is_trained(folder: Path) -> bool:
+    """True when what ``folder`` holds has gone through training."""
+    if not (folder / NAME).is_file():
+        return False
+    try:
+        made = read_manifest(folder).sections.get("quantization") or {}
+    except InputError:
+        return False
+    return any(step.get("step") == "finetune" for step in made.get("steps", ()))
