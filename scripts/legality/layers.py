@@ -132,6 +132,11 @@ def _norms() -> Iterator[Case]:
             yield case("LpNormalization", x(*shape), axis=axis, p=2)
         yield case("LayerNormalization", x(*shape), w(last, low=0.5, high=1.5), w(last))
         yield case("LayerNormalization", x(*shape), w(last, low=0.5, high=1.5))
+        for op in ("Softmax", "LogSoftmax", "LpNormalization"):
+            yield case(op, x(*shape[:-1], 1, low=0.5, high=3), axis=-1)
+            if rank > 1:
+                yield case(op, x(shape[0], 1, *shape[2:], low=0.5, high=3), axis=1)
+        yield case("LayerNormalization", x(*shape[:-1], 1), w(1, low=0.5, high=1.5), w(1))
         yield case("RMSNormalization", x(*shape), w(last, low=0.5, high=1.5), opset=23)
         if rank > 1:
             tail = shape[-2:]

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hexaquant.ir.graph import Graph
 from hexaquant.targets.check import Judgement, judge, one_scheme
-from hexaquant.targets.scheme import SCHEMES
+from hexaquant.targets.scheme import SCHEMES, scheme_problem
 from hexaquant.targets.soc import ARCHITECTURES, find_target
 from legality.case import SAMPLES, with_output_shapes
 from legality.prober import Prober, Variant, import_case, quantize
@@ -292,9 +292,11 @@ class Comparison:
 
 
 def compare(seed: int, prober: Prober, folder: Path) -> Comparison:
-    """Draw a network, an architecture and a scheme; ask both."""
+    """Draw a network, an architecture and a scheme that this has at all; ask both."""
     rng = np.random.default_rng([seed, 1])
     arch, scheme = int(rng.choice(list(ARCHITECTURES))), str(rng.choice(list(SCHEMES)))
+    while scheme_problem(SCHEMES[scheme], find_target(ARCHITECTURES[arch])):
+        scheme = str(rng.choice(list(SCHEMES)))
     model, feeds = random_network(seed)
     graph: Graph = import_case(model)
     judgements = judge(graph, find_target(ARCHITECTURES[arch]), one_scheme(scheme))

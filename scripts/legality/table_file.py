@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hexaquant.targets import ops
 from hexaquant.targets.legality import LEGAL, UNKNOWN, LegalityTable, Verdict
 from hexaquant.targets.scheme import SCHEMES
 from hexaquant.targets.soc import ARCHITECTURES
@@ -18,6 +19,8 @@ The kernels give more than 35 dB at 8 bits and 50 dB at 16 bits in nearly all pr
 (Floor, Ceil) reach 21 dB, since inputs next to a step fall on its other side. What lies below these bounds at 16 bits
 is worse than 8 bits would be.
 """
+UNPLANNED = Verdict("refused", "hexaquant has no rule to plan it by")
+"""Of what the backend takes alone, but the planner does not (targets/ops.py)."""
 EQUAL = 0.9
 """Least share of equal values where the output is no real number."""
 
@@ -60,6 +63,8 @@ def _row(form: str, found: Found) -> dict[str, dict[int, Verdict]]:
         for arch in ARCHITECTURES:
             verdicts = found.get((form, scheme, arch), {})
             worst = max(verdicts.values(), key=lambda v: (v.is_bad, v.status == "refused"), default=UNKNOWN)
+            if worst == LEGAL and ops.rule_of(form.split(" ")[0].rpartition(".")[2]) is None:
+                worst = UNPLANNED
             if worst != LEGAL:
                 row[scheme][arch] = worst
     return dict(sorted(row.items()))

@@ -108,7 +108,9 @@ def _worst(errors: dict[str, Any], got: np.ndarray, expected: np.ndarray, scale:
         return
     difference = got.astype(np.float64).reshape(expected.shape) - expected
     noise, signal = float((difference**2).sum()), float((expected.astype(np.float64) ** 2).sum())
-    sqnr = 200.0 if noise == 0 else -200.0 if signal == 0 or not np.isfinite(noise) else 10 * np.log10(signal / noise)
+    if signal == 0:  # of a constant zero there is no ratio: as if all of it were 1
+        signal = float(expected.size)
+    sqnr = 200.0 if noise == 0 else -200.0 if not np.isfinite(noise) else 10 * np.log10(signal / noise)
     errors["sqnr"] = min(errors.get("sqnr", 200.0), round(sqnr, 1))
     if scale is not None:
         errors["lsb"] = max(errors.get("lsb", 0.0), round(float(np.abs(difference).max()) / scale, 1))

@@ -53,6 +53,5 @@ def test_sixteen_bit_weights_need_v73(prober: Prober, tmp_path: Path) -> None:
 
 def test_table_and_backend_agree_on_random_networks(prober: Prober, tmp_path: Path) -> None:
     results = [compare(seed, prober, tmp_path) for seed in range(12)]
-    decided = [result for result in results if result.is_decided]
-    assert [str(result) for result in decided if not result.agrees] == []
-    assert len(decided) >= 5
+    assert [str(result) for result in results if not result.is_decided] == []
+    assert [str(result) for result in results if not result.agrees] == []

@@ -29,6 +29,7 @@ AXIS = (
     "Split",
     "LayerNormalization",
 )
+NORMALIZING = ("Softmax", "LogSoftmax", "LpNormalization", "LayerNormalization")
 POOLS = ("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool")
 
 
@@ -119,8 +120,15 @@ def _product(node: oir.Node) -> list[str]:
     side = "constant left" if constant(left) is not None else "constant right" if constant(right) is not None else ""
     batched = "batched" if not side and _rank(node.outputs[0]) > 2 else ""
     matrix = "by a matrix" if batched and _rank(right) == 2 else batched
+    if matrix == "batched" and not _same_batch(left, right):
+        matrix = "batched broadcast"
     vector = "of a vector" if 1 in (_rank(left), _rank(right)) else ""
     return [_largest_rank(node), side, matrix, vector]
+
+
+def _same_batch(left: oir.Value | None, right: oir.Value | None) -> bool:
+    a, b = (() if value is None else shape_of(value) or () for value in (left, right))
+    return a[:-2] == b[:-2]
 
 
 def _gemm(node: oir.Node) -> list[str]:
@@ -150,9 +158,17 @@ def _along_axis(node: oir.Node) -> list[str]:
     default = 0 if node.op_type in ("ArgMax", "ArgMin", "Split") else -1
     axis = int_attribute(node, "axis", default) % max(rank, 1)
     words = [_rank_word(node.inputs[0]), "last axis" if axis == rank - 1 else "another axis"]
+    if node.op_type in NORMALIZING and _is_single(node.inputs[0], axis):
+        words.append("of one element")
     if node.op_type == "LpNormalization":
         words.append(f"p {int_attribute(node, 'p', 2)}")
     return words
+
+
+def _is_single(value: oir.Value | None, axis: int) -> bool:
+    """Whether ``value`` has one index along ``axis``: then what normalizes along it computes a constant."""
+    shape = None if value is None else shape_of(value)
+    return shape is not None and len(shape) > axis and shape[axis] == 1
 
 
 def _joined(node: oir.Node) -> list[str]:
