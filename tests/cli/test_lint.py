@@ -38,7 +38,8 @@ def test_a_network_that_runs_is_listed_layer_by_layer(net: Path) -> None:
 def test_a_refused_layer_has_the_librarys_reason_and_a_remedy(tmp_path: Path) -> None:
     done = hexaquant("lint", erf_net(tmp_path / "net.onnx"))
     done.assert_refused(3, "1 of 2 layers", "'gate'", "not supported", "use GELU")
-    assert "gate" in done.out and "refused" in done.out and "act" in done.out
+    assert "gate" in done.out and "refused" in done.out and "1 error" in done.out
+    assert "act" in hexaquant("lint", tmp_path / "net.onnx", "--layers").out
 
 
 def test_bits_that_the_target_lacks_are_refused_with_bits_that_it_has(net: Path) -> None:

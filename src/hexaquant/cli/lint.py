@@ -1,17 +1,22 @@
-"""``hexaquant lint``: the target's verdict on every layer, before any calibration."""
+"""``hexaquant lint``: what will hurt a network on the target, before any calibration."""
 
 from __future__ import annotations
 
+import json as json_module
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, table
-from hexaquant.cli.model import load_model
+from hexaquant.cli.image_options import Images, takes_image_options
+from hexaquant.cli.model import written_model
 
 if TYPE_CHECKING:
+    from hexaquant.analysis.lint.finding import Finding
+    from hexaquant.analysis.lint.repair import Applied
     from hexaquant.api.lint import Lint
     from hexaquant.targets.check import Judgement
 
@@ -19,45 +24,122 @@ EPILOG = """Examples:
 
 \b
   hexaquant lint net.onnx --target sm8650 --scheme w8a16
-  hexaquant lint model.py:build --target qcs6490 --overrides mixed.yaml --json
+  hexaquant lint model.py:build --target qcs6490 --data calib.npz --json
+  hexaquant lint net.onnx --fix -o mended.onnx
+  hexaquant lint out --data calib.npz --suppress long-tail:head.*
 
-Exit code 3 when the target refuses a layer or computes it wrongly. Verdicts were measured on Qualcomm's emulator."""
+Exit code 3 when the target refuses a layer or computes it wrongly, 1 with --fail-on warning when a warning is left.
+Verdicts were measured on Qualcomm's emulator. Rules: docs/insight.md."""
+
+SAMPLES = 8
+ENCODINGS_HELP = "Encodings to check: a file, or an artifact folder (which as MODEL brings its own)."
+SHOWN_INFOS = 3
+"""Infos of one rule that the table lists; the others it counts."""
 
 
+@takes_image_options
 def lint(
     context: typer.Context,
     model: o.ModelArgument,
     target: o.TargetOption = "sm8650",
     scheme: o.SchemeOption = "w8a8",
+    data: Annotated[str | None, typer.Option(help=f"A few samples: {o.DATA_FORMS}.")] = None,
+    encodings: Annotated[Path | None, typer.Option(help=ENCODINGS_HELP)] = None,
     overrides: o.OverridesOption = None,
     shape: o.ShapeOption = None,
+    samples: Annotated[int, typer.Option(min=1, help="Samples of --data that are looked at.")] = SAMPLES,
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what is safe, check it, and write -o.")] = False,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The mended .onnx file.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write the JSON document to this file.")] = None,
+    suppress: Annotated[list[str] | None, typer.Option(help="RULE or RULE:layer-glob; repeat.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file with 'suppress' and 'severity'.")] = None,
+    fail_on: Annotated[str, typer.Option(help="error, or warning: exit 1 when one is left.")] = "error",
+    layers: Annotated[bool, typer.Option("--layers", help="Also list every layer with its verdict.")] = False,
+    images: Images = None,
     json: o.JsonOption = False,
 ) -> None:
-    """What the target says to each layer: runs, or is refused for which reason, and what to do."""
+    """What will hurt the network on the target, layer by layer: why, what it costs, and what to do."""
     console: Console = context.obj
+    _check_options(fix, output, fail_on)
     shapes = o.parse_shapes(shape)
+    from hexaquant.analysis.lint.catalog import NAMES
+    from hexaquant.analysis.lint.suppress import read_config
     from hexaquant.api.lint import lint as lint_model
+    from hexaquant.api.lint import lint_and_fix
 
-    done = lint_model(load_model(model, shapes), target=target, scheme=scheme, overrides=overrides)
-    for warning in done.warnings:
-        console.warn(warning)
-    console.result(document(done), lambda: rows(done), lambda: summary(done))
+    options: dict[str, Any] = {"target": target, "scheme": scheme, "overrides": overrides, "shapes": shapes}
+    options |= {"data": data, "samples": samples, "images": images, "encodings": encodings}
+    options["config"] = read_config(suppress or (), config, NAMES)
+    network, repairs = written_model(model, shapes), None
+    if fix and output is not None:
+        mended = lint_and_fix(network, **options)
+        done, repairs = mended.lint, mended.repairs
+        mended.graph.save(output)
+    else:
+        done = lint_model(network, **options)
+    _show(console, done, repairs, output, layers, report)
     done.require_legal()
+    if fail_on == "warning":
+        done.require_clean()
 
 
-def document(done: Lint) -> dict[str, Any]:
-    """The JSON document: counts of verdicts and one entry a layer."""
+def _check_options(fix: bool, output: Path | None, fail_on: str) -> None:
+    from hexaquant.core.errors import InputError
+
+    if fix != (output is not None):
+        raise InputError("--fix and -o belong together: -o names the .onnx file that --fix writes")
+    if output is not None and output.suffix != ".onnx":
+        raise InputError(f"-o {output} must end in .onnx")
+    if fail_on not in ("error", "warning"):
+        raise InputError(f"--fail-on {fail_on} is neither error nor warning")
+
+
+def _show(
+    console: Console,
+    done: Lint,
+    repairs: tuple[Applied, ...] | None,
+    output: Path | None,
+    layers: bool,
+    report: Path | None,
+) -> None:
+    for text in (*done.warnings, *done.notes):
+        console.warn(text)
+    told = document(done, repairs, output)
+    if report is not None:
+        from hexaquant.core.atomic import write_text
+
+        write_text(report, json_module.dumps(told, indent=1))
+    drawings = [lambda: finding_rows(done), lambda: info_lines(done)]
+    if layers:
+        drawings.insert(0, lambda: rows(done))
+    if repairs is not None:
+        drawings.append(lambda: repair_rows(repairs, output))
+    console.result(told, *drawings, lambda: summary(done))
+
+
+def document(done: Lint, repairs: tuple[Applied, ...] | None = None, output: Path | None = None) -> dict[str, Any]:
+    """The JSON document (docs/insight.md): findings, counts of verdicts and one entry a layer."""
+    from hexaquant.analysis.lint.document import FORMAT, counts, findings_document, repairs_document
+
+    fixed = {} if repairs is None else {"fixed": str(output), "repairs": repairs_document(repairs)}
     return {
         "kind": "lint",
+        "format": FORMAT,
         "model": done.source,
         "target": done.target.name,
         "architecture": done.target.arch_name,
         "scheme": done.scheme.name,
         "measured_with": f"onnxruntime-qnn {done.release}",
+        "samples": done.samples,
+        "severities": counts(done.findings),
+        "suppressed": done.suppressed,
+        "findings": findings_document(done.findings),
         "counts": dict(Counter(judgement.status for judgement in done.judgements)),
         "scheme_problem": done.scheme_problem,
         "warnings": list(done.warnings),
+        "notes": list(done.notes),
         "layers": [_entry(judgement) for judgement in done.judgements],
+        **fixed,
     }
 
 
@@ -77,9 +159,10 @@ def _entry(judgement: Judgement) -> dict[str, str]:
 
 def rows(done: Lint) -> Any:
     """One row a layer."""
-    title = f"{done.source} for {done.target}"
     cells = [_cells(_entry(judgement)) for judgement in done.judgements]
-    return table(title, ["layer", "operator", "scheme", "verdict", "reason and remedy"], cells)
+    return table(
+        f"{done.source} for {done.target}", ["layer", "operator", "scheme", "verdict", "reason and remedy"], cells
+    )
 
 
 def _cells(entry: dict[str, str]) -> list[str]:
@@ -88,9 +171,60 @@ def _cells(entry: dict[str, str]) -> list[str]:
     return [where, entry["operator"], entry["scheme"], entry["verdict"], why]
 
 
+def finding_rows(done: Lint) -> Any:
+    """Errors and warnings by layer: each with its reason, its cost and what to do."""
+    told = [f for f in done.findings if f.severity != "info"]
+    if not told:
+        return "no errors and no warnings"
+    places = list(dict.fromkeys(_where(f) for f in told))
+    cells = []
+    for place in places:
+        for index, finding in enumerate(f for f in told if _where(f) == place):
+            cells.append([place if index == 0 else "", f"{finding.severity} {finding.rule}", _sentence(finding)])
+    return table("findings", ["layer", "rule", "what, why, and what to do"], cells)
+
+
+def _where(finding: Finding) -> str:
+    return f"{finding.where} ({finding.layer.source})" if finding.layer.source else finding.where
+
+
+def _sentence(finding: Finding) -> str:
+    cost = "" if finding.cost_db is None else f" Alone it leaves the outputs {finding.cost_db:.1f} dB."
+    mended = " (--fix)" if finding.fixable else ""
+    return f"{finding.text}: {finding.why}.{cost} Do: {finding.fix}{mended}."
+
+
+def info_lines(done: Lint) -> str:
+    """A line a rule for what costs nothing: how often, what becomes of it, the first layers."""
+    infos: dict[str, list[Finding]] = {}
+    for finding in done.findings:
+        if finding.severity == "info":
+            infos.setdefault(finding.rule, []).append(finding)
+    lines = []
+    for rule, found in infos.items():
+        places = list(dict.fromkeys(f.where for f in found))
+        more = f" and {len(places) - SHOWN_INFOS} more" if len(places) > SHOWN_INFOS else ""
+        lines.append(f"info {rule}: {len(found)}x, {found[0].fix} ({', '.join(places[:SHOWN_INFOS])}{more})")
+    return "\n".join(lines)
+
+
+def repair_rows(repairs: tuple[Applied, ...], output: Path | None) -> Any:
+    """What --fix did."""
+    cells = [
+        [r.rule, len(r.operators), f"{r.deviation:.1g}", "undone: " + r.reason if r.reason else "applied"]
+        for r in repairs
+    ]
+    if not cells:
+        return f"nothing to mend; {output} is the network as it was"
+    return table(f"mended: {output}", ["rule", "operators", "outputs moved by", "result"], cells, right=(1, 2))
+
+
 def summary(done: Lint) -> str:
-    """ "12 layers: 11 legal, 1 refused"."""
+    """ "12 layers: 11 legal, 1 refused; 2 warnings, 5 infos"."""
     counts = Counter(judgement.status for judgement in done.judgements)
     unknown = " (unknown: not measured, only the backend knows)" if counts["unknown"] else ""
     told = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    return f"{len(done.judgements)} layers: {told}{unknown}"
+    grades = Counter(f.severity for f in done.findings)
+    found = ", ".join(f"{grades[s]} {s}{'' if grades[s] == 1 else 's'}" for s in ("error", "warning", "info"))
+    more = f", {done.suppressed} suppressed" if done.suppressed else ""
+    return f"{len(done.judgements)} layers: {told}{unknown}; {found}{more}"

@@ -25,6 +25,19 @@ def load_model(text: str, shapes: Mapping[str, Sequence[int | str]] | None = Non
     return load_made(_call(text), text, shapes)
 
 
+def written_model(text: str, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Graph | Path:
+    """As :func:`load_model`, but not normalized; a file or folder as its path. Errors as there."""
+    from hexaquant.frontends.written import load_written
+
+    if Path(text).exists() or not looks_like_function(text):
+        return Path(text)
+    made = _call(text)
+    if isinstance(made, tuple) and len(made) in (2, 3) and hasattr(made[0], "named_parameters"):
+        inputs = made[1] if isinstance(made[1], (tuple, list)) else (made[1],)
+        return load_written(made[0], inputs, made[2] if len(made) == 3 else None, shapes)
+    return load_made(made, text, shapes)
+
+
 def _call(text: str) -> Any:
     function = find_object(text, "the model")
     if not callable(function):

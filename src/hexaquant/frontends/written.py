@@ -16,7 +16,7 @@ def load_written(
     example_kwargs: Mapping[str, Any] | None = None,
     shapes: Mapping[str, Sequence[int | str]] | None = None,
 ) -> Graph:
-    """The graph of an ``.onnx`` path or an nn.Module before normalization; of anything else what ``load`` gives.
+    """The graph before normalization of an ``.onnx`` path, a ModelProto or an nn.Module; else what ``load`` gives.
 
     Errors as of :func:`hexaquant.frontends.load`.
     """
@@ -24,6 +24,10 @@ def load_written(
         from hexaquant.ir.load import read_model
 
         return Graph(read_model(Path(model)), Path(model).name)
+    if hasattr(model, "SerializeToString") and hasattr(model, "graph"):
+        import onnx_ir as oir
+
+        return Graph(oir.from_proto(model), model.graph.name or "ModelProto")
     is_module = hasattr(model, "named_parameters") and hasattr(model, "forward") and not is_keras_model(model)
     if is_module and (example_inputs is not None or example_kwargs):
         from hexaquant.frontends.torch_module import exported_graph

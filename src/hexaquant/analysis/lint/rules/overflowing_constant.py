@@ -1,0 +1,65 @@
+"""Constants beyond float16, or so large that they spoil the grid of what they are added to.
+
+The target's float16 ends at 65,504: an attention mask of -3.4e38 becomes -inf there (and 0 * -inf is NaN). On an
+integer grid the range must hold the constant: with -3.4e38 in 8 bits one step is 1.3e36, and every score rounds to
+zero. In float16 numbers below 6e-8 vanish: an epsilon of 1e-12 no longer guards a division.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as oir
+
+from hexaquant.analysis.lint.finding import Finding, about
+from hexaquant.analysis.lint.subject import Subject
+from hexaquant.ir.graph import Graph, constant
+from hexaquant.ir.passes.clamp_masks import clamp_masks
+from hexaquant.sim.constants import is_parameter
+
+RULE = "overflowing-constant"
+LARGEST, SMALLEST = 65504.0, 5.96e-8
+"""Of float16."""
+
+
+def overflowing_constant(subject: Subject) -> Iterator[Finding]:
+    """One warning a constant and operator; fixable where it is provably a mask (ir/passes/clamp_masks.py)."""
+    masks = _clamped(subject.imported)
+    for node in subject.prepared.nodes:
+        for index, value in enumerate(node.inputs):
+            data = constant(value)
+            if value is None or data is None or data.dtype.kind != "f" or is_parameter(node.op_type, index):
+                continue
+            text = _problem(data, subject.activation_bits(node))
+            if not text:
+                continue
+            fixable = value.name in masks
+            fix = "use -100 in the mask" if fixable else "use a constant of the size of the values that it meets"
+            words = f"constant '{value.name}' {text[0]}"
+            yield about(
+                subject.prepared, node, RULE, "warning", words, text[1], fix, fixable=fixable, tensor=value.name
+            )
+
+
+def _problem(data: np.ndarray, bits: int | None) -> tuple[str, str] | None:
+    sizes = np.abs(data[data != 0].astype(np.float64))
+    if not sizes.size:
+        return None
+    peak = float(sizes.max())
+    if peak > LARGEST and bits is None:
+        return f"reaches {peak:.3g}", f"float16 ends at {LARGEST:,.0f}: it becomes infinite"
+    if peak > LARGEST and bits is not None:
+        step = "infinite" if np.isinf(peak) else f"{peak / (2**bits - 1):.2g}"
+        return f"reaches {peak:.3g}", f"one step of {bits} bits is {step}: what it is added to rounds to zero"
+    if bits is None and float(sizes.min()) < SMALLEST and sizes.size == 1:
+        return f"is {sizes[0]:.3g}", "float16 has nothing below 6e-8: it becomes zero"
+    return None
+
+
+def _clamped(graph: Graph) -> set[str | None]:
+    """Names of the constants that clamp_masks changes."""
+    trial = graph.clone()
+    before: dict[str, oir.TensorProtocol | None] = {k: v.const_value for k, v in trial.initializers.items()}
+    clamp_masks(trial)
+    return {name for name, value in trial.initializers.items() if value.const_value is not before.get(name)}
