@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hexaquant.analysis.debugger import TensorErrors
 from hexaquant.analysis.places import Place
 from hexaquant.analysis.statistics import TensorStatistics
 from hexaquant.core.encoding import Encoding
@@ -76,16 +78,27 @@ def explain_mismatch(plan: TensorPlan, encoding: Encoding, wanted: Encoding) -> 
     return text, f"set it to {allowed}, as the target's kernel requires"
 
 
-def explain_target(place: Place, tensor: str, bits: int | str, rms: float, most: float) -> DebugFinding:
-    """The target computes a layer otherwise than the simulation; ``rms`` and ``most`` in steps."""
+def known_error(place: Place, bits: int | str) -> int:
+    """Largest error of the operator's kernel in steps, as measured (targets/ops.py); 1: as exact as its type."""
     rule = ops.rule_of(place.op)
-    known = rule.error_16 if rule is not None and bits == 16 else 1
-    head = f"{place.op} computes '{tensor}' on the target up to {most:.0f} LSB beside the simulation (rms {rms:.1f})"
+    return rule.error_16 if rule is not None and bits == 16 else 1
+
+
+def explain_target(place: Place, errors: TensorErrors, overflowing: Sequence[int]) -> DebugFinding:
+    """The target computes a layer otherwise than the simulation. ``overflowing``: channels whose int32 bias is full."""
+    name, most, rms = errors.name, errors.own_most, errors.own_rms
+    known = known_error(place, errors.bits)
     if known >= COARSE:
         text = f"{place.op} at 16 bits on this target is accurate to about {known} LSB: here {most:.0f}, rms {rms:.1f}"
-        return finding(place, tensor, text, f"keep the layer in float16 (overrides: '{place.layer}': fp16)")
+        return finding(place, name, text, f"keep the layer in float16 (overrides: '{place.layer}': fp16)")
+    text = f"{place.op} computes '{name}' on the target up to {most:.0f} LSB beside the simulation (rms {rms:.1f})"
+    if errors.own_in:
+        text += f", all of it in channel{'s' * (len(errors.own_in) > 1)} {', '.join(map(str, errors.own_in[:6]))}"
+    if overflowing:
+        text += ", whose bias is at the end of int32: with the products added the target's accumulator overflows"
+        return finding(place, name, text, "prune the dead channel, or give its weight a larger scale")
     fix = "keep the layer in float16, or deploy with --correct-on-target, which takes back what it is off on average"
-    return finding(place, tensor, head, fix)
+    return finding(place, name, text, fix)
 
 
 def explain_outliers(place: Place, seen: TensorStatistics) -> DebugFinding:

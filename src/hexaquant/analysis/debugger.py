@@ -19,6 +19,7 @@ from torch import Tensor
 from hexaquant.analysis.compare import finite
 from hexaquant.analysis.walk import Walk
 from hexaquant.core.metrics import Sqnr
+from hexaquant.ptq.target_offsets import channel_axis
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.quantizer import ActivationQuantizer
 
@@ -27,6 +28,8 @@ EXCESS_DB = 4.0
 """An encoding that makes so much more noise than the best is suspect, if its peers do not do so as well."""
 OWN_NOISE = 4.0
 """A kernel whose own error is so many times the noise of rounding, step^2 / 12, is suspect, if its peers' are not."""
+MOST, FEW = 0.9, 8
+"""An error of which this part lies in at most one in FEW channels is theirs alone."""
 SPREAD = 6.0
 """How many median deviations from the median of its peers a suspect lies."""
 
@@ -46,6 +49,7 @@ class TensorErrors:
     own_sum: float = 0.0
     own_count: int = 0
     own_most: float = 0.0
+    own_channels: Tensor | None = None
 
     def add_own(self, expected: Tensor, got: Tensor) -> None:
         """The target's value against the simulated layer on the target's inputs."""
@@ -55,11 +59,25 @@ class TensorErrors:
         self.own_sum += float(steps.square().sum())
         self.own_count += steps.numel()
         self.own_most = max(self.own_most, float(steps.abs().max()))
+        if steps.dim() > 1:
+            axis = channel_axis(steps.dim())
+            each = steps.square().sum([other for other in range(steps.dim()) if other != axis])
+            self.own_channels = each if self.own_channels is None else self.own_channels + each
 
     @property
     def own_rms(self) -> float:
         """Own error of the target's kernel in steps."""
         return math.sqrt(self.own_sum / self.own_count) if self.own_count else 0.0
+
+    @property
+    def own_in(self) -> list[int]:
+        """The few channels that hold most of the own error, worst first; empty where it is spread over more."""
+        if self.own_channels is None or not float(self.own_channels.sum()):
+            return []
+        order = torch.argsort(self.own_channels, descending=True)
+        held = torch.cumsum(self.own_channels[order], 0) / self.own_channels.sum()
+        count = int((held < MOST).sum()) + 1
+        return order[:count].tolist() if count <= max(1, len(order) // FEW) else []
 
     @property
     def own_noise(self) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from hexaquant.analysis.debug_words import (
+    COARSE,
     DebugFinding,
     explain_dead,
     explain_encoding,
@@ -15,6 +16,7 @@ from hexaquant.analysis.debug_words import (
     explain_outliers,
     explain_target,
     finding,
+    known_error,
 )
 from hexaquant.analysis.debugger import EXCESS_DB, OWN_NOISE, TensorErrors, first_of, suspects
 from hexaquant.analysis.excess_noise import WeightNoise, activation_excess_db
@@ -25,8 +27,10 @@ from hexaquant.core.encoding import Encoding, encoding_from_range
 from hexaquant.core.grid import PerTensor
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.plan import TensorPlan
-from hexaquant.sim.quantizer import is_inside
+from hexaquant.sim.quantizer import BiasQuantizer, is_inside
 
+FULL = 0.9
+"""Part of int32 beyond which a bias leaves no room for the products that are added to it."""
 REMARKS = 5
 """At most so many remarks on outlier channels."""
 
@@ -62,14 +66,12 @@ def diagnose(evidence: Evidence) -> Diagnosis:
     found = [explain_dead(evidence.places[n], _seen(evidence, n), evidence.meters[n].encoding) for n in dead]
     found += [_encoding_finding(evidence, name, excess[name], mismatched.get(name)) for name in noisy]
     found += [finding(evidence.places[n], n, *text) for n, text in mismatched.items() if n not in noisy]
-    own = {e.name: e.own_noise for e in evidence.errors if e.own_count}
-    kernels = sorted(suspects(own, OWN_NOISE), key=lambda n: -own[n])
-    by_name = {e.name: e for e in evidence.errors}
-    found += [_target_finding(evidence, by_name[name]) for name in kernels]
+    kernels = _kernels(evidence)
+    found += [_target_finding(evidence, errors) for errors in kernels]
     found += _outlier_remarks(evidence)
     order = [e.name for e in evidence.errors]
     parted = [_output_of(evidence, name) for name in (*mismatched, *noisy, *dead)]
-    return Diagnosis(tuple(found), first_of(order, parted), first_of(order, kernels))
+    return Diagnosis(tuple(found), first_of(order, parted), first_of(order, [e.name for e in kernels]))
 
 
 def _noisy(evidence: Evidence, excess: Mapping[str, float]) -> list[str]:
@@ -77,6 +79,16 @@ def _noisy(evidence: Evidence, excess: Mapping[str, float]) -> list[str]:
     weights = {name: value for name, value in excess.items() if name in evidence.weights}
     others = {name: value for name, value in excess.items() if name not in evidence.weights}
     return suspects(weights, EXCESS_DB) + suspects(others, EXCESS_DB)
+
+
+def _kernels(evidence: Evidence) -> list[TensorErrors]:
+    """Where the target computes worse than elsewhere, or as coarsely as its 16-bit kernel is known to; worst first."""
+    own = {e.name: e.own_noise for e in evidence.errors if e.own_count}
+    named = set(suspects(own, OWN_NOISE))
+    for errors in evidence.errors:
+        if known_error(evidence.places[errors.name], errors.bits) >= COARSE <= errors.own_most:
+            named.add(errors.name)
+    return sorted((e for e in evidence.errors if e.name in named), key=lambda e: -e.own_noise)
 
 
 def excess_noise(evidence: Evidence) -> dict[str, float]:
@@ -143,7 +155,18 @@ def _encoding_finding(
 
 def _target_finding(evidence: Evidence, errors: TensorErrors) -> DebugFinding:
     place = evidence.places[errors.name]
-    return explain_target(place, errors.name, errors.bits, errors.own_rms, errors.own_most)
+    full = [channel for channel in errors.own_in if channel in _full_biases(evidence, place)]
+    return explain_target(place, errors, full)
+
+
+def _full_biases(evidence: Evidence, place: Place) -> list[int]:
+    """Channels of a layer whose int32 bias is at the end of its range: of near-dead channels with a tiny scale."""
+    parameters = evidence.model.parameters_by_name()
+    for name, quantizer in evidence.model.quantizers.items():
+        if isinstance(quantizer, BiasQuantizer) and evidence.places[name].layer == place.layer:
+            steps = parameters[name].detach().abs() / quantizer.encoding.scale
+            return torch.nonzero(steps.reshape(-1) > FULL * 2**31).flatten().tolist()
+    return []
 
 
 def _seen(evidence: Evidence, name: str) -> TensorStatistics:
