@@ -100,6 +100,20 @@ def test_in_16_bits_the_softmax_kernel_is_what_differs(tmp_path: Path) -> None:
     assert np.abs(emulated(tmp_path / "net.dlc", x) - expected).max() / step <= 2.01
 
 
+@pytest.mark.parametrize(("wide", "least", "most"), [(False, 5.0, 40.0), (True, 0.0, 3.01)])
+def test_4_bit_weights_stored_in_8_bits_are_summed_up_exactly(
+    wide: bool, least: float, most: float, tmp_path: Path
+) -> None:
+    """w4a16: the logits are 16 steps from AIMET's QDQ model with 4-bit storage, 2 with the same numbers in 8 bits."""
+    name, logits = "onnx_qdq_w4a16_pre1_unsigned.onnx", "/fc2/Gemm_output_0_updated"
+    x = images()
+    reference, step = cut_before_softmax(AIMET / name, tmp_path)
+    done = convert(read_network(AIMET / name, outputs=[logits]), tmp_path / "net.dlc", wide_int4=wide)
+    assert not done.coverage.failures()
+    error = np.abs(emulated(tmp_path / "net.dlc", x) - onnxruntime_without_fusions(reference, x)).max() / step
+    assert least <= error <= most
+
+
 def test_every_encoding_is_taken_or_says_why_not(tmp_path: Path) -> None:
     done = convert(read_network(NET, AIMET / "onnx_w8a8_2.0.0.encodings"), tmp_path / "net.dlc")
     assert len(done.decisions) == 28

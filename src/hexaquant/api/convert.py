@@ -171,12 +171,14 @@ def convert(
     float_io: bool | Collection[str] = False,
     events: Events | None = None,
     children: LoweringChildren | None = None,
+    wide_int4: bool = False,
 ) -> Converted:
     """Write ``dlc`` and ``<dlc>.coverage.json``, and record both in the folder's manifest.json.
 
     ``float_fallback``: tensors without an encoding run in float16 instead of being an error; ``float_io``: names
     of inputs and outputs (True: all) that stay float32, not the encodings' integers; ``children``: processes that
-    wait for the lowering. Raises EncodingError listing tensors without encodings, TargetError naming the operator that
+    wait for the lowering; ``wide_int4``: 4-bit weights as the same numbers in 8 bits, which the target adds up more
+    exactly. Raises EncodingError listing tensors without encodings, TargetError naming the operator that
     the target refuses, or the tensor whose encoding did not arrive.
     """
     soc, path, log = find_target(target), Path(dlc), events or Events()
@@ -189,7 +191,7 @@ def convert(
     with tempfile.TemporaryDirectory(prefix="hexaquant-convert-") as folder:
         source, draft = Path(folder) / f"{Path(network.graph.source).stem}.qdq.onnx", Path(folder) / "model.dlc"
         qdq.save(source)
-        report = lower(source, draft, soc.model, soc.arch, float_io=float_io, children=children)
+        report = lower(source, draft, soc.model, soc.arch, float_io=float_io, children=children, wide_int4=wide_int4)
         coverage = prove_coverage(qdq, report)
         coverage.require_complete()
         _publish(draft, path)

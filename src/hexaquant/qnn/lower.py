@@ -78,12 +78,14 @@ def lower(
     float_io: bool | Collection[str] = False,
     limits: Limits | None = None,
     children: LoweringChildren | None = None,
+    wide_int4: bool = False,
 ) -> LowerReport:
     """Lower ``qdq_onnx`` and write ``dlc`` atomically.
 
     ``soc_model``: Qualcomm's number (57 = SM8650); ``arch``: 68, 69, 73, 75, 79, 81; ``float_io``: inputs and outputs
     that stay float, by name or all; the others are integers (native_io.py); ``children``: processes that wait for this
-    lowering (default: new ones). Raises TargetError naming the refused
+    lowering (default: new ones); ``wide_int4``: all 4-bit weights of Conv and Gemm as the same numbers in 8 bits
+    (fine_depthwise.py). Raises TargetError naming the refused
     operators and the library's reasons, InputError for a model that is not valid or not static, WorkerError for crashes
     and timeouts.
     """
@@ -92,7 +94,7 @@ def lower(
     check_lowerable(model, qdq_onnx.name)
     check_silent_errors(model, qdq_onnx.name)
     _require_dlc_ops(model, qdq_onnx.name)
-    refined = refine_depthwise(model)
+    refined = refine_depthwise(model, every_layer=wide_int4)
     io, originals = prepare_io(model, float_io)
     ready = LoweringChildren() if children is None else nullcontext(children)
     with tempfile.TemporaryDirectory(prefix="hexaquant-lower-") as name, ready as processes:

@@ -67,6 +67,15 @@ def _pairs(names: Sequence[str], dest: str, metavar: tuple[str, str], text: str)
     return flag(*names, dest=dest, nargs=2, metavar=metavar, action="append", default=[], help=text)
 
 
+WIDE_INT4 = flag(
+    "--int4_weights_as_int8",
+    dest="wide_int4",
+    action="store_true",
+    help="Of hexaquant, not of the original: store 4-bit weights of Conv and Gemm as the same numbers in 8 bits. Twice "
+    "the room; the target then rounds its sums 16 times finer (depthwise weights are stored so always).",
+)
+
+
 @contextlib.contextmanager
 def early_children(options: argparse.Namespace) -> Iterator[LoweringChildren | None]:
     """The processes of the lowering, which load onnxruntime while this one imports PyTorch; None for a dry run.

@@ -18,6 +18,7 @@ from hexaquant.cli.tools.calibration import (
 from hexaquant.cli.tools.conversion import (
     CUSTOM,
     JSON,
+    WIDE_INT4,
     batch_flag,
     datatype_flag,
     departure_drawings,
@@ -90,6 +91,7 @@ PROGRAM = Program(
             choices=("info", "debug"),
             help="Write nothing; list every operator with the target's verdict.",
         ),
+        WIDE_INT4,
         JSON,
         LOG_LEVEL,
     ),
@@ -168,6 +170,7 @@ def _lower(options: argparse.Namespace, children: LoweringChildren | None, tell:
             float_fallback=options.float_fallback,
             float_io=float_io,
             children=children,
+            wide_int4=options.wide_int4,
         )
     except MissingEncodings as error:
         for name in error.names:

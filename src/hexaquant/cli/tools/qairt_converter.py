@@ -13,6 +13,7 @@ from hexaquant.cli.tools.conversion import (
     CUSTOM,
     JSON,
     LATER,
+    WIDE_INT4,
     batch_flag,
     datatype_flag,
     departure_drawings,
@@ -92,6 +93,7 @@ PROGRAM = Program(
             help="sm8650 (default), v75, ...",
         ),
         flag("--dry_run", action="store_true", help="Write nothing; list every operator with the target's verdict."),
+        WIDE_INT4,
         JSON,
         LOG_LEVEL,
     ),
@@ -151,6 +153,7 @@ def _lower(options: argparse.Namespace, children: LoweringChildren | None, tell:
             float_fallback=options.float_fallback,
             float_io=keep,
             children=children,
+            wide_int4=options.wide_int4,
         )
         if has_float(done):
             tell.info(f"for qairt-quantizer: {keep_source(network, done, float_io=keep)}")
