@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +24,21 @@ from hexaquant.qnn.pool import Pool, PoolOptions, available_cores
 from hexaquant.sim.model import QuantizedModel
 
 Arrays = dict[str, np.ndarray]
+
+
+class Executor(Protocol):
+    """What runs samples in the place of this PC's pool, such as a device; ``size``: samples it takes at once."""
+
+    size: int
+
+    def map(self, items: Iterable[Arrays]) -> Iterator[Arrays]:
+        """Outputs in the order of ``items``."""
+
+    def __enter__(self) -> Executor: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -81,12 +97,13 @@ def verify(
     workers: int | None = None,
     soc: int | None = None,
     cache: Path | None = None,
+    device: Executor | None = None,
     events: Events | None = None,
 ) -> Comparison:
     """Compare FP32, simulation and target on the first ``limit`` samples of ``data``.
 
     ``reference``: the FP32 ONNX file; ``binary``: the context binary, refused when it is not for the SoC model
-    ``soc``; ``cache``: folder for the target's outputs.
+    ``soc``; ``cache``: folder for the target's outputs; ``device``: runs the samples instead of this PC.
     Progress goes to ``events`` as task "verify".
     """
     float_reference = FloatReference(reference)
@@ -96,8 +113,8 @@ def verify(
     store = TargetCache(cache, binary) if cache is not None else None
     total = data.samples if limit is None else min(limit, data.samples or limit)
     options = PoolOptions(workers=workers, soc=soc)
-    with Pool(binary, options) as pool:
-        pairs = _run_target(pool, _samples(data, limit), store, 4 * options.size)
+    with device or Pool(binary, options) as pool:
+        pairs = _run_target(pool, _samples(data, limit), store, device.size if device else 4 * options.size)
         for sample, on_target in (events or Events()).track(pairs, "verify", total):
             outputs = {
                 "fp32": float_reference.run(sample.inputs),
@@ -134,7 +151,7 @@ def _samples(data: Dataset, limit: int | None) -> Iterator[Sample]:
 
 
 def _run_target(
-    pool: Pool, samples: Iterator[Sample], store: TargetCache | None, chunk: int
+    pool: Pool | Executor, samples: Iterator[Sample], store: TargetCache | None, chunk: int
 ) -> Iterator[tuple[Sample, Arrays]]:
     """Samples with their outputs on the target, in order; cached ones are not run again."""
     waiting: list[Sample] = []
@@ -146,7 +163,9 @@ def _run_target(
     yield from _run_chunk(pool, waiting, store)
 
 
-def _run_chunk(pool: Pool, chunk: list[Sample], store: TargetCache | None) -> Iterator[tuple[Sample, Arrays]]:
+def _run_chunk(
+    pool: Pool | Executor, chunk: list[Sample], store: TargetCache | None
+) -> Iterator[tuple[Sample, Arrays]]:
     known = {sample.digest: store.get(sample.digest) if store else None for sample in chunk}
     fresh = iter(pool.map([sample.inputs for sample in chunk if known[sample.digest] is None]))
     for sample in chunk:

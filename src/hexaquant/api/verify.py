@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hexaquant.analysis.verify_report import VerifyReport
 from hexaquant.api.artifacts import DLC, ENCODINGS, MODEL, QDQ, REFERENCE, load_quantized, open_folder
 from hexaquant.api.compile import binary_name
 from hexaquant.api.quantize import RANDOM
+from hexaquant.bundle.remote.pool import DevicePool
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.io.data import open_data
@@ -33,13 +35,14 @@ def verify_folder(
     model: QuantizedModel | None = None,
     note: str = "",
     images: ImageSpec | None = None,
+    device: DevicePool | None = None,
     events: Events | None = None,
 ) -> VerifyReport:
     """The report that is also written to ``folder``/verify.json.
 
     ``data``: evaluation samples, with labels where ``metric`` shall count; ``model``: the simulation, when it is
     already in memory; ``note``: goes into the report (e.g. where the data came from); ``images``: the preprocessing of
-    an image folder.
+    an image folder; ``device``: runs the samples instead of this PC (api/remote.py).
     """
     out, manifest = open_folder(folder)
     soc = find_target(target or manifest.target)
@@ -60,7 +63,8 @@ def verify_folder(
         limit=limit,
         workers=workers,
         soc=soc.model,
-        cache=out / ".state" / "target",
+        cache=out / ".state" / _cache_name(device),
+        device=device,
         events=events,
     )
     calibration = manifest.sections["quantization"].get("data", "")
@@ -68,6 +72,7 @@ def verify_folder(
         {
             "samples": result.samples,
             "target": soc.name,
+            "device": None if device is None else str(device.session.address),
             "scheme": manifest.scheme,
             "data": dataset.source + (f" ({note})" if note else ""),
             "calibration_data": calibration,
@@ -82,6 +87,11 @@ def verify_folder(
     write_report(out / REPORT, report)
     amend_manifest(out, files=[REPORT])
     return report
+
+
+def _cache_name(device: DevicePool | None) -> str:
+    """Folder of the target's outputs: those of a device are not the emulator's."""
+    return "target" if device is None else "target-" + re.sub(r"[^\w.-]", "_", str(device.session.address))
 
 
 def _require_current(out: Path, manifest: Manifest, soc: Target) -> None:

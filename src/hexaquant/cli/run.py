@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,11 +13,13 @@ import typer
 
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, number, table
+from hexaquant.cli.device_options import Device, takes_device_options
 from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from hexaquant.bundle.card import ModelCard
     from hexaquant.io.dataset import Dataset
     from hexaquant.io.input_spec import InputSpec
     from hexaquant.qnn.runtime import Runtime
@@ -27,6 +29,7 @@ EPILOG = """Examples:
 \b
   hexaquant run out --input x=image.npy -o results
   hexaquant run out/model.sm8650.bin --input-list input_list.txt --format npy -o results
+  hexaquant run out --input-list input_list.txt -o results --device ssh:root@board --device-libs /usr/lib
   hexaquant run out --throughput 10 --callers 4
 
 Each sample is one folder Result_0, Result_1 ...; floats in and out unless --native."""
@@ -35,6 +38,7 @@ FORMATS = ("raw", "npy")
 _FORBIDDEN = re.compile(r"[^\w.-]")
 
 
+@takes_device_options()
 def run(
     context: typer.Context,
     binary: Annotated[Path, typer.Argument(metavar="BIN|OUT", help="Context binary, or an artifact folder.")],
@@ -54,10 +58,13 @@ def run(
     ] = None,
     callers: Annotated[int, typer.Option(help="With --throughput: callers that send requests at once.")] = 4,
     workers: o.WorkersOption = None,
+    device: Device = None,
     json: o.JsonOption = False,
 ) -> None:
     """Execute a context binary on the emulator (on a device: the NPU) and write its outputs."""
     console: Console = context.obj
+    if throughput is not None and device is not None:
+        raise InputError("--throughput measures here, not on a device; leave one of them out")
     if throughput is not None:
         from hexaquant.cli.throughput import run_throughput
 
@@ -69,6 +76,11 @@ def run(
         raise InputError("give a folder for the results with -o DIR")
     if form not in FORMATS:
         raise InputError(f"--format {form} does not exist; choose {' or '.join(FORMATS)}")
+    if device is not None:
+        from hexaquant.cli.device_run import run_there
+
+        run_there(console, binary, target, device, (inputs or [], input_list), output, form, native)
+        return
     from hexaquant.qnn.runtime import Runtime
 
     path, soc = find_binary(binary, target)
@@ -76,7 +88,7 @@ def run(
         specs = input_specs_of(runtime, native)
     data = data_of(specs, inputs or [], input_list, native)
     document = _execute(console, path, data, output, form, native, workers)
-    console.result(document, lambda: _table(document))
+    console.result(document, lambda: result_table(document))
 
 
 def find_binary(path: Path, target: str | None) -> tuple[Path, int | None]:
@@ -99,7 +111,7 @@ def find_binary(path: Path, target: str | None) -> tuple[Path, int | None]:
     return binary, soc.model
 
 
-def input_specs_of(runtime: Runtime, native: bool | Collection[str]) -> tuple[InputSpec, ...]:
+def input_specs_of(runtime: Runtime | ModelCard, native: bool | Collection[str]) -> tuple[InputSpec, ...]:
     """What the compiled graph takes, as the data readers want it: float32 for quantized inputs unless ``native``.
 
     ``native``: of all inputs, or the names of those that are given as they are stored.
@@ -149,12 +161,17 @@ def _execute(
     from hexaquant.qnn.pool import PoolOptions, run_many
 
     options = PoolOptions(workers=workers, float_io=not native)
+    with console.events() as events:
+        return written(path, run_many(path, data.batches(), options, events=events), folder, form)
+
+
+def written(path: Path, results: Iterable[Mapping[str, np.ndarray]], folder: Path, form: str) -> dict[str, Any]:
+    """Write each of ``results`` below ``folder``; what was done, as the document to print."""
     seen: dict[str, dict[str, Any]] = {}
     count, start = 0, time.monotonic()
-    with console.events() as events:
-        for count, outputs in enumerate(run_many(path, data.batches(), options, events=events), 1):
-            write_outputs(folder / f"Result_{count - 1}", outputs, form)
-            _note(seen, outputs)
+    for count, outputs in enumerate(results, 1):
+        write_outputs(folder / f"Result_{count - 1}", outputs, form)
+        _note(seen, outputs)
     seconds = round(time.monotonic() - start, 3)
     done = {"binary": str(path), "inferences": count, "seconds": seconds, "folder": str(folder)}
     return {**done, "outputs": list(seen.values())}
@@ -189,7 +206,7 @@ def _note(seen: dict[str, dict[str, Any]], outputs: Mapping[str, np.ndarray]) ->
         entry["min"], entry["max"] = min(entry["min"], low), max(entry["max"], high)
 
 
-def _table(document: Mapping[str, Any]) -> Any:
+def result_table(document: Mapping[str, Any]) -> Any:
     title = f"{document['inferences']} inferences in {document['seconds']:.1f} s -> {document['folder']}"
     rows = [
         [e["name"], "x".join(map(str, e["shape"])), e["dtype"], number(e["min"], 4), number(e["max"], 4)]

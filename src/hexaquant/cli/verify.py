@@ -9,20 +9,25 @@ import typer
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console
 from hexaquant.cli.data import RANDOM_WARNING
+from hexaquant.cli.device_options import OPTIONS, Device, takes_device_options
 from hexaquant.cli.image_options import Images, takes_image_options
 from hexaquant.cli.reports import report_drawings
+
+VERIFY_OPTIONS = tuple(name for name in OPTIONS if name != "profiling_level")
 
 EPILOG = """Examples:
 
 \b
   hexaquant verify out --data test.npz
   hexaquant verify out --data photos/ --images preprocessing.yaml --metric top5 --limit 500
+  hexaquant verify out --data test.npz --device ssh:root@board --device-libs /usr/lib
   hexaquant verify out --data data.py:test --metric metrics.py:psnr --fail-below 30 --json
 
 Outputs of the target are kept in OUT/.state: an interrupted run goes on where it stopped."""
 
 
 @takes_image_options
+@takes_device_options(*VERIFY_OPTIONS)
 def verify(
     context: typer.Context,
     folder: o.FolderArgument,
@@ -33,13 +38,18 @@ def verify(
     workers: o.WorkersOption = None,
     fail_below: o.FailBelowOption = None,
     images: Images = None,
+    device: Device = None,
     json: o.JsonOption = False,
 ) -> None:
     """Run the same samples through FP32, simulation and target and compare."""
     console: Console = context.obj
+    from hexaquant.api.remote import device_pool
     from hexaquant.api.verify import verify_folder
 
     with console.events(folder) as events:
+        there = None
+        if device is not None:
+            there = device_pool(folder, device.address, device.options, target=target, events=events)
         report = verify_folder(
             folder,
             data,
@@ -48,6 +58,7 @@ def verify(
             limit=limit,
             workers=workers,
             images=images,
+            device=there,
             events=events,
         )
     if report["random_data"]:

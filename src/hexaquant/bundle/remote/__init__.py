@@ -1,0 +1,1 @@
+"""Runs on a device that is reached over ssh or adb."""
