@@ -34,7 +34,8 @@ def pipeline(sources: Sources) -> list[Step]:
 
 def _quantization(step: Mapping[str, Any]) -> Step:
     details = step.get("details") or {}
-    held, layers = details.get("held_out") or {}, details.get("layers") or []
+    found, layers = details.get("held_out"), details.get("layers") or []
+    held = found if isinstance(found, Mapping) else {}  # correct on target counts its held-out samples there
     before, after = held.get("sqnr_before"), held.get("sqnr_after")
     gain = None if before is None or after is None else round(after - before, 3)
     told = [f"held-out SQNR {before:.2f} to {after:.2f} dB"] if gain is not None else []
