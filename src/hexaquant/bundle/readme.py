@@ -108,9 +108,9 @@ def _libraries(card: ModelCard, platform: Platform) -> str:
 
 _BUILD = {
     "host": "cmake -S c -B build && cmake --build build",
-    "linux-arm64": "cmake -S c -B build -DCMAKE_TOOLCHAIN_FILE=toolchains/aarch64-linux-gnu.cmake && "
+    "linux-arm64": "cmake -S c -B build -DCMAKE_TOOLCHAIN_FILE=../toolchains/aarch64-linux-gnu.cmake && "
     "cmake --build build",
-    "android": "ANDROID_NDK_HOME=/path/to/ndk cmake -S c -B build -DCMAKE_TOOLCHAIN_FILE=toolchains/android.cmake && "
+    "android": "ANDROID_NDK_HOME=/path/to/ndk cmake -S c -B build -DCMAKE_TOOLCHAIN_FILE=../toolchains/android.cmake && "
     "cmake --build build",
     "windows-arm64": "cmake -S c -B build -A ARM64 && cmake --build build --config Release",
 }
@@ -118,7 +118,7 @@ _BUILD = {
 
 def _build(platform: Platform) -> str:
     more = {
-        "windows-arm64": "\n\n(Visual Studio; from Linux: `-DCMAKE_TOOLCHAIN_FILE=toolchains/windows-arm64.cmake`.)",
+        "windows-arm64": "\n\n(Visual Studio; from Linux: `-DCMAKE_TOOLCHAIN_FILE=../toolchains/windows-arm64.cmake`.)",
         "linux-arm64": "\n\nOn the board itself, without the toolchain file.",
     }.get(platform.name, "")
     return f"## Build\n\n    {_BUILD[platform.name]}\n\nmakes `build/hexaquant_run` and `build/classify`.{more}"
