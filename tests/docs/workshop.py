@@ -5,8 +5,10 @@ The network is the one of ``tests/data/aimet`` (3x16x16 to 10 probabilities), so
 
 from __future__ import annotations
 
+import copy
 import shutil
 import textwrap
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +136,14 @@ def _raw_files(folder: Path) -> None:
 
 
 def names() -> dict[str, Any]:
-    """What Python snippets may take as given: a network, data, a loss. Pages say so in words."""
+    """What Python snippets may take as given: a network, data, a loss; a fresh copy. Pages say so in words."""
+    made = _made()
+    network = copy.deepcopy(made["network"])
+    return made | {"network": network, "original": network, "graph": made["graph"].clone()}
+
+
+@cache
+def _made() -> dict[str, Any]:
     import torch
 
     import hexaquant as hq
@@ -149,7 +158,7 @@ def names() -> dict[str, Any]:
     loader = torch.utils.data.DataLoader(pairs, batch_size=4)  # type: ignore[arg-type]
     criterion = torch.nn.functional.cross_entropy
     return space | {
-        "hq": hq, "torch": torch, "np": np, "network": network, "original": network, "x": x, "loader": loader,
+        "hq": hq, "torch": torch, "np": np, "network": network, "x": x, "loader": loader,
         "validation": loader, "criterion": criterion, "your_function": criterion,
         "graph": hq.load(network, example_inputs=(x,)),
     }  # fmt: skip

@@ -110,8 +110,8 @@ _BUILD = {
     "host": "cmake -S c -B build && cmake --build build",
     "linux-arm64": "cmake -S c -B build -DCMAKE_TOOLCHAIN_FILE=../toolchains/aarch64-linux-gnu.cmake && "
     "cmake --build build",
-    "android": "ANDROID_NDK_HOME=/path/to/ndk cmake -S c -B build -DCMAKE_TOOLCHAIN_FILE=../toolchains/android.cmake && "
-    "cmake --build build",
+    "android": "ANDROID_NDK_HOME=/path/to/ndk cmake -S c -B build -DCMAKE_TOOLCHAIN_FILE=../toolchains/android.cmake "
+    "&& cmake --build build",
     "windows-arm64": "cmake -S c -B build -A ARM64 && cmake --build build --config Release",
 }
 
