@@ -10,8 +10,10 @@ from hexaquant.report.network import Network
 from hexaquant.report.schema import LintFinding
 from hexaquant.report.sources import Sources
 
-GOOD = ("legal", "ok", "runs")
-"""Verdicts of lint that are no finding."""
+BAD = ("refused", "wrong")
+"""Verdicts of lint on a layer that are findings, where the file has no findings of its own."""
+GRAVE = ("error", "refused", "wrong", "warning", "finding", "info")
+"""Severities, the gravest first."""
 
 
 @dataclass(frozen=True)
@@ -30,25 +32,29 @@ class Finding:
 
 
 def find_findings(sources: Sources, network: Network | None) -> list[Finding]:
-    """Those of the debugger, then those of lint."""
+    """Those of the debugger and of lint, the gravest first."""
     index = _Index(network)
     found = [
         Finding("debug", "finding", _where(f.origin or f.layer), f.text, f.fix or "", index.find(f.layer, f.tensor))
         for f in (sources.debug.findings if sources.debug else ())
     ]
-    return found + [_lint(entry, index) for entry in _lint_entries(sources)]
+    found += [_lint(entry, index) for entry in _lint_entries(sources)]
+    return sorted(found, key=lambda f: GRAVE.index(f.severity) if f.severity in GRAVE else len(GRAVE))
 
 
 def _lint_entries(sources: Sources) -> Iterable[LintFinding]:
     if sources.lint is None:
         return ()
-    verdicts = [entry for entry in sources.lint.layers if entry.verdict not in GOOD]
-    return [*sources.lint.findings, *verdicts]
+    return sources.lint.findings or [entry for entry in sources.lint.layers if entry.verdict in BAD]
 
 
 def _lint(entry: LintFinding, index: _Index) -> Finding:
     fields = entry.fields
-    text = entry.reason or str(fields.get("text") or fields.get("message") or fields.get("why") or "")
+    sentences = [entry.reason, *(str(fields.get(key) or "") for key in ("text", "why"))]
+    cost = fields.get("cost_db")
+    if isinstance(cost, int | float):
+        sentences.append(f"quantized alone: {cost:.1f} dB SQNR of the outputs")
+    text = ". ".join(sentence.rstrip(".") for sentence in sentences if sentence)
     fix = entry.remedy or str(fields.get("fix") or "")
     severity = str(fields.get("severity") or entry.verdict or "finding")
     where = entry.layer + (f" ({entry.source})" if entry.source else "")

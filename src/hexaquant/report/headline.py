@@ -103,6 +103,8 @@ def _delta(metric: str | None, base: float | None, value: float) -> str:
     if base is None:
         return ""
     difference = value - base
+    if difference == 0:
+        return "no change"
     text = f"{100 * difference:+.2f} points" if metric in SHARES else f"{difference:+.3g}"
     return text.replace("-", "\N{MINUS SIGN}")
 

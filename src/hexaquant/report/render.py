@@ -77,6 +77,7 @@ def render(data: ReportData, live: Live | None = None) -> str:
         has_histograms=bool(drawn),
         has_activations=any(card.get("role") not in ("weight", "bias", "constant") for card in drawn),
         score_text=score_text,
+        counted=counted,
         hexaquant=versions()["hexaquant"],
         live=live is not None,
         version=live.version if live else "",
@@ -123,6 +124,11 @@ def commands(sources: Sources) -> str:
     recorded = sources.sections.get("commands", [])
     lines = [entry["argv"] for entry in recorded if isinstance(entry, dict) and isinstance(entry.get("argv"), list)]
     return "\n".join(shlex.join(["hexaquant", *map(str, line)]) for line in lines)
+
+
+def counted(count: int, thing: str) -> str:
+    """ "1 sample", "20 samples"."""
+    return f"{count:,} {thing}" + ("" if count == 1 else "s")
 
 
 def _counts(sources: Sources) -> list[tuple[str, int, str]]:

@@ -66,9 +66,11 @@ def _encoded(encoding: Encoding | None) -> Card:
 
 
 def _weight(data: np.ndarray | None) -> Card:
-    """Range and histogram of a float constant with more than one value."""
-    if data is None or data.dtype.kind != "f" or data.size < 2:
+    """Range and histogram of a float constant; the value itself where there is one only."""
+    if data is None or data.dtype.kind != "f":
         return {}
+    if data.size == 1:
+        return _known({"value": figure(float(data.reshape(-1)[0]))})
     values = data.astype(np.float64).ravel()
     values = values[np.isfinite(values)]
     if not values.size:

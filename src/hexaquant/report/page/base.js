@@ -64,6 +64,12 @@ const card = (tensor) => DATA.tensors[tensor] || {};
 /** What is shown of an operator: its first output (of an Output: its input). */
 const mainTensor = (node) => node.out[0] || node.in[0] || "";
 
+/** The card that says what an operator computes on the target: a fused one's is that of the tensor it becomes. */
+function cardOf(node) {
+  const own = card(mainTensor(node));
+  return own.how === "fused" && own.source ? card(own.source) : own;
+}
+
 const SENSITIVITY = new Map((DATA.analysis ? DATA.analysis.quantizers : []).map((entry) => [entry.name, entry]));
 
 /** The least SQNR with only one quantizer on, of an operator's outputs and weights. */

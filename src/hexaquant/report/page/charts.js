@@ -37,7 +37,7 @@ async function draw(place) {
   await loadPlotly();
   const { data, layout, pick } = known.build();
   await window.Plotly.react(place, data, { ...baseLayout(), ...layout, xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis) }, {
-    displaylogo: false, responsive: true, displayModeBar: isTouch() ? false : "hover",
+    displaylogo: false, responsive: true, displayModeBar: isTouch() || isNarrow() ? false : "hover",
     modeBarButtons: [["toImage", "resetScale2d"]],
   });
   if (!known.drawn && pick) place.on("plotly_click", (event) => openTensor(pick(event.points[0])));
@@ -60,6 +60,7 @@ function baseLayout() {
       bgcolor: colour("--card"), bordercolor: colour("--line"), align: "left",
       font: { color: colour("--ink"), family: colour("--sans"), size: 12.5 },
     },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--ink-3"), activecolor: colour("--ink") },
     legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" },
   };
 }
@@ -89,13 +90,13 @@ function errorChart() {
     hovertemplate: "%{text}<br>%{y:.1f} dB<extra></extra>",
   })).filter((series) => series.y.some(known));
   const marks = [
-    [DATA.debug.first_simulation_leaves_fp32, "simulation leaves FP32", "--sim", 1],
-    [DATA.debug.first_target_leaves_simulation, "target leaves simulation", "--target", 0.9],
+    [DATA.debug.first_simulation_leaves_fp32, "simulation leaves FP32", "--sim", 1.09],
+    [DATA.debug.first_target_leaves_simulation, "target leaves simulation", "--target", 1.01],
   ].filter(([name]) => place.has(name));
   return {
     data,
     layout: {
-      height: 340,
+      height: 380, margin: { l: 56, r: 16, t: marks.length ? 52 : 12, b: 84 }, legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top" },
       xaxis: { title: { text: "tensor, in network order" }, rangemode: "tozero" },
       yaxis: { title: { text: "SQNR, dB" } },
       shapes: marks.map(([name, , hue]) => ({
@@ -104,11 +105,17 @@ function errorChart() {
       })),
       annotations: marks.map(([name, text, hue, y]) => ({
         x: place.get(name) + 1, y, yref: "paper", text, showarrow: false, font: { color: colour(hue), size: 12 },
-        xanchor: place.get(name) > tensors.length / 2 ? "right" : "left", xshift: place.get(name) > tensors.length / 2 ? -5 : 5,
+        yanchor: "bottom", xanchor: place.get(name) > tensors.length / 2 ? "right" : "left",
       })),
     },
     pick: (point) => point.customdata,
   };
+}
+
+/** A tensor in the user's words: its layer, and whether it is the layer's weight. */
+function layerOf(name) {
+  const node = NODE_OF.has(name) ? DATA.network.nodes[NODE_OF.get(name)] : null;
+  return node ? node.title + (node.weights.includes(name) ? " (weight)" : "") : name;
 }
 
 /** What each quantizer costs alone, the worst on top. */
@@ -139,7 +146,7 @@ function sensitivityChart() {
       xaxis: { title: { text: what }, side: "top" },
       yaxis: {
         type: "category", categoryorder: "array", categoryarray: [...names].reverse(), tickmode: "array", tickvals: names,
-        ticktext: names.map((name) => plain(shortened(name, length))), tickfont: { family: colour("--mono"), size: 11 },
+        ticktext: names.map((name) => plain(shortened(layerOf(name), length))), tickfont: { family: colour("--mono"), size: 11 },
         range: [-0.7, names.length - 0.3],
       },
       legend: { orientation: "h", x: 0, y: 0, yanchor: "top" }, margin: { l: 56, r: 16, t: 52, b: 28 },

@@ -6,15 +6,15 @@ const BITS = { 4: "--bits-4", 8: "--bits-8", 16: "--bits-16", float16: "--bits-f
 
 const COLOURINGS = {
   bits: { title: "bits", of: (node) => node.bits || null },
-  sqnr_fp32_sim_db: { title: "SQNR, simulation against FP32", of: (node) => card(mainTensor(node)).sqnr_fp32_sim_db },
-  sqnr_sim_target_db: { title: "SQNR, target against simulation", of: (node) => card(mainTensor(node)).sqnr_sim_target_db },
+  sqnr_fp32_sim_db: { title: "SQNR, simulation against FP32", of: (node) => cardOf(node).sqnr_fp32_sim_db },
+  sqnr_sim_target_db: { title: "SQNR, target against simulation", of: (node) => cardOf(node).sqnr_sim_target_db },
   sensitivity: { title: "sensitivity (SQNR with it alone quantized)", of: sensitivityOf },
 };
 
 function drawGraph() {
   const { nodes, width, height, box, at, lines } = DATA.network;
   const drawing = svg("svg", { class: "drawing", viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "network" });
-  drawing.append(svg("defs", {}, svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" },
+  drawing.append(svg("defs", {}, svg("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 9, markerHeight: 9, markerUnits: "userSpaceOnUse", orient: "auto" },
     svg("path", { d: "M0,0.5 L8,4 L0,7.5 z", class: "arrow" }))));
   drawing.append(svg("g", {}, ...lines.map((line) => svg("path", { class: "line", d: curve(line.points, box), "marker-end": "url(#arrow)", "data-a": line.a, "data-b": line.b }))));
   GRAPH.nodes = nodes.map((node, index) => nodeBox(node, index, at[index], box));
@@ -69,7 +69,7 @@ function bitHues(values, legend) {
 
 function scaleHues(values, legend) {
   const found = values.filter(known), low = Math.min(...found), high = Math.max(...found);
-  legend.append(el("span", {}, decibel(low)), el("span", { class: "ramp", "aria-hidden": "true" }), el("span", {}, decibel(high)), el("span", { class: "muted" }, "yellow is good, violet is where the error is"));
+  legend.append(el("span", {}, decibel(low)), el("span", { class: "ramp", "aria-hidden": "true" }), el("span", {}, decibel(high)), el("span", { class: "muted" }, "violet is where the error is"));
   return values.map((value) => (known(value) ? mixed(high > low ? (value - low) / (high - low) : 1) : null));
 }
 
@@ -85,7 +85,7 @@ function mixed(share) {
 /** Zoom so that what is in the middle stays there. */
 function zoomTo(zoom) {
   const frame = $("#graph"), drawing = $(".drawing", frame), before = GRAPH.zoom;
-  GRAPH.zoom = Math.min(2.5, Math.max(0.04, zoom));
+  GRAPH.zoom = Math.min(2.5, Math.max(0.2, zoom));
   const x = frame.scrollLeft + frame.clientWidth / 2, y = frame.scrollTop + frame.clientHeight / 2;
   drawing.setAttribute("width", DATA.network.width * GRAPH.zoom);
   drawing.setAttribute("height", DATA.network.height * GRAPH.zoom);

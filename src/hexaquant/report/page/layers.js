@@ -4,8 +4,8 @@ const COLUMNS = [
   ["layer", (node) => node.title, "text"],
   ["operator", (node) => node.op, "text"],
   ["bits", (node) => node.bits || null, "text"],
-  ["simulation, dB", (node) => card(mainTensor(node)).sqnr_fp32_sim_db, "number"],
-  ["target, dB", (node) => card(mainTensor(node)).sqnr_sim_target_db, "number"],
+  ["simulation, dB", (node) => cardOf(node).sqnr_fp32_sim_db, "number"],
+  ["target, dB", (node) => cardOf(node).sqnr_sim_target_db, "number"],
   ["alone, dB", sensitivityOf, "number"],
   ["findings", (node, index) => (FINDINGS.get(index) || []).length || null, "number"],
 ];

@@ -32,7 +32,8 @@ function closePanel() {
 function panelBody(node, index) {
   const parts = (FINDINGS.get(index) || []).map(findingNote);
   for (const [title, names] of [["Outputs", node.out], ["Weights and constants", node.weights], ["Inputs", node.in]]) {
-    if (names.length) parts.push(el("h3", {}, title), ...names.map((name) => tensorBlock(name, title !== "Inputs")));
+    const blocks = names.map((name) => tensorBlock(name, title !== "Inputs")).filter(known);
+    if (blocks.length) parts.push(el("h3", {}, title), ...blocks);
   }
   const attributes = Object.entries(node.attributes);
   if (attributes.length) parts.push(el("h3", {}, "Attributes"), facts(attributes));
@@ -42,7 +43,7 @@ function panelBody(node, index) {
 }
 
 function findingNote(finding) {
-  return el("div", { class: "finding" }, el("strong", {}, `${finding.by}: ${finding.severity}`), el("p", {}, finding.text),
+  return el("div", { class: "note" }, el("strong", {}, `${finding.by}: ${finding.severity}`), el("p", {}, finding.text),
     finding.fix ? el("p", { class: "fix" }, finding.fix) : null);
 }
 
@@ -51,6 +52,7 @@ function tensorBlock(name, detailed) {
   const rows = [
     ["type", [entry.grid, known(entry.how) ? entry.how + (entry.source ? ` with ${entry.source}` : "") : null].filter(Boolean).join(", ")],
     ["shape", (entry.shape || []).map((size) => size ?? "?").join(" × ")],
+    ["value", known(entry.value) ? figure(entry.value) : null],
     ["encoding", known(entry.encoding_min) ? `${figure(entry.encoding_min)} to ${figure(entry.encoding_max)}` : null],
     ["scale, offset", known(entry.scale) ? `${figure(entry.scale)}, ${entry.offset}` : null],
     ["scales", entry.scale_range ? `${entry.scales}, ${figure(entry.scale_range[0])} to ${figure(entry.scale_range[1])}` : null],
@@ -65,6 +67,7 @@ function tensorBlock(name, detailed) {
     ["on the target", entry.coverage ? `${entry.coverage.verdict}${entry.coverage.has ? ": " + entry.coverage.has : ""}` : null],
     ["why", entry.reason],
   ].filter(([, value]) => known(value) && value !== "");
+  if (!rows.length) return null;
   const shown = detailed ? rows : rows.slice(0, 3);
   return el("div", { class: "tensor" }, el("h4", {}, name), facts(shown), detailed && entry.histogram ? smallHistogram(entry) : null);
 }
@@ -78,7 +81,7 @@ function smallHistogram(entry) {
   const { low, high, counts } = entry.histogram, width = 360, height = 84;
   const ends = [low, high, entry.encoding_min ?? low, entry.encoding_max ?? high], from = Math.min(...ends), span = Math.max(...ends) - from || 1;
   const x = (value) => ((value - from) / span) * width, top = Math.log1p(Math.max(...counts, 1)), step = (x(high) - x(low)) / counts.length;
-  const bars = counts.map((count, index) => svg("rect", { class: "bar", x: x(low) + index * step, width: Math.max(step - 0.6, 0.6), y: height - (Math.log1p(count) / top) * height, height: (Math.log1p(count) / top) * height }));
+  const bars = counts.map((count, index) => svg("rect", { class: "count", x: x(low) + index * step, width: Math.max(step - 0.6, 0.6), y: height - (Math.log1p(count) / top) * height, height: (Math.log1p(count) / top) * height }));
   const lines = [entry.encoding_min, entry.encoding_max].filter(known).map((value) => svg("line", { class: "clip", x1: x(value), x2: x(value), y1: 0, y2: height }));
   return el("figure", { class: "small" },
     svg("svg", { viewBox: `-2 0 ${width + 4} ${height}`, role: "img", "aria-label": `histogram, counts on a logarithmic scale, from ${figure(low)} to ${figure(high)}` }, ...bars, ...lines),

@@ -1,0 +1,90 @@
+"""What the report makes of folders that hold little, much, or something broken."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser
+
+from cli.command import hexaquant
+from hexaquant.api.report import report_if_installed, write_report
+from hexaquant.core.errors import EnvironmentLacksError
+from hexaquant.core.events import Event, Events
+from hexaquant.report import plotly_script
+from report.pages import chain, opened, quantized
+
+MEBIBYTE = 2**20
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Quantized, never compiled or measured."""
+    return quantized(chain(2), tmp_path_factory.mktemp("bare") / "out")
+
+
+def test_what_is_absent_is_one_line_with_the_command_for_it(bare: Path) -> None:
+    text = write_report(bare).read_text()
+    for command in (
+        "verify out",
+        "debug out",
+        "analyze out",
+        "compile out",
+        "estimate out",
+        "mixed MODEL",
+        "lint MODEL",
+    ):
+        assert f"hexaquant {command}" in text, command
+
+
+def test_a_damaged_file_is_a_sentence_on_the_page(bare: Path) -> None:
+    (bare / "analysis.json").write_text('{"quantizers": [{"name": 1')
+    (bare / "debug.json").write_text('{"tensors": {"a": 1}}')
+    text = write_report(bare, bare / "damaged.html").read_text()
+    assert "analysis.json cannot be read" in text and "debug.json is not of the expected form at tensors" in text
+    (bare / "analysis.json").unlink()
+    (bare / "debug.json").unlink()
+
+
+def test_200_layers_stay_under_5_megabytes_and_draw(browser: Browser, tmp_path: Path) -> None:
+    folder = quantized(chain(200), tmp_path / "deep")
+    rng = np.random.default_rng(0)
+    names = [f"tensor{i}" for i in range(200)] + [f"tensorw{i}" for i in range(200)]
+    histogram = {"low": -1.0, "high": 1.0, "counts": rng.integers(0, 10**6, 64).tolist()}
+    tensors = [{"name": name, "min": -1.0, "max": 1.0, "histogram": histogram} for name in names]
+    quantizers = [{"name": name, "alone_on": {"sqnr_db": float(rng.uniform(10, 60))}} for name in names]
+    (folder / "analysis.json").write_text(json.dumps({"tensors": tensors, "quantizers": quantizers}))
+    file = write_report(folder)
+    assert file.stat().st_size < 5 * MEBIBYTE
+    start = time.monotonic()
+    with opened(browser, file.as_uri()) as shown:
+        assert shown.page.locator(".node").count() == 202
+        shown.page.locator("#colour-by").select_option("sensitivity")
+        shown.page.locator("#zoom-whole").click()
+        shown.page.locator(".node").nth(150).click()
+        assert "tensor149" in shown.page.locator("#panel").inner_text() and shown.messages == []
+    assert time.monotonic() - start < 120
+
+
+def test_command_writes_the_page_and_says_so_in_json(bare: Path, tmp_path: Path) -> None:
+    done = hexaquant("report", bare, "-o", tmp_path / "page.html", "--json")
+    assert done.code == 0 and done.document["bytes"] == (tmp_path / "page.html").stat().st_size
+
+
+def test_what_is_no_artifact_folder_is_refused(tmp_path: Path) -> None:
+    hexaquant("report", tmp_path).assert_refused(2, "manifest.json", "hexaquant deploy")
+    hexaquant("report", tmp_path / "absent").assert_refused(2, "absent")
+    hexaquant("report", tmp_path, "--serve", "-o", "x.html").assert_refused(2, "--serve")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_the_extra_the_sentence_says_what_to_install(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plotly_script, "PACKAGES", ("a_package_that_nobody_has",))
+    with pytest.raises(EnvironmentLacksError, match=r"hexaquant\[report\]"):
+        write_report(bare)
+    said: list[Event] = []
+    assert report_if_installed(bare, Events(said.append)) is None
+    assert "hexaquant[report]" in said[0].text
