@@ -14,9 +14,13 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from hexaquant.api.convert import check_operators, convert, read_network
+from hexaquant.api.convert import Network, check_operators, convert, read_network
 from hexaquant.core.errors import EncodingError, InputError, TargetError
+from hexaquant.frontends import load
+from hexaquant.io.encodings_file import read_encodings
 from hexaquant.io.manifest import verify_files
+from hexaquant.io.qdq_reader import from_qdq
+from hexaquant.ir.graph import constant
 from hexaquant.qnn.compile import compile_dlc
 from hexaquant.qnn.runtime import Runtime
 from hexaquant.sim.given_encodings import MissingEncodings, complete_encodings
@@ -215,11 +219,49 @@ def test_encodings_made_before_batchnorm_folding_are_refused(tmp_path: Path) -> 
         read_network(path, AIMET / "onnx_w8a8_1.0.0.encodings")
 
 
-@pytest.mark.parametrize("name", ["onnx_bq_2.0.0", "onnx_lpbq_1.0.0"])
-def test_block_encodings_that_cannot_arrive_are_refused_by_name(name: str) -> None:
-    read = read_network(NET, AIMET / f"{name}.encodings")
+def test_block_encodings_that_cannot_arrive_are_refused_by_name() -> None:
+    read = read_network(NET, AIMET / "onnx_bq_2.0.0.encodings")
     with pytest.raises(TargetError, match=r"weight '\S+' of .* has one scale a block.*one scale a channel"):
         complete_encodings(read.graph, read.given, "sm8650")
+
+
+LPBQ = [(NET, "onnx_lpbq_1.0.0"), (NET, "onnx_lpbq_2.0.0"), (AIMET / "onnx_qdq_lpbq_gemm.onnx", None)]
+
+
+@pytest.mark.parametrize(("network", "encodings"), LPBQ, ids=lambda v: v if isinstance(v, str) else "")
+def test_lpbq_weights_arrive_as_the_same_numbers_with_one_scale_a_channel(
+    network: Path, encodings: str | None, tmp_path: Path
+) -> None:
+    read = read_network(network, AIMET / f"{encodings}.encodings" if encodings else None)
+    done = convert(read, tmp_path / "net.dlc", float_io=True)
+    assert read.expanded and not done.coverage.failures()
+    told = {d.tensor: d.detail for d in done.departures()}
+    assert all(told[name].startswith("LPBQ: the same numbers as 8-bit") for name in read.expanded)
+    blocks = raw_lpbq(network, encodings)
+    for name in read.expanded:
+        weight = torch.from_numpy(numbers(read, name))
+        assert torch.equal(read.given[name].fake_quantize(weight), weight), "they lie on the grid of 8 bits"
+        torch.testing.assert_close(blocks[name].fake_quantize(weight), weight, rtol=1e-6, atol=0)
+
+
+def raw_lpbq(network: Path, encodings: str | None) -> dict[str, Any]:
+    graph = load(network)
+    if encodings:
+        return read_encodings(AIMET / f"{encodings}.encodings").resolve(graph).all
+    return from_qdq(graph)[1]
+
+
+def numbers(read: Network, name: str) -> np.ndarray:
+    data = constant(read.graph.value(name))
+    assert data is not None
+    return data
+
+
+def test_a_network_with_lpbq_computes_what_aimets_qdq_model_does(tmp_path: Path) -> None:
+    path, x = AIMET / "onnx_qdq_lpbq_gemm.onnx", images()
+    convert(read_network(path), tmp_path / "net.dlc", float_io=True)
+    expected = onnxruntime_without_fusions(path, x)
+    assert np.abs(emulated(tmp_path / "net.dlc", x) - expected).max() < 0.01
 
 
 def test_an_exported_program_of_pytorch(tmp_path: Path) -> None:

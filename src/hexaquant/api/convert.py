@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hexaquant.analysis.coverage import Coverage, prove_coverage
+from hexaquant.api.expand_blocks import expand_lpbq
 from hexaquant.api.untouched import require_untouched
 from hexaquant.core.atomic import atomic_path, write_text
 from hexaquant.core.encoding import Encoding
@@ -41,10 +42,14 @@ _Raw = dict[str, np.ndarray | None]
 
 @dataclass(frozen=True)
 class Network:
-    """A static float graph as the target gets it, and the encodings that came with it, by tensor name."""
+    """A static float graph as the target gets it, and the encodings that came with it, by tensor name.
+
+    ``expanded``: weights that came with LPBQ encodings and have the same numbers in 8 bits a channel now.
+    """
 
     graph: Graph
     given: dict[str, Encoding]
+    expanded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def read_network(
         given = {name: encoding for name, encoding in given.items() if name in kept}
     prepare_for_target(graph)
     _require_unchanged(graph, given, raw)
-    return Network(graph, given)
+    return Network(graph, given, tuple(expand_lpbq(graph, given)))
 
 
 def _load(path: Path, shapes: Shapes | None, outputs: Sequence[str]) -> tuple[Graph, _Raw]:
@@ -185,6 +190,7 @@ def convert(
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent} for the DLC; create it or choose another -o")
     done = complete_encodings(network.graph, network.given, soc, float_fallback=float_fallback)
+    decisions = _with_expanded(done.decisions, network.expanded)
     model = done.model
     qdq = to_qdq(model.exported_graph(), model.encodings(), bypass=model.bypassed())
     log.note("lower", f"lowering for {soc}")
@@ -196,10 +202,16 @@ def convert(
         coverage.require_complete()
         _publish(draft, path)
     file = path.with_name(path.name + ".coverage.json")
-    result = Converted(path, file, soc, model.plan.scheme.name, done.decisions, coverage, report, qdq)
+    result = Converted(path, file, soc, model.plan.scheme.name, decisions, coverage, report, qdq)
     write_text(file, json.dumps(coverage_document(result), indent=1))
     _record(result)
     return result
+
+
+def _with_expanded(decisions: Sequence[Decision], expanded: Sequence[str]) -> tuple[Decision, ...]:
+    """``decisions``, in which an expanded weight says so."""
+    detail = "LPBQ: the same numbers as 8-bit integers with one scale a channel, which the target takes"
+    return tuple(Decision(d.tensor, "adjusted", detail) if d.tensor in expanded else d for d in decisions)
 
 
 def _record(result: Converted) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as oir
 
@@ -48,7 +48,7 @@ def change_layouts(network: Network, layouts: Mapping[str, Layout]) -> Network:
             inner = _permute_output(graph, name, order, layout)
             if name in given:
                 given[inner] = given.pop(name)
-    return Network(graph, given)
+    return replace(network, graph=graph, given=given)
 
 
 def permutation(value: oir.Value, layout: Layout) -> list[int] | None:
