@@ -1,9 +1,10 @@
-"""An OpenSSH server of this test's own: on 127.0.0.1, a free port, with keys and configuration in a temporary folder."""
+"""An OpenSSH server of the test's own: 127.0.0.1, a free port, keys and configuration in a temporary folder."""
 
 from __future__ import annotations
 
 import getpass
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -63,6 +64,12 @@ class LocalSshd:
             assert process.poll() is None, (self.folder / "log").read_text()
             time.sleep(0.05)
         raise AssertionError("sshd does not answer: " + (self.folder / "log").read_text())
+
+    def cut(self) -> None:
+        """Kill the server's processes of open connections; the server itself goes on."""
+        own = self._process.pid
+        for child in Path(f"/proc/{own}/task/{own}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
 
     def stop(self) -> None:
         """End the server; connections that are open stay (their own processes serve them)."""

@@ -11,6 +11,7 @@ from pathlib import Path
 SOURCES = Path(__file__).parents[2] / "src" / "hexaquant" / "bundle" / "c"
 TESTS = Path(__file__).parent / "c"
 STRICT = ("-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-ffp-contract=off")
+LIBRARIES = ("-ldl", "-lm", "-pthread")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 RUNTIME = tuple(sorted(str(path) for path in SOURCES.glob("hq_*.c"))) + (str(SOURCES / "hexaquant_runtime.c"),)
 
@@ -24,18 +25,7 @@ def tool(name: str) -> str:
 
 def compile_c(output: Path, sources: Sequence[str | Path], *flags: str) -> Path:
     """``output``, compiled with gcc without a warning."""
-    words = [
-        tool("gcc"),
-        *STRICT,
-        *flags,
-        f"-I{SOURCES}",
-        "-o",
-        str(output),
-        *map(str, sources),
-        "-ldl",
-        "-lm",
-        "-pthread",
-    ]
+    words = [tool("gcc"), *STRICT, *flags, f"-I{SOURCES}", "-o", str(output), *map(str, sources), *LIBRARIES]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return output

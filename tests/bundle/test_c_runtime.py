@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.native import RUNTIME, SOURCES, TESTS, call, compile_c, tool, valgrind
+from bundle.native import RUNTIME, SOURCES, STRICT, TESTS, call, compile_c, tool, valgrind
 from cli.command import hexaquant
 from hexaquant.qnn import abi
 from hexaquant.qnn.libraries import KNOWN_RELEASES
@@ -108,9 +108,7 @@ def test_structures_lie_as_the_python_binding_knows_them(harness: Path) -> None:
 def test_functions_are_where_the_python_binding_calls_them() -> None:
     text = (SOURCES / "qnn_interface.h").read_text()
     numbers = dict(re.findall(r"(QNN_[A-Z_]+) = (\d+)[,\n ]", text))
-    names = {
-        re.sub("[a-z]+|[A-Z][a-z]*", lambda m: m.group().upper() + "_", n).rstrip("_"): n for n in INTERFACE_FUNCTIONS
-    }
+    names = {re.sub("([A-Z])", r"_\1", name).upper(): name for name in INTERFACE_FUNCTIONS}
     checked = 0
     for key, number in numbers.items():
         function = names.get(key.removeprefix("QNN_"))
@@ -118,12 +116,8 @@ def test_functions_are_where_the_python_binding_calls_them() -> None:
             assert INTERFACE_FUNCTIONS[int(number)] == function
             checked += 1
     assert checked == 15 and int(numbers["QNN_FUNCTION_COUNT"]) == len(INTERFACE_FUNCTIONS)
-    system = {
-        "CONTEXT_CREATE": "contextCreate",
-        "CONTEXT_GET_METADATA": "contextGetMetaData",
-        "CONTEXT_FREE": "contextFree",
-    }
-    assert all(SYSTEM_FUNCTIONS[int(numbers[f"QNN_SYSTEM_{key}"])] == name for key, name in system.items())
+    system = {"CREATE": "contextCreate", "GET_METADATA": "contextGetMetaData", "FREE": "contextFree"}
+    assert all(SYSTEM_FUNCTIONS[int(numbers[f"QNN_SYSTEM_CONTEXT_{key}"])] == name for key, name in system.items())
     assert {row.core_minor for row in KNOWN_RELEASES.values()} == {int(re.findall(r"CORE_MINOR (\d+)", text)[0])}
 
 
@@ -202,16 +196,5 @@ def test_cross_compiled_for_arm64_links(out: Path, tmp_path: Path) -> None:
 
 def test_pedantic_warnings_of_clang_or_gcc_are_none(tmp_path: Path) -> None:
     compiler = shutil.which("clang") or tool("gcc")
-    flags = (
-        "-std=c11",
-        "-O2",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-Wconversion",
-        "-Wshadow",
-        "-Wpedantic",
-        "-fsyntax-only",
-    )
-    shown = call(compiler, *flags, *SOURCES.glob("*.c"))
+    shown = call(compiler, *STRICT, "-Wpedantic", "-fsyntax-only", *SOURCES.glob("*.c"))
     assert shown.returncode == 0, shown.stderr

@@ -39,7 +39,7 @@ class Ssh:
 
     def _call(self, command: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None) -> Answer:
         answer = call([*self._words, command], self._timeout, stdin=stdin, stdout=stdout)
-        if answer.code == _LOST:
+        if answer.code == _LOST or answer.code < 0:
             raise EnvironmentLacksError(f"no connection to {self._address}, or it was lost: {answer.last_line}")
         return answer
 
