@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from hexaquant.qat.devices import part_of
 from hexaquant.qat.distill import Teacher, as_tuple, find_distance
 from hexaquant.qat.features import Watched, comparable, feature_distance, feature_names
 from hexaquant.qat.finetune import Finetuned, Piece, finetune_model
-from hexaquant.qat.settings import Settings
+from hexaquant.qat.settings import How, Settings, settings_from
 from hexaquant.qat.tensorboard import logged
 from hexaquant.qat.validation import Validation
 from hexaquant.sim.model import QuantizedModel
@@ -44,28 +44,16 @@ def finetune(
     epochs: int = 1,
     steps: int | None = None,
     batch_size: int = 32,
-    lr: float = 1e-3,
-    encoding_lr: float = 1e-3,
-    weight_decay: float = 0.0,
-    warmup: float = 0.1,
-    ema: float | None = None,
-    clip_norm: float | None = None,
-    learn: Sequence[str] | Mapping[str, str] = ("*",),
-    mode: str = "lsq",
-    batchnorm: Literal["folded", "batch"] = "folded",
-    dampening: float = 0.0,
-    freeze_oscillations: float | None = None,
-    precision: Literal["float32", "bfloat16"] = "float32",
     validation: Any = None,
     metric: str | UserMetric | None = None,
     validate_every: int | None = None,
     patience: int | None = None,
-    seed: int = 0,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 100,
     log_dir: str | Path | None = None,
     accelerator: Any = None,
     events: Events | None = None,
+    **how: Unpack[How],
 ) -> Finetuned:
     """Train ``model``'s weights, biases and encodings in place, starting exactly at its PTQ result.
 
@@ -75,42 +63,27 @@ def finetune(
 
     ``steps`` counts optimizer steps and replaces ``epochs``. Samples are read in the order of ``data``, in batches of
     ``batch_size`` (of all processes together): a DataLoader that shuffles is reproducible through ``seed``.
-    ``learn``: globs of tensors whose encodings follow training in ``mode`` (lsq, pact, ema, fixed; qat/learn.py), or a
-    map from glob to mode. ``validation``: data on which ``metric`` (sqnr, top1, loss, or a function of outputs and
-    labels; larger is better) is measured every ``validate_every`` steps, by default once an epoch; the best state is
-    kept, and after ``patience`` scores without improvement the run ends. ``checkpoint``: a file that lets a killed run
-    continue to the same result; ``log_dir``: TensorBoard logs; ``accelerator``: an accelerate.Accelerator. The other
-    options are those of qat.settings.Settings. Afterwards encodings are frozen: export writes exactly those.
-    Raises InputError in one sentence for what cannot work.
+    ``validation``: data on which ``metric`` (sqnr, top1, loss, or a function of outputs and labels; larger is better)
+    is measured every ``validate_every`` steps, by default once an epoch; the best state is kept, and after ``patience``
+    scores without improvement the run ends. ``checkpoint``: a file that lets a killed run continue to the same result;
+    ``log_dir``: TensorBoard logs; ``accelerator``: an accelerate.Accelerator.
+
+    ``how``: lr, encoding_lr, weight_decay, warmup, ema, clip_norm, seed, batchnorm, dampening, freeze_oscillations,
+    precision as in qat.settings.Settings; ``learn``: globs of tensors whose encodings follow training in ``mode`` (lsq,
+    pact, ema, fixed; qat/learn.py), or a map from glob to mode.
+
+    Afterwards encodings are frozen: export writes exactly those. Raises InputError in one sentence for what cannot
+    work.
     """
     dataset = open_data(data, model.source_graph)
     epoch = batches_in_pass(dataset, batch_size)
-    settings = Settings(
-        steps if steps is not None else epochs * epoch,
-        lr,
-        encoding_lr,
-        weight_decay,
-        warmup,
-        ema,
-        clip_norm,
-        learn=dict(learn) if isinstance(learn, Mapping) else dict.fromkeys(learn, mode),
-        seed=seed,
-        batchnorm=batchnorm,
-        dampening=dampening,
-        freeze_oscillations=freeze_oscillations,
-        precision=precision,
-    )
+    settings = settings_from(steps if steps is not None else epochs * epoch, **how)
     with ExitStack() as stack:
         log = stack.enter_context(logged(events or Events(), log_dir))
         goal = _Goal(model, loss, reference, features, feature_weight, stack)
         if features:
             goal.leave_out_other_tensors(dataset, batch_size, log)
-        judge = None
-        if validation is not None:
-            held_out = open_data(validation, model.source_graph)
-            judge = goal.validation(held_out, metric, batch_size, validate_every or epoch, patience)
-        elif patience is not None or metric is not None:
-            raise InputError("patience and metric need validation data: give validation=data")
+        judge = goal.validation(validation, metric, batch_size, validate_every or epoch, patience)
         done = finetune_model(
             model,
             lambda number: pieces(dataset, batch_size),
@@ -192,9 +165,14 @@ class _Goal:
         return loss
 
     def validation(
-        self, data: Dataset, metric: str | UserMetric | None, batch_size: int, every: int, patience: int | None
-    ) -> Validation:
-        """How the model is scored on ``data``; by default with SQNR when distilling, with the loss for a task."""
+        self, held_out: Any, metric: str | UserMetric | None, batch_size: int, every: int, patience: int | None
+    ) -> Validation | None:
+        """How the model is scored on ``held_out``: by default with SQNR when distilling, with the loss for a task."""
+        if held_out is None:
+            if patience is not None or metric is not None:
+                raise InputError("patience and metric need validation data: give validation=data")
+            return None
+        data = open_data(held_out, self.model.source_graph)
         chosen = metric or ("loss" if self.distance is None else "sqnr")
         score = make_score(chosen, data, batch_size, criterion=self.criterion, teacher=self.teacher)
         name = chosen if isinstance(chosen, str) else getattr(chosen, "__name__", "metric")

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from hexaquant.core.errors import InputError
 from hexaquant.qat.learn import MODES
 
 BATCHNORM_BATCHES = 32
 """Batches, at most, from which BatchNorm statistics are estimated before and after training."""
+
+
+class How(TypedDict, total=False):
+    """The settings of a run but for its steps, with ``learn`` as users write it (:func:`settings_from`)."""
+
+    lr: float
+    encoding_lr: float
+    weight_decay: float
+    warmup: float
+    ema: float | None
+    clip_norm: float | None
+    learn: Sequence[str] | Mapping[str, str]
+    mode: str
+    seed: int
+    batchnorm: Literal["folded", "batch"]
+    dampening: float
+    freeze_oscillations: float | None
+    precision: Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -66,3 +84,15 @@ class Settings:
             raise InputError(f"batchnorm is 'folded' or 'batch', not '{self.batchnorm}'")
         if self.precision not in ("float32", "bfloat16"):
             raise InputError(f"precision is 'float32' or 'bfloat16', not '{self.precision}'")
+
+
+def settings_from(steps: int, **how: Unpack[How]) -> Settings:
+    """Settings of ``steps`` optimizer steps.
+
+    ``learn``: globs of tensors whose encodings follow training in ``mode`` (default: all, "lsq"), or a map from glob to
+    mode; the rest as in :class:`Settings`.
+    """
+    rest: dict[str, Any] = dict(how)
+    learn, mode = rest.pop("learn", ("*",)), rest.pop("mode", "lsq")
+    modes = dict(learn) if isinstance(learn, Mapping) else dict.fromkeys(learn, mode)
+    return Settings(steps, learn=modes, **rest)
