@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
@@ -24,20 +26,32 @@ def generated_pages() -> dict[str, str]:
 
 
 def on_config(config: Any) -> Any:
-    """Put the generated pages in place of COMMANDS, PROGRAMS and PYTHON in the navigation."""
+    """Put made pages in place of COMMANDS, PROGRAMS and PYTHON in the navigation, unnamed guides in place of MORE."""
     pages = list(generated_pages())
     folders = {"COMMANDS": COMMANDS, "PROGRAMS": PROGRAMS, "PYTHON": PYTHON}
     filled = {word: [page for page in pages if page.startswith(folder + "/")] for word, folder in folders.items()}
-    config.nav = _fill(config.nav, filled)
+    named = set(_named(config.nav))
+    guides = sorted(path.name for path in Path(config.docs_dir).glob("*.md"))
+    config.nav = _fill(config.nav, filled | {"MORE": [guide for guide in guides if guide not in named]})
     return config
 
 
+def _named(entry: Any) -> Iterator[str]:
+    """Every page that the navigation names."""
+    if isinstance(entry, str):
+        yield entry
+    for below in entry.values() if isinstance(entry, dict) else entry if isinstance(entry, list) else ():
+        yield from _named(below)
+
+
 def _fill(entry: Any, filled: dict[str, list[str]]) -> Any:
+    """``entry`` with the lists in place of their words; in a list they take the place of the word alone."""
     if isinstance(entry, str):
         return filled.get(entry, entry)
     if isinstance(entry, dict):
         return {title: _fill(below, filled) for title, below in entry.items()}
-    return [_fill(one, filled) for one in entry]
+    spread = [_fill(one, filled) for one in entry]
+    return [page for one in spread for page in (one if isinstance(one, list) else [one])]
 
 
 def on_files(files: Files, config: Any) -> Files:
