@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hexaquant.core.errors import InputError
+from hexaquant.core.text_file import read_yaml
 
 if TYPE_CHECKING:
     from hexaquant.io.image_folder import ImageSpec
@@ -93,14 +94,7 @@ def _numbers(text: str, option: str) -> list[float]:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"there is no image spec {path}; check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"image spec {path} is not YAML: {str(error).splitlines()[0]}") from None
+    values = read_yaml(path, "image spec")
     if not isinstance(values, dict):
         raise InputError(f"image spec {path} must map keys (size, mean, std ...) to values")
     return values

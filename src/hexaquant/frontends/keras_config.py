@@ -49,14 +49,17 @@ def read_config(path: Path) -> Any:
         raise InputError(f"{path}: this is no Keras file (or it is truncated); save the model again") from error
     if text is None:
         raise InputError(f"{path}: the file holds only weights, no model; save it with model.save('NAME.keras')")
-    return json.loads(text)
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: the model's configuration is damaged; save the model again") from error
 
 
 def _zip_config(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             return json.loads(archive.read("config.json"))
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError, OSError, RuntimeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: the archive holds no Keras model; save it with model.save('NAME.keras')") from error
 
 

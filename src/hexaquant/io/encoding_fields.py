@@ -33,7 +33,11 @@ def require(entry: Mapping[str, Any], key: str, where: str) -> Any:
 
 def whole(value: Any, key: str, where: str) -> int:
     """``value`` as an int. AIMET writes integers also as floats (-128.0)."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not float(value).is_integer():
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not (value == value // 1 and abs(value) < 2**63)
+    ):
         raise EncodingError(f"{where}: '{key}' is {value!r}, not an integer")
     return int(value)
 

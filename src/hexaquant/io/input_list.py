@@ -61,8 +61,11 @@ def _files_of(line: str, specs: tuple[InputSpec, ...], source: Path, number: int
 
 def _existing(file: str, source: Path, where: str) -> Path:
     for candidate in (Path(file), source.parent / file):
-        if candidate.is_file():
-            return candidate
+        try:
+            if candidate.is_file():
+                return candidate
+        except (OSError, ValueError):  # a name that no file can have
+            continue
     raise InputError(f"{where}: there is no file {file}, neither here nor beside the list; correct the path")
 
 

@@ -92,6 +92,24 @@ def restored(q: Array, scale: Array, zero: Array | None, axis: int, block_size: 
     return np.asarray(shifted * _spread(scale.astype(np.float32), q.shape, axis, block_size), np.float32)
 
 
+def check_layout(where: str, shape: tuple[int, ...], scale: Array, zero: Array | None, axis: int, block: int) -> None:
+    """Raise EncodingError when ``scale`` and ``zero`` cannot belong to an integer tensor of ``shape``."""
+    rank = len(shape)
+    blocked = block and scale.ndim == rank
+    if block < 0 or ((blocked or scale.size != 1) and not -rank <= axis < rank):
+        raise EncodingError(f"{where}: axis {axis} or block size {block} does not exist in a tensor of shape {shape}")
+    if blocked:
+        wanted = tuple(-(-s // block) if d == axis % rank else s for d, s in enumerate(shape))
+        fits = scale.shape == wanted
+    else:
+        fits = scale.size == 1 or (scale.ndim == 1 and scale.size == shape[axis])
+    if not fits or (zero is not None and zero.shape != scale.shape and zero.size != 1):
+        raise EncodingError(
+            f"{where}: scales of shape {scale.shape} do not fit a tensor of shape {shape} along axis {axis}; "
+            "quantize the model again"
+        )
+
+
 def _spread(param: Array, shape: tuple[int, ...], axis: int, block_size: int) -> Array:
     """``param`` broadcastable against ``shape``."""
     if block_size and param.ndim == len(shape):

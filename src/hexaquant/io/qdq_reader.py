@@ -99,6 +99,8 @@ class _Reader:
         """A float initializer with the values that ``node`` computes from the integer initializer."""
         data = constant(integers)
         scale, zero, axis, block = _numbers(node, self.graph.source)
+        where = f"{self.graph.source}: '{node.name}'"
+        storage.check_layout(where, np.asarray(data).shape, scale, zero, axis, block)
         values = storage.restored(np.asarray(data), scale, zero, axis, block)
         output = node.outputs[0]
         if output.is_graph_output():

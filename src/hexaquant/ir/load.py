@@ -17,6 +17,7 @@ import onnx_ir as oir
 from google.protobuf.message import DecodeError
 
 from hexaquant.core.errors import InputError
+from hexaquant.ir.check_operators import check_operators
 
 MIN_OPSET, MAX_OPSET = 7, 23
 """Opsets of the default domain that ``ir.opset`` converts to 21."""
@@ -74,6 +75,7 @@ def check_model(model: oir.Model, source: str) -> None:
     if not MIN_OPSET <= opset <= MAX_OPSET:
         raise InputError(f"{source}: opset {opset} is not supported; export with opset {MIN_OPSET} to {MAX_OPSET}")
     _check_connections(model, source)
+    check_operators(model, opset, source)
     for name, tensor in _constants(model):
         _check_storage(name, tensor, source)
     for value in model.graph.inputs:
@@ -139,6 +141,8 @@ def _comes_from_nowhere(value: oir.Value) -> bool:
 
 
 def _check_storage(name: str, tensor: oir.TensorProtocol, source: str) -> None:
+    if tensor.dtype == oir.DataType.UNDEFINED:
+        raise InputError(f"{source}: constant '{name}' states no data type; export the model again")
     if isinstance(tensor, oir.ExternalTensor):
         _check_external(name, tensor, source)
         return
@@ -146,7 +150,7 @@ def _check_storage(name: str, tensor: oir.TensorProtocol, source: str) -> None:
         return
     try:
         array = tensor.numpy()
-    except (ValueError, TypeError, IndexError) as error:
+    except (ValueError, TypeError, IndexError, AssertionError) as error:
         raise InputError(
             f"{source}: the data of constant '{name}' do not fit its shape {list(tensor.shape.numpy())}; "
             "export the model again"

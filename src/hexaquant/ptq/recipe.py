@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hexaquant.core.errors import InputError
+from hexaquant.core.text_file import read_yaml
 from hexaquant.ptq.gate import IfBetter, inner
 from hexaquant.ptq.step import GraphStep, ModelStep, Step, is_graph_step
 from hexaquant.ptq.steps import STEPS
@@ -116,7 +117,7 @@ def find_recipe(recipe: str | Path | Recipe) -> Recipe:
     path = Path(recipe)
     if path.suffix not in (".yaml", ".yml"):
         raise InputError(f"unknown recipe '{recipe}': known are {', '.join(RECIPES)}, or give a .yaml file")
-    return parse_recipe(_read(path), path.stem, str(path))
+    return parse_recipe(read_yaml(path, "recipe file"), path.stem, str(path))
 
 
 def parse_recipe(document: Any, name: str = "recipe", where: str = "recipe") -> Recipe:
@@ -153,14 +154,3 @@ def _plain_step(entry: Any, where: str) -> Step:
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{where}: step '{name}', setting '{field}': {first['msg']}") from None
     return step
-
-
-def _read(path: Path) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise InputError(f"recipe file {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"recipe file {path} is not YAML: {str(error).splitlines()[0]}") from None

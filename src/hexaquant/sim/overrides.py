@@ -20,6 +20,7 @@ from typing import Any
 
 from hexaquant.core.errors import InputError
 from hexaquant.core.observers import OBSERVERS
+from hexaquant.core.text_file import read_yaml
 from hexaquant.targets.scheme import SCHEMES, Scheme
 
 _KEYS = {"bits", "symmetric", "granularity", "block_size", "observer", "float"}
@@ -66,14 +67,7 @@ def parse_overrides(data: Mapping[str, Any] | str | Path | None) -> Overrides:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    import yaml
-
-    try:
-        data = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"overrides file {path} does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"overrides file {path} is not YAML: {str(error).splitlines()[0]}") from None
+    data = read_yaml(path, "overrides file")
     if not isinstance(data, Mapping):
         raise InputError(f"overrides file {path} must map globs to settings")
     return data

@@ -8,12 +8,12 @@ options in F (relative to the current folder or to the config file), or the opti
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 from hexaquant.core.errors import InputError
+from hexaquant.core.text_file import read_json
 from hexaquant.targets.soc import Target, find_target, target_of_model
 
 EXTENSION_LIBRARIES = ("libQnnHtpNetRunExtensions.so", "QnnHtpNetRunExtensions.dll")
@@ -58,12 +58,7 @@ def read_config(path: Path) -> HtpConfig:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"there is no config file {path}; check the path") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not JSON ({error}); correct it") from None
+    content = read_json(path, "config file")
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a JSON object with graphs and devices")
     return content
@@ -93,6 +88,8 @@ def _graph(graph: dict[str, Any], path: Path) -> GraphConfig:
                          "run in float16 on every target; leave it out")  # fmt: skip
     names = graph.get("graph_names", [])
     names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list):
+        raise InputError(f"{path}: graph_names is {names}; give a list of names")
     vtcm, level = _integer(graph, "vtcm_mb", path, 1, 64), _integer(graph, "O", path, 1, 3)
     return GraphConfig(tuple(str(name) for name in names), vtcm, level)
 
@@ -116,7 +113,7 @@ def _integer(values: dict[str, Any], key: str, path: Path, low: int, high: int) 
     value = values.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value != int(value):
         raise InputError(f"{path}: {key} is {value}; give a whole number from {low} to {high}")
     return int(value)
 

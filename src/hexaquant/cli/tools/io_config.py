@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hexaquant.core.errors import InputError
+from hexaquant.core.text_file import read_yaml
 
 CONVERTED, INPUTS, OUTPUTS = "Converted Graph", "Input Tensor Configuration", "Output Tensor Configuration"
 SOURCE, DESIRED = "Src Model Parameters", "Desired Model Parameters"
@@ -32,14 +33,7 @@ class IoConfig:
 
 def read_io_config(path: Path) -> IoConfig:
     """The configuration at ``path``. Raises InputError naming the field that is wrong or not supported."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise InputError(f"there is no config file {path}; check the path") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} is not YAML ({' '.join(str(error).split())}); correct it") from None
+    content = read_yaml(path, "config file") or {}
     _only(content, (CONVERTED, INPUTS, OUTPUTS), path, "the file")
     found = IoConfig()
     _read_converted(content.get(CONVERTED), found, path)
