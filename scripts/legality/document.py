@@ -23,6 +23,8 @@ our probes; it is no statement of Qualcomm's.
 
 * An operator below runs in all six schemes (w8a8, w8a16, w4a8, w4a16, w16a16, fp16) on v68, v69, v73, v75, v79 and v81
   unless a row says otherwise. "rank 5" are tensors of five dimensions; more than five are refused always.
+* v68 has no float16: whole networks and layers in fp16 are refused there whatever a row says, for the emulator computes
+  them in float32, which no device with v68 does.
 * *refused*: the library does not take it; its own reason follows. *wrong*: it compiles, but the output has an SQNR
   below {low:g} dB (16-bit activations: {high:g} dB) against the QDQ model on the CPU. *unknown*: not measured.
 * Where the scheme's type has no kernel, hexaquant computes the operator in another type (targets/ops.py) and says so in
