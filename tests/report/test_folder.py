@@ -40,6 +40,14 @@ def test_what_is_absent_is_one_line_with_the_command_for_it(bare: Path) -> None:
         assert f"hexaquant {command}" in text, command
 
 
+def test_a_network_without_a_plan_is_drawn_all_the_same(browser: Browser, bare: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"target": "sm8650", "scheme": "w8a8"}')
+    (tmp_path / "model.onnx").write_bytes((bare / "model.onnx").read_bytes())
+    with opened(browser, write_report(tmp_path).as_uri()) as shown:
+        shown.page.locator(".node").nth(1).click()
+        assert "4 × 4 × 1 × 1" in shown.page.locator("#panel").inner_text() and shown.messages == []
+
+
 def test_a_damaged_file_is_a_sentence_on_the_page(bare: Path) -> None:
     (bare / "analysis.json").write_text('{"quantizers": [{"name": 1')
     (bare / "debug.json").write_text('{"tensors": {"a": 1}}')

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from hexaquant.core.events import Events
 from hexaquant.core.progress_file import PROGRESS, ProgressFile
@@ -55,7 +55,7 @@ def test_a_running_job_is_shown_and_its_results_appear(browser: Browser, tmp_pat
         for _ in steps:
             continue
         progress.finish()
-        shown.page.wait_for_function("document.getElementById('live-state').textContent.includes('done')")
+        expect(shown.page.locator("#live-state")).to_contain_text("done", timeout=60_000)
         assert shown.messages == []
         assert {url.split("/")[2] for url in shown.requests if url.startswith("http")} == {f"{HOST}:{port}"}
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from report.pages import Watched, opened
 
@@ -67,10 +67,12 @@ def test_theme_follows_the_system_and_the_button(browser: Browser, report_file: 
     background = "getComputedStyle(document.body).backgroundColor"
     with opened(browser, report_file.as_uri(), theme="dark") as shown:
         dark = shown.page.evaluate(background)
-        before = shown.draw("error-chart")["data"][0]["line"]["color"]
+        shown.draw("error-chart")
+        line = shown.page.locator("#error-chart .js-line").first
+        before = line.evaluate("(e) => getComputedStyle(e).stroke")
         shown.page.locator("#theme").click()
         light = shown.page.evaluate(background)
-        shown.page.wait_for_function(f"document.getElementById('error-chart').data[0].line.color !== '{before}'")
+        expect(line).not_to_have_css("stroke", before, timeout=60_000)
         shown.page.reload()
         shown.page.wait_for_selector("html[data-ready]")
         assert shown.page.evaluate(background) == light != dark

@@ -47,8 +47,9 @@ function nodeBox(node, index, [x, y], [width, height]) {
     findings.length ? svg("circle", { class: "flag", cx: width - 12, cy: 13, r: 5 }) : null, svg("title", {}, label));
 }
 
-/** Colour by ``kind``; fills the legend. */
+/** Colour by ``kind``; fills the legend. A network without a plan yet has nothing to be coloured by. */
 function paint(kind) {
+  if (!(kind in COLOURINGS)) return;
   const { of } = COLOURINGS[kind], values = DATA.network.nodes.map(of), legend = $("#legend");
   legend.replaceChildren();
   const hues = kind === "bits" ? bitHues(values, legend) : scaleHues(values, legend);
