@@ -44,7 +44,8 @@ def draw(document: dict[str, Any], owners: set[str], kind: str, chance: random.R
     return chance.choice(entries)
 
 
-def run_case(folder: Path, kind: str, chance: random.Random, args: argparse.Namespace, data: dict[str, Any]) -> bool:
+def run_case(folder: Path, case: int, args: argparse.Namespace, data: dict[str, Any]) -> bool:
+    kind, chance = KINDS[case % len(KINDS)], random.Random(f"{args.seed} {case}")
     model = hq.load_quantized(folder)
     places = find_places(model.source_graph, model.plan)
     with tempfile.TemporaryDirectory() as temporary:
@@ -70,6 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("out/efficientnet_lite0/w8a8"), help="made when missing")
     parser.add_argument("--cases", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--workers", type=int, default=None, help="emulator processes")
@@ -77,9 +79,9 @@ def main() -> None:
     args = parser.parse_args()
     data = pictures(32)
     folder = quantized_folder(args.folder, data)
-    chance = random.Random(args.seed)
     samples = {INPUT: data[INPUT][: args.samples]}
-    right = [run_case(folder, KINDS[case % len(KINDS)], chance, args, samples) for case in range(args.cases)]
+    cases = range(args.first, args.first + args.cases)
+    right = [run_case(folder, case, args, samples) for case in cases]
     print(f"{sum(right)} of {len(right)} right")
 
 

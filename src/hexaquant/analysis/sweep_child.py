@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -23,13 +23,23 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a metric prints is no answer
     try:
-        measurement = make_measurement(pickle.load(sys.stdin.buffer))
-        while True:
-            answer = _answer(measurement, pickle.load(sys.stdin.buffer))
-            pickle.dump(answer, answers)
-            answers.flush()
+        _serve(answers)
     except (EOFError, KeyboardInterrupt, BrokenPipeError):
         return
+
+
+def _serve(answers: IO[bytes]) -> None:
+    """Answer every task; where the study itself is wrong, the first one with that error."""
+    try:
+        measurement = make_measurement(pickle.load(sys.stdin.buffer))
+    except HexaquantError as error:
+        pickle.dump(error, answers)
+        answers.flush()
+        return
+    while True:
+        answer = _answer(measurement, pickle.load(sys.stdin.buffer))
+        pickle.dump(answer, answers)
+        answers.flush()
 
 
 def _answer(measurement: Any, task: Any) -> Any:

@@ -18,7 +18,7 @@ from hexaquant.analysis.metrics import Metric, find_metric
 from hexaquant.analysis.places import Place, find_places
 from hexaquant.analysis.sensitivity import MODES, Figure, Kind, Study, Task, combine, make_study
 from hexaquant.analysis.statistics import TensorStatistics, collect_meters
-from hexaquant.analysis.sweep import Workers, run_sweep
+from hexaquant.analysis.sweep import Workers, one_thread, run_sweep
 from hexaquant.api.artifacts import FLOAT, MODEL, QDQ, REFERENCE, load_quantized, open_folder
 from hexaquant.api.resume import step_fingerprint
 from hexaquant.core import html
@@ -120,9 +120,10 @@ def analyze(
     name, wanted = (None, None) if metric in (None, "sqnr") else (find_metric(metric)[0], metric)  # type: ignore[arg-type]
     model = load_quantized(out)
     batches, labels = _take(data, model, samples, images)
-    floats = find_float_values(model, *float_networks(out, manifest), _tensors(batches[0]))
-    study = make_study(model, floats, wanted)
-    meters = collect_meters(model, floats, study.sites, log.track(batches, "statistics", len(batches)))
+    with one_thread():
+        floats = find_float_values(model, *float_networks(out, manifest), _tensors(batches[0]))
+        study = make_study(model, floats, wanted)
+        meters = collect_meters(model, floats, study.sites, log.track(batches, "statistics", len(batches)))
     tasks = [Task(mode, i, batch, labels[i]) for i, batch in enumerate(batches) for mode in MODES]
     state = out / ".state" / "analysis" / _fingerprint(manifest, batches, labels, name)[:16]
     results = run_sweep(study, tasks, workers or available_cores(), state, log)
