@@ -28,8 +28,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     server = subprocess.Popen(command, cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None and server.stdout.readline() == "ready\n"
     yield folder
-    server.kill()
-    server.wait()
+    server.communicate()  # closes its stdin, on which it ends
 
 
 def _write_shims(folder: Path, address: str) -> None:

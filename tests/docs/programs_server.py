@@ -8,9 +8,10 @@ folder, environment and streams (file descriptors come over the socket), so that
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import signal
+import select
 import socket
 import sys
 import traceback
@@ -29,22 +30,28 @@ def serve(path: str) -> None:
     """Answer callers until the one who started this process closes its stdin."""
     for name in WARM:
         import_module(name)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
         server.listen(16)
         print("ready", flush=True)
-        while True:
+        while sys.stdin not in select.select([server, sys.stdin], [], [])[0]:
             caller, _ = server.accept()
             if os.fork() == 0:
                 server.close()
                 _child(caller)
             caller.close()
+            _reap()
+
+
+def _reap() -> None:
+    """Wait for children that ended, so that their time counts as this process's."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _child(caller: socket.socket) -> None:
     """Run one command with the caller's streams, answer with its exit code and leave."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     message, streams, _, _ = socket.recv_fds(caller, MESSAGE, 3)
     call = json.loads(message)
     for wanted, received in enumerate(streams):
