@@ -4,9 +4,10 @@
     OMP_NUM_THREADS=1 .venv/bin/python benchmarks/techniques.py demo rescaled --schemes w4a8 --out small.jsonl
     .venv/bin/python benchmarks/techniques.py --show small.jsonl
 
-Each row is a recipe: quantized, compiled and measured on the first ``--limit`` images, on Qualcomm's emulator too
-(``--no-target``: not). Rows are appended to ``--out`` one by one; a row that is there already (same network, scheme,
-technique, target and number of images) is not made again, so that a run can be stopped at any time.
+Each row is a recipe: quantized, simulated on the first ``--limit`` images, compiled, and run on Qualcomm's emulator on
+the first ``--on-target`` of them (0: not compiled). Rows are appended to ``--out`` one by one; a row that is there
+already (same network, scheme, technique, target and numbers of images) is not made again, so that a run can be stopped
+at any time.
 
 efficientnet-lite0: 20 ImageNet photos inside foolbox and 130 cut-outs of tuxpaint-stamps-default, calibrated on other
 stamps (examples/efficientnet_lite0.py). demo: the demo's network on Fashion-MNIST. rescaled: a depthwise network with
@@ -20,8 +21,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,8 @@ import numpy as np
 import torch
 
 import hexaquant as hq
-from hexaquant.analysis.metrics import Metric, top_k
-from hexaquant.analysis.score import score_simulation
-from hexaquant.api.artifacts import REFERENCE
 from hexaquant.core.errors import HexaquantError, InputError
-from hexaquant.io.data import open_data
+from hexaquant.core.metrics import sqnr_db
 from hexaquant.ptq.recipe import RECIPES, Recipe, parse_recipe
 
 RANGES: list[Any] = ["calibrate"]
@@ -53,21 +51,42 @@ TECHNIQUES: dict[str, list[Any] | str] = {
 """Row -> a recipe by name, or its steps."""
 
 SCHEMES = ("w8a8", "w4a8", "w4a16", "w8a16")
-KEY = ("network", "scheme", "technique", "target", "images")
-COLUMNS = ("network", "scheme", "technique", "fp32", "sim", "on_target", "sim_flips", "target_flips")
-COLUMNS += ("sim_sqnr_db", "target_sqnr_db", "seconds")
+KEY = ("network", "scheme", "technique", "target", "images", "on_target_images")
+COLUMNS = ("network", "scheme", "technique", "images", "fp32", "sim", "sim_flips", "sim_sqnr_db")
+COLUMNS += ("on_target_images", "fp32_there", "on_target", "target_flips", "target_sqnr_db", "seconds")
+PERCENT = ("fp32", "sim", "fp32_there", "on_target")
+ELEMENTS = 2**21
+"""Of the images that run at once."""
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Task:
-    """``calibration`` and ``inputs``: float32 images; ``labels``: class indices or indices into accepted classes."""
+    """``calibration`` and ``inputs``: float32 images; ``accepted``: the classes that count as right for each input;
+    ``reference``: logits of the float network, which are computed once."""
 
     graph: hq.Graph
     calibration: np.ndarray
     inputs: np.ndarray
-    labels: np.ndarray
-    metric: Metric
+    accepted: list[frozenset[int]]
+    net: torch.nn.Module
+    reference: list[np.ndarray] = field(default_factory=list)
+
+    def wanted(self, count: int) -> np.ndarray:
+        if not self.reference:
+            self.reference.append(run(self.net, self.inputs))
+        return self.reference[0][:count]
+
+    def right(self, logits: np.ndarray) -> np.ndarray:
+        """(N,) bool: whether the largest logit is an accepted class."""
+        return np.array([int(row.argmax()) in accepted for row, accepted in zip(logits, self.accepted)])
+
+
+def run(net: torch.nn.Module, inputs: np.ndarray) -> np.ndarray:
+    """Logits of ``inputs``, many at once."""
+    size = min(250, max(1, ELEMENTS // inputs[0].size))
+    with torch.no_grad():
+        return torch.cat([net(part) for part in torch.from_numpy(inputs).split(size)]).numpy()
 
 
 def efficientnet_lite0(cache: Path) -> Task:
@@ -79,13 +98,10 @@ def efficientnet_lite0(cache: Path) -> Task:
     if not calibration:
         raise InputError("tuxpaint-stamps-default is not installed: its other stamps calibrate; apt-get install it")
     inputs = np.stack([example.preprocess(picture.path) for picture in pictures])
-
-    def top1(outputs: Mapping[str, np.ndarray], index: Any) -> float:
-        return float(int(next(iter(outputs.values())).argmax()) in pictures[int(index)].accepted)
-
-    graph = hq.load(example.load_model(), example_inputs=(torch.from_numpy(inputs[:2]),))
+    net = example.load_model()
+    graph = hq.load(net, example_inputs=(torch.from_numpy(inputs[:2]),))
     data = np.stack([example.preprocess(path) for path in calibration])
-    return Task(graph, data, inputs, np.arange(len(pictures)), top1)
+    return Task(graph, data, inputs, [picture.accepted for picture in pictures], net)
 
 
 def demo(cache: Path) -> Task:
@@ -115,7 +131,7 @@ def fashion_mnist(net: torch.nn.Module) -> Task:
     images, labels = load_test()
     inputs = normalized(images)
     graph = hq.load(net, example_inputs=(torch.from_numpy(inputs[:2]),))
-    return Task(graph, normalized(load_train()[0][:256]), inputs, labels, top_k(1))
+    return Task(graph, normalized(load_train()[0][:256]), inputs, [frozenset({int(label)}) for label in labels], net)
 
 
 NETWORKS: dict[str, Callable[[Path], Task]] = {
@@ -136,44 +152,31 @@ def recipe_of(technique: str) -> Recipe | None:
         return None
 
 
-def measure(task: Task, scheme: str, recipe: Recipe, target: str, limit: int | None, on_target: bool) -> Row:
-    """Figures of one recipe. ``seconds``: of the quantization alone."""
+def measure(task: Task, scheme: str, recipe: Recipe, target: str, images: int, on_target: int) -> Row:
+    """Figures of one recipe. ``seconds``: of the quantization alone, CPU time of its process."""
     name = task.graph.inputs[0].name or "image"
-    evaluation = {name: task.inputs[:limit], "labels": task.labels[:limit]}
-    start = time.perf_counter()
-    model = hq.quantize(task.graph, {name: task.calibration}, target=target, scheme=scheme, recipe=recipe)
-    seconds = round(time.perf_counter() - start, 1)
-    row: Row = {"seconds": seconds, "kept": verdicts(model.steps)}
-    with tempfile.TemporaryDirectory() as text:
-        folder = Path(text)
+    start = time.process_time()
+    model = hq.quantize(task.graph.clone(), {name: task.calibration}, target=target, scheme=scheme, recipe=recipe)
+    row: Row = {"seconds": round(time.process_time() - start, 1), "kept": verdicts(model.steps)}
+    fp32, sim, text, db = figures(task, run(model, task.inputs[:images]))
+    row |= {"fp32": fp32, "sim": sim, "sim_flips": text, "sim_sqnr_db": db}
+    if not on_target:
+        return row
+    with tempfile.TemporaryDirectory() as folder:
         model.export(folder)
-        flips = Flips(task.metric)
-        score = score_simulation(model, folder / REFERENCE, open_data(evaluation, task.graph), flips)
-        row |= {"fp32": score.fp32, "sim": score.sim, "sim_sqnr_db": round(score.sqnr_db, 2), "sim_flips": flips.text()}
-        if not on_target:
-            return row
-        hq.compile(folder)
-        report = hq.verify(folder, evaluation, metric=task.metric, model=model)
-    figures, paired = report["outputs"][0], report["flips"]
-    row |= {"on_target": report["metrics"]["target"], "target_sqnr_db": figures["fp32_vs_target_sqnr_db"]}
-    return row | {"target_flips": f"-{paired['worse']} +{paired['better']}"}
+        hq.compile(folder, target=target)
+        with hq.Runtime(Path(folder) / f"model.{target}.bin") as runtime:
+            found = [next(iter(runtime.run({name: x[None]}).values())) for x in task.inputs[:on_target]]
+    fp32, there, text, db = figures(task, np.concatenate(found))
+    return row | {"fp32_there": fp32, "on_target": there, "target_flips": text, "target_sqnr_db": db}
 
 
-class Flips:
-    """The metric itself; it is asked for FP32 and simulation in turn, and counts where they differ."""
-
-    def __init__(self, metric: Metric) -> None:
-        self._metric = metric
-        self._scores: list[float] = []
-
-    def __call__(self, outputs: Mapping[str, np.ndarray], label: Any) -> float:
-        self._scores.append(self._metric(outputs, label))
-        return self._scores[-1]
-
-    def text(self) -> str:
-        """ "-3 +1": samples that got worse, and better."""
-        pairs = list(zip(self._scores[::2], self._scores[1::2]))
-        return f"-{sum(b < a for a, b in pairs)} +{sum(b > a for a, b in pairs)}"
+def figures(task: Task, logits: np.ndarray) -> tuple[float, float, str, float]:
+    """(top-1 of FP32, of ``logits``, samples that got worse and better "-3 +1", SQNR in dB)."""
+    wanted = task.wanted(len(logits))
+    before, after = task.right(wanted), task.right(logits)
+    flips = f"-{int((before & ~after).sum())} +{int((after & ~before).sum())}"
+    return float(before.mean()), float(after.mean()), flips, round(sqnr_db(wanted, logits), 2)
 
 
 def verdicts(steps: tuple[Row, ...]) -> dict[str, str]:
@@ -199,7 +202,7 @@ def show(rows: list[Row]) -> None:
 
 def cell(row: Row, column: str) -> str:
     value = row.get(column)
-    if isinstance(value, float) and column in ("fp32", "sim", "on_target"):
+    if isinstance(value, float) and column in PERCENT:
         return f"{100 * value:.2f}"
     return "-" if value is None else str(value)
 
@@ -211,7 +214,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--techniques", nargs="+", default=list(TECHNIQUES), help=", ".join(TECHNIQUES))
     parser.add_argument("--target", default="sm8650")
     parser.add_argument("--limit", type=int, help="images (default: all: 150 of ImageNet, 10,000 of Fashion-MNIST)")
-    parser.add_argument("--no-target", action="store_true", help="simulation only")
+    parser.add_argument("--on-target", type=int, help="images on the emulator (default: all), 0: simulation only")
     parser.add_argument("--out", type=Path, default=Path("out/techniques.jsonl"), help="rows, appended")
     parser.add_argument("--cache", type=Path, default=Path("out/techniques"), help="weights of trained networks")
     parser.add_argument("--show", type=Path, metavar="FILE", help="print the table of FILE and stop")
@@ -228,15 +231,15 @@ def main() -> None:
     for network in options.networks:
         task = NETWORKS[network](options.cache)
         images = len(task.inputs[: options.limit])
+        on_target = images if options.on_target is None else min(options.on_target, images)
         for scheme in options.schemes:
             for technique in options.techniques:
-                target = "none" if options.no_target else options.target
-                row: Row = dict(zip(KEY, (network, scheme, technique, target, images)))
+                row: Row = dict(zip(KEY, (network, scheme, technique, options.target, images, on_target)))
                 recipe = recipe_of(technique)
                 if recipe is None or tuple(row.values()) in known:
                     continue
                 try:
-                    row |= measure(task, scheme, recipe, options.target, options.limit, not options.no_target)
+                    row |= measure(task, scheme, recipe, options.target, images, on_target)
                 except HexaquantError as error:
                     row["error"] = str(error)
                 with options.out.open("a") as file:

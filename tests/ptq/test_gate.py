@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 import torch
 
 from hexaquant.core.events import Events
@@ -46,6 +47,24 @@ def fresh(scheme: str = "w4a8") -> QuantizedModel:
 
 def many() -> Iterable[Mapping[str, Any]]:
     return batches(10)
+
+
+def test_the_model_is_measured_once_between_optional_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, measure = [], Gate.sqnr
+
+    def counted(self: Gate, model: QuantizedModel) -> float:
+        runs.append(measure(self, model))
+        return runs[-1]
+
+    monkeypatch.setattr(Gate, "sqnr", counted)
+    steps = (Calibrate(), IfBetter(CorrectBiases()), IfBetter(ShiftBiases()), IfBetter(CorrectBiases()))
+    reports = apply_recipe(fresh(), many, Recipe("a", steps))
+    assert len(runs) == 4, "one before the first, then one after each"
+    held = [report.details["held_out"] for report in reports[1:]]
+    assert held[1]["sqnr_before"] == held[2]["sqnr_before"] == held[0]["sqnr_after"] > held[1]["sqnr_after"]
+    shifted = (Calibrate(), IfBetter(CorrectBiases()), ShiftBiases(), IfBetter(CorrectBiases()))
+    held = [r.details["held_out"] for r in apply_recipe(fresh(), many, Recipe("b", shifted)) if "held_out" in r.details]
+    assert held[1]["sqnr_before"] < held[0]["sqnr_after"], "another step in between is seen"
 
 
 def test_a_step_that_harms_is_undone() -> None:

@@ -92,6 +92,8 @@ def apply_recipe(
     def run(step: ModelStep | IfBetter) -> StepReport:
         if isinstance(step, IfBetter) and gate is not None:
             return try_model_step(gate, model, step.step, log)  # type: ignore[arg-type]
+        if gate is not None:
+            gate.standing = None
         return step.apply(model, batches, log)  # type: ignore[union-attr]
 
     for index, step in enumerate(found.model_steps[len(reports) :], len(reports)):

@@ -53,7 +53,8 @@ def inner(step: GraphStep | ModelStep | IfBetter) -> GraphStep | ModelStep:
 class Gate:
     """Splits the calibration data of ``graph`` and judges models on the held-out part.
 
-    ``rest``: passes over the samples that optional steps see. Data of a single sample serves both.
+    ``rest``: passes over the samples that optional steps see. Data of a single sample serves both. ``standing``: the
+    SQNR of the model as the last optional step left it, None once another step has changed it.
     """
 
     @torch.no_grad()
@@ -62,6 +63,7 @@ class Gate:
         self._whole = bool(shape) and isinstance(shape[0], int)  # type: ignore[index]
         self._batches = batches
         self._scores: dict[int, tuple[oir.Model, float]] = {}
+        self.standing: float | None = None
         self._held = first(self._part(batches(), held=True), MOST) or list(batches())[:1]
         self.samples = sum(_count(batch) for batch in self._held)
         network = build_module(graph).eval()
@@ -123,12 +125,13 @@ class Gate:
 
 def try_model_step(gate: Gate, model: QuantizedModel, step: ModelStep, events: Events) -> StepReport:
     """Apply ``step``, and undo it unless the error drops."""
-    before = gate.sqnr(model)
+    before = gate.sqnr(model) if gate.standing is None else gate.standing
     undo = _snapshot(model)
     report = step.apply(model, gate.rest, events)
-    after = gate.sqnr(model)
+    after = gate.standing = gate.sqnr(model)
     if not after > before:
         undo()
+        gate.standing = before
     return gate.judged(report, before, after, events)
 
 
