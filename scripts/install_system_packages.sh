@@ -4,7 +4,7 @@ set -euo pipefail
 
 declare -A PACKAGES=(
   [gcc]=gcc [cmake]=cmake [valgrind]=valgrind [aarch64-linux-gnu-gcc]="gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
-  [sshd]=openssh-server [ssh]=openssh-client [chromium]=chromium
+  [adb]=adb [sshd]=openssh-server [ssh]=openssh-client [chromium]=chromium
 )
 PATH="$PATH:/usr/sbin"
 

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -24,6 +25,7 @@ KbdInteractiveAuthentication no
 PermitRootLogin prohibit-password
 PermitUserEnvironment no
 PrintMotd no
+SetEnv PATH={path} HOME={folder}
 """
 SSH_CONFIG = """Host 127.0.0.1
   IdentityFile {folder}/user_key
@@ -42,7 +44,8 @@ class LocalSshd:
         for name in ("host_key", "user_key"):
             words = [tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
             subprocess.run(words, check=True)
-        (folder / "sshd_config").write_text(SSHD_CONFIG.format(port=self.port, folder=folder))
+        path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"  # of the device: its python3 has numpy
+        (folder / "sshd_config").write_text(SSHD_CONFIG.format(port=self.port, folder=folder, path=path))
         (folder / "ssh_config").write_text(SSH_CONFIG.format(folder=folder))
         host_key = (folder / "host_key.pub").read_text()
         (folder / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {host_key}")

@@ -173,7 +173,7 @@ def test_a_failure_leaks_nothing_under_valgrind_either(plain_run: Path, stand_in
     assert shown.returncode == 2, shown.stderr
 
 
-def test_eight_threads_share_a_model(stand_in: Path, stand_in_bundle: Path, tmp_path: Path) -> None:
+def test_eight_threads_share_two_models(stand_in: Path, stand_in_bundle: Path, tmp_path: Path) -> None:
     """With the thread sanitizer: every call gets its own answer and nothing is read while it is written."""
     program = compile_c(tmp_path / "threads", [TESTS / "harness.c", *RUNTIME], "-Wno-conversion", "-fsanitize=thread")
     shown = call("setarch", "-R", program, "threads", stand_in_bundle, stand_in)

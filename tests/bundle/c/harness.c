@@ -107,22 +107,26 @@ static void *work(void *argument) {
 
 static int threads(const char *bundle, const char *libraries) {
     hq_runtime *runtime = NULL;
-    hq_model *model = NULL;
+    hq_model *models[2] = {NULL, NULL};
     hq_error error;
-    if (hq_runtime_open(libraries, &runtime, &error) || hq_model_open(runtime, bundle, NULL, &model, &error))
+    if (hq_runtime_open(libraries, &runtime, &error))
         return puts(error.message), 3;
+    for (int index = 0; index < 2; index++)
+        if (hq_model_open(runtime, bundle, NULL, &models[index], &error))
+            return puts(error.message), 3;
     pthread_t ids[8];
     job jobs[8];
     int wrong = 0;
     for (uint8_t index = 0; index < 8; index++) {
-        jobs[index] = (job){model, index, 0};
+        jobs[index] = (job){models[index % 2], index, 0};
         pthread_create(&ids[index], NULL, work, &jobs[index]);
     }
     for (int index = 0; index < 8; index++) {
         pthread_join(ids[index], NULL);
         wrong += jobs[index].wrong;
     }
-    hq_model_close(model);
+    hq_model_close(models[0]);
+    hq_model_close(models[1]);
     hq_runtime_close(runtime);
     printf("%d\n", wrong);
     return 0;

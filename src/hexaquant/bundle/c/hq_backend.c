@@ -4,25 +4,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The library's log callback carries no pointer of ours, so its last error is the one thing that is global here.
- * A torn text (two threads fail at once) costs nothing but a garbled message: it is always terminated. */
-static char last_error[512];
+#if defined(_MSC_VER) && !defined(__clang__)
+#define HQ_THREAD __declspec(thread)
+#else
+#define HQ_THREAD _Thread_local
+#endif
+
+/* The library's log callback carries no pointer of ours, but it is called by the thread whose call fails. */
+static HQ_THREAD char last_error[512];
 
 static void receive_log(const char *format, uint32_t level, uint64_t time, va_list arguments) {
     (void)time;
     if (level == 1)
-        vsnprintf(last_error, sizeof last_error - 1, format, arguments);
+        vsnprintf(last_error, sizeof last_error, format, arguments);
 }
 
 void hq_log_clear(void) { last_error[0] = 0; }
 
 hq_status hq_library_failed(hq_error *error, hq_status status, const char *what, qnn_status code) {
-    char reason[sizeof last_error];
-    memcpy(reason, last_error, sizeof reason);
-    reason[sizeof reason - 1] = 0;
-    reason[strcspn(reason, "\r\n")] = 0;
-    return hq_fail(error, status, "%s (QNN error %u%s%s)", what, (unsigned)(code & 0xffffu), *reason ? ": " : "",
-                   reason);
+    last_error[strcspn(last_error, "\r\n")] = 0;
+    return hq_fail(error, status, "%s (QNN error %u%s%s)", what, (unsigned)(code & 0xffffu), *last_error ? ": " : "",
+                   last_error);
 }
 
 static hq_status check_version(const char *library, qnn_version found, uint32_t major, uint32_t minor,
