@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -60,3 +63,93 @@ def test_quantize_refuses_the_same_layer_before_calibration(tmp_path: Path) -> N
     done = hexaquant("quantize", erf_net(tmp_path / "net.onnx"), "--random-data", "-o", tmp_path / "out")
     done.assert_refused(3, "'gate'", "not supported", "use GELU")
     assert not (tmp_path / "out").exists()
+
+
+def worse_net(path: Path) -> Path:
+    """BatchNorm behind Relu, a chain of Transposes, an outlier channel."""
+    text = """<ir_version: 10, opset_import: ["" : 21]>
+    worse (float[N,3,8,8] x) => (float[N,5,8,8] y) {
+        c = Conv <pads=[1,1,1,1]> (x, w)
+        t = Transpose <perm=[0,2,3,1]> (c)
+        u = Transpose <perm=[0,3,1,2]> (t)
+        r = Relu (u)
+        y = BatchNormalization (r, g, b, m, v)
+    }"""
+    rng = np.random.default_rng(0)
+    model = onnx.parser.parse_model(text)
+    weight = rng.standard_normal((5, 3, 3, 3))
+    weight[2] *= 50
+    arrays = {"w": weight, "g": np.ones(5), "b": np.ones(5), "m": np.zeros(5), "v": np.ones(5)}
+    for name, array in arrays.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array.astype(np.float32), name))
+    for node in model.graph.node:
+        node.name = f"n_{node.output[0]}"
+    onnx.save(model, path)
+    return path
+
+
+def test_findings_are_printed_by_layer_and_written_to_the_report(tmp_path: Path) -> None:
+    net = worse_net(tmp_path / "net.onnx")
+    done = hexaquant("lint", net, "--report", tmp_path / "lint.json", "--json")
+    assert done.code == 0, done.err
+    assert json.loads((tmp_path / "lint.json").read_text()) == done.document
+    assert done.document["severities"] == {"error": 0, "warning": 2, "info": 1}
+    entry = next(f for f in done.document["findings"] if f["rule"] == "outlier-channel")
+    assert entry["severity"] == "warning" and entry["node"] == "n_c" and entry["cost_db"] is None
+    assert set(entry) == {
+        *("rule", "severity", "layer", "node", "source", "operator", "tensor", "text", "why", "fix", "fixable"),
+        "cost_db",
+    }
+    text = hexaquant("lint", net).out
+    assert "n_c" in text and "outlier-channel" in text and "info transpose-chain: 1x" in text and "2 warnings" in text
+
+
+def test_data_give_the_cost_of_each_finding(tmp_path: Path) -> None:
+    net = worse_net(tmp_path / "net.onnx")
+    np.savez(tmp_path / "data.npz", x=np.random.default_rng(1).standard_normal((6, 3, 8, 8)).astype(np.float32))
+    done = hexaquant("lint", net, "--data", tmp_path / "data.npz", "--samples", 4, "--json")
+    assert done.code == 0 and done.document["samples"] == 4
+    assert any(f["cost_db"] is not None for f in done.document["findings"])
+
+
+def test_suppressed_rules_stay_silent(tmp_path: Path) -> None:
+    net = worse_net(tmp_path / "net.onnx")
+    done = hexaquant("lint", net, "--suppress", "outlier-channel:n_c", "--suppress", "batchnorm", "--json")
+    assert {f["rule"] for f in done.document["findings"]} == {"transpose-chain"} and done.document["suppressed"] == 2
+    other = hexaquant("lint", net, "--suppress", "outlier-channel:elsewhere*", "--json")
+    assert other.document["suppressed"] == 0
+    (tmp_path / "lint.yaml").write_text("suppress: [batchnorm]\nseverity: {outlier-channel: info}\n")
+    listed = hexaquant("lint", net, "--config", tmp_path / "lint.yaml", "--fail-on", "warning", "--json")
+    assert listed.code == 0 and listed.document["severities"]["warning"] == 0
+    hexaquant("lint", net, "--suppress", "outlier-chanel").assert_refused(2, "outlier-channel")
+    (tmp_path / "lint.yaml").write_text("suppres: [batchnorm]\n")
+    hexaquant("lint", net, "--config", tmp_path / "lint.yaml").assert_refused(2, "suppress")
+
+
+def test_fail_on_warning_exits_1(tmp_path: Path) -> None:
+    net = worse_net(tmp_path / "net.onnx")
+    hexaquant("lint", net, "--fail-on", "warning").assert_refused(1, "2 warnings", "n_c")
+    hexaquant("lint", net, "--fail-on", "never").assert_refused(2, "--fail-on")
+
+
+def test_fix_writes_a_network_that_computes_the_same(tmp_path: Path) -> None:
+    net, mended = worse_net(tmp_path / "net.onnx"), tmp_path / "mended.onnx"
+    done = hexaquant("lint", net, "--fix", "-o", mended, "--json")
+    assert done.code == 0, done.err
+    assert [(r["rule"], r["applied"]) for r in done.document["repairs"]] == [("transpose-chain", True)]
+    assert "Transpose" not in [node.op_type for node in onnx.load(mended).graph.node]
+    x = {"x": np.random.default_rng(2).standard_normal((2, 3, 8, 8)).astype(np.float32)}
+    before, after = (onnxruntime.InferenceSession(p).run(None, x)[0] for p in (net, mended))
+    np.testing.assert_allclose(after, before, atol=1e-6 * np.abs(before).max())
+    hexaquant("lint", net, "--fix").assert_refused(2, "--fix", "-o")
+    hexaquant("lint", net, "--fix", "-o", tmp_path / "out").assert_refused(2, ".onnx")
+
+
+def test_an_artifact_folder_is_checked_with_its_own_encodings(deployed: Path, data: Path) -> None:
+    assert hexaquant("lint", deployed, "--data", data).code == 0
+    file = deployed / "model.encodings"
+    document = json.loads(file.read_text())
+    entry = next(e for e in document["activation_encodings"] if e["name"] == "y")
+    entry["scale"] = [entry["scale"][0] * 40]
+    file.write_text(json.dumps(document))
+    hexaquant("lint", deployed, "--data", data).assert_refused(3, "'y'", "is encoded for")

@@ -10,6 +10,7 @@ from hexaquant.transforms.form_bias_vector import form_bias_vector
 from hexaquant.transforms.form_clip import form_clip
 from hexaquant.transforms.form_division import form_division
 from hexaquant.transforms.form_linear import form_linear
+from hexaquant.transforms.form_pointwise import form_pointwise
 from hexaquant.transforms.form_pooling import form_pooling
 from hexaquant.transforms.form_product import form_product
 from hexaquant.transforms.separate_biases import separate_biases
@@ -22,6 +23,7 @@ STEPS: tuple[Callable[[Graph], int], ...] = (
     unroll_lstm,
     unroll_gru,
     unroll_rnn,
+    form_pointwise,
     form_linear,
     form_product,
     form_pooling,

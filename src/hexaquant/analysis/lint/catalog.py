@@ -39,7 +39,7 @@ RULES: tuple[Rule, ...] = (
     Rule("weak-16-bit", "products with 16-bit activations before Hexagon v73", weak_16bit),
     Rule("coarse-16-bit", "operators whose 16-bit kernels are far from 16 bits", coarse_16bit),
     Rule("overflowing-constant", "constants beyond float16 or that spoil a grid", overflowing_constant),
-    Rule("batchnorm", "BatchNormalization that is not folded", batchnorm),
+    Rule("batchnorm", "BatchNormalization that is not folded", batchnorm, measured=True),
     Rule("decomposed-gelu", "GELU written out in many operators", decomposed_gelu),
     Rule("decomposed-layernorm", "LayerNorm written out in many operators", decomposed_layernorm),
     Rule("decomposed-rmsnorm", "RMSNorm written out in many operators", decomposed_rmsnorm),

@@ -28,11 +28,15 @@ def run_rules(subject: Subject, samples: Samples = ()) -> list[Finding]:
     """The findings of every rule, the gravest first and in the order of the network; costs measured on ``samples``."""
     measured = {rule.name for rule in RULES if rule.measured}
     found = [finding for rule in RULES for finding in rule.check(subject)]
-    cost = _cost_meter(subject, samples) if samples and any(f.tensor for f in found if f.rule in measured) else None
+    cost = _cost_meter(subject, samples) if samples and any(_is_measured(f, measured) for f in found) else None
     if cost is not None:
-        found = [_judged(f, cost(f)) if f.rule in measured else f for f in found]
+        found = [_judged(f, cost(f)) if _is_measured(f, measured) else f for f in found]
     order = {node.name: index for index, node in enumerate(subject.written.nodes)}
     return sorted(found, key=lambda f: (SEVERITIES.index(f.severity), order.get(f.layer.node, len(order))))
+
+
+def _is_measured(finding: Finding, rules: set[str]) -> bool:
+    return finding.rule in rules and finding.severity != "info" and bool(finding.tensor)
 
 
 def _cost_meter(subject: Subject, samples: Samples) -> Callable[[Finding], float | None] | None:

@@ -32,7 +32,8 @@ def batchnorm(subject: Subject) -> Iterator[Finding]:
             continue
         reason = decline_reason(left[node.name]) or "its parameters are computed"
         text = f"BatchNormalization cannot be folded: {reason}{_spread(left[node.name])}"
-        yield about(subject.written, node, RULE, "warning", text, WHY, _remedy(reason))
+        tensor = f"{node.outputs[0].name}_scaled"  # of the Mul that import makes of it
+        yield about(subject.written, node, RULE, "warning", text, WHY, _remedy(reason), tensor=tensor)
 
 
 def _spread(node: oir.Node) -> str:
