@@ -115,10 +115,8 @@ def test_what_hexaquant_rewrites_is_told_with_the_reason() -> None:
 
 
 def test_unused_inputs_and_constant_outputs_are_told() -> None:
-    made = model(
-        "(float[1,4] x, float[1,4] idle) => (float y, float z) { y = Relu (x) z = Identity (k) }",
-        k=np.ones(3, np.float32),
-    )
+    text = "(float[1,4] x, float[1,4] idle) => (float y, float z) { y = Relu (x) z = Identity (k) }"
+    made = model(text, k=np.ones(3, np.float32))
     told = only(made, "dead-branch")
     assert {f.layer.node for f in told} == {"input idle", "n_z"} and {f.severity for f in told} == {"warning"}
 
@@ -148,7 +146,7 @@ def test_a_stream_too_wide_for_what_is_added_is_found() -> None:
 
 
 def test_a_repair_that_changes_the_function_is_undone_and_told() -> None:
-    """Scores 150 apart make the mask of -100 visible: condition 4 of clamp_masks does not hold, and the check says so."""
+    """Scores 150 apart make a mask of -100 visible: condition 4 of clamp_masks does not hold; the check says so."""
     body = "m = Add (x, mask) y = Softmax (m)"
     mask = np.full((6, 16), 0, np.float32)
     mask[:, 8:] = -3.4e38

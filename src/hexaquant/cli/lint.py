@@ -32,6 +32,8 @@ Exit code 3 when the target refuses a layer or computes it wrongly, 1 with --fai
 Verdicts were measured on Qualcomm's emulator. Rules: docs/insight.md."""
 
 SAMPLES = 8
+LINT = "lint.json"
+"""Where the report of an artifact folder looks for the document."""
 ENCODINGS_HELP = "Encodings to check: a file, or an artifact folder (which as MODEL brings its own)."
 SHOWN_INFOS = 3
 """Infos of one rule that the table lists; the others it counts."""
@@ -114,7 +116,21 @@ def _show(
         drawings.insert(0, lambda: rows(done))
     if repairs is not None:
         drawings.append(lambda: repair_rows(repairs, output))
-    console.result(told, *drawings, lambda: summary(done))
+    console.result(told, *drawings, lambda: grades(done), lambda: summary(done))
+
+
+def write_lint(console: Console, folder: Path, target: str, scheme: str, overrides: Path | None) -> None:
+    """OUT/lint.json of an artifact folder, for its report; a warning where lint cannot look at it."""
+    from hexaquant.api.lint import lint as lint_model
+    from hexaquant.core.atomic import write_text
+    from hexaquant.core.errors import InputError, TargetError
+
+    try:
+        done = lint_model(folder, target=target, scheme=scheme, overrides=overrides)
+    except (InputError, TargetError) as error:
+        console.warn(f"no lint.json: {error}")
+        return
+    write_text(folder / LINT, json_module.dumps(document(done), indent=1))
 
 
 def document(done: Lint, repairs: tuple[Applied, ...] | None = None, output: Path | None = None) -> dict[str, Any]:
@@ -219,12 +235,16 @@ def repair_rows(repairs: tuple[Applied, ...], output: Path | None) -> Any:
     return table(f"mended: {output}", ["rule", "operators", "outputs moved by", "result"], cells, right=(1, 2))
 
 
+def grades(done: Lint) -> str:
+    """ "0 errors, 2 warnings, 5 infos"."""
+    found = Counter(f.severity for f in done.findings)
+    words = ", ".join(f"{found[s]} {s}{'' if found[s] == 1 else 's'}" for s in ("error", "warning", "info"))
+    return words + (f", {done.suppressed} suppressed" if done.suppressed else "")
+
+
 def summary(done: Lint) -> str:
-    """ "12 layers: 11 legal, 1 refused; 2 warnings, 5 infos"."""
+    """ "12 layers: 11 legal, 1 refused"."""
     counts = Counter(judgement.status for judgement in done.judgements)
     unknown = " (unknown: not measured, only the backend knows)" if counts["unknown"] else ""
     told = ", ".join(f"{count} {status}" for status, count in counts.most_common())
-    grades = Counter(f.severity for f in done.findings)
-    found = ", ".join(f"{grades[s]} {s}{'' if grades[s] == 1 else 's'}" for s in ("error", "warning", "info"))
-    more = f", {done.suppressed} suppressed" if done.suppressed else ""
-    return f"{len(done.judgements)} layers: {told}{unknown}; {found}{more}"
+    return f"{len(done.judgements)} layers: {told}{unknown}"
