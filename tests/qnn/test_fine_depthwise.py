@@ -69,7 +69,7 @@ def test_every_number_stays_what_it_was(qdq: Path, tmp_path: Path) -> None:
 def test_the_target_comes_closer(qdq: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = reference(qdq)
     with monkeypatch.context() as patch:
-        patch.setattr(lowering, "refine_depthwise", lambda model: {})
+        patch.setattr(lowering, "refine_depthwise", lambda model, **options: {})
         coarse = np.abs(on_target(qdq, tmp_path) - wanted)
     fine = np.abs(on_target(qdq, tmp_path) - wanted)
     assert fine.mean() < coarse.mean() / 4
