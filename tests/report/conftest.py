@@ -36,6 +36,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     hq.deploy(file, x, folder, eval_data=data, report=False)
     hq.analyze(folder, data, samples=4)
     (folder / "debug.json").write_text(json.dumps(_debug()))
+    (folder / "mixed.json").write_text(json.dumps(hq.mixed_precision(file, x, samples=4).to_json()))
     record_command(folder, ["deploy", "net.onnx", "--data", "calib data.npz", "-o", "tiny"])
     return folder
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, expect
 
 from report.pages import Watched, opened
 
-CHARTS = ("error-chart", "sensitivity-chart", "histogram-chart")
+CHARTS = ("error-chart", "sensitivity-chart", "histogram-chart", "pareto-chart")
 
 
 def test_opens_offline_without_a_request_or_a_message(shown: Watched, report_file: Path) -> None:
@@ -48,6 +48,16 @@ def test_histogram_has_the_counts_and_the_clip_lines_of_the_chosen_tensor(shown:
     assert drawn["data"][0]["y"] == entry["histogram"]["counts"]
     lines = [shape["x0"] for shape in drawn["layout"]["shapes"]]
     assert lines == pytest.approx([entry["encoding_min"], entry["encoding_max"]], rel=1e-5)
+
+
+def test_curve_is_that_of_the_mixed_precision_search(shown: Watched, deployed: Path) -> None:
+    mixed = json.loads((deployed / "mixed.json").read_text())
+    shown.page.locator("#pareto-cost").select_option("size")
+    curve, uniform, chosen = shown.draw("pareto-chart")["data"]
+    points = sorted(mixed["pareto"], key=lambda point: point["size"])
+    assert curve["y"] == [point["predicted_sqnr_db"] for point in points]
+    assert curve["x"] == pytest.approx([100 * point["size"] / mixed["w8a8"]["size"] for point in points])
+    assert uniform["x"] == [100] and chosen["y"] == [mixed["choice"]["predicted_sqnr_db"]]
 
 
 def test_click_on_a_layer_shows_its_tensors_encodings_and_findings(shown: Watched) -> None:

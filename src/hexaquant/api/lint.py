@@ -14,6 +14,7 @@ from hexaquant.analysis.lint.run import run_rules, with_data
 from hexaquant.analysis.lint.subject import Subject, make_subject
 from hexaquant.analysis.lint.suppress import LintConfig
 from hexaquant.api.quantize import random_data
+from hexaquant.core import html
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import HexaquantError, InputError, TargetError, ThresholdMissed
 from hexaquant.frontends import load
@@ -62,6 +63,17 @@ class Lint:
     def of(self, *rules: str) -> list[Finding]:
         """The findings of ``rules``."""
         return [finding for finding in self.findings if finding.rule in rules]
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the findings, then the target's verdict on each layer, refused ones first."""
+        found = [(f.layer, f"{f.severity} {f.rule}", f.text, f.fix) for f in self.findings]
+        judged = sorted(self.judgements, key=lambda judgement: not judgement.is_bad)
+        verdicts = [(j.layer, j.op_type, j.scheme, j.status, j.reason, j.remedy) for j in judged]
+        head = html.heading(f"{self.source} in {self.scheme.name} for {self.target}")
+        shown = (
+            html.table(["layer", "finding", "what", "what to do"], found) if found else html.paragraph("no findings")
+        )
+        return head + shown + html.table(["layer", "operator", "scheme", "verdict", "reason", "remedy"], verdicts)
 
     def require_legal(self) -> None:
         """Raise TargetError naming the first layer that is refused."""

@@ -48,7 +48,7 @@ def debug(
     console: Console = context.obj
     from hexaquant.api.debug import debug as run
 
-    with console.events() as events:
+    with console.events(folder) as events:
         report = run(
             folder,
             data,

@@ -10,6 +10,7 @@ from hexaquant.cli import options as o
 from hexaquant.cli.console import Console
 from hexaquant.cli.data import RANDOM_WARNING, calibration_data, check_choice
 from hexaquant.cli.image_options import Images, takes_image_options
+from hexaquant.cli.lint import write_lint
 from hexaquant.cli.model import load_model
 from hexaquant.cli.reports import report_drawings
 
@@ -80,6 +81,7 @@ def deploy(
             events=events,
         )
     if report_page:
+        write_lint(console, out, target, scheme, overrides)
         o.write_page(console, out)
     if random_data:
         console.alarm(RANDOM_WARNING)

@@ -46,7 +46,10 @@ class Fitted:
         """Cells that each column needs for its longest text."""
         from rich.cells import cell_len
 
-        return [max(map(cell_len, texts)) for texts in zip(self.columns, *self.rows)]
+        return [
+            max(cell_len(line) for text in texts for line in text.split("\n"))
+            for texts in zip(self.columns, *self.rows)
+        ]
 
     def least(self) -> int:
         """Cells that are needed without lines when long texts wrap."""

@@ -115,6 +115,8 @@ def _sentence(verify: Verification | None) -> str:
     flips = verify.flips
     if verify.metrics.get("target") is not None:
         worse, better = flips.get("worse", 0), flips.get("better", 0)
+        if not worse and not better:
+            return f"All {verify.samples:,} samples score on the target as they do in FP32."
         return f"Of {verify.samples:,} samples {worse:,} got worse and {better:,} better from FP32 to the target."
     agreements = [o.top1_agreement_sim_target for o in verify.outputs if o.top1_agreement_sim_target is not None]
     if agreements:

@@ -78,6 +78,7 @@ def render(data: ReportData, live: Live | None = None) -> str:
         has_activations=any(card.get("role") not in ("weight", "bias", "constant") for card in drawn),
         score_text=score_text,
         counted=counted,
+        infos=[finding for finding in data.findings if finding.severity == "info"],
         hexaquant=versions()["hexaquant"],
         live=live is not None,
         version=live.version if live else "",

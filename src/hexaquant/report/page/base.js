@@ -87,3 +87,6 @@ for (const finding of DATA.findings) {
   if (!FINDINGS.has(finding.node)) FINDINGS.set(finding.node, []);
   FINDINGS.get(finding.node).push(finding);
 }
+
+/** How many findings of an operator ask for something; infos do not. */
+const wanting = (index) => (FINDINGS.get(index) || []).filter((finding) => finding.severity !== "info").length;

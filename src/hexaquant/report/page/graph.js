@@ -39,12 +39,12 @@ function curve(points, box) {
 }
 
 function nodeBox(node, index, [x, y], [width, height]) {
-  const findings = FINDINGS.get(index) || [];
-  const label = `${node.op} ${node.title}` + (node.bits ? `, ${node.bits} bits` : "") + (findings.length ? `, ${findings.length} findings` : "");
+  const findings = wanting(index);
+  const label = `${node.op} ${node.title}` + (node.bits ? `, ${node.bits} bits` : "") + (findings ? `, ${findings} findings` : "");
   return svg("g", { class: "node", transform: `translate(${x - width / 2},${y - height / 2})`, role: "button", tabindex: "-1", "data-node": index, "aria-label": label },
     svg("rect", { class: "box", width, height, rx: 7 }), svg("rect", { class: "band", width: 6, height, rx: 3 }),
     svg("text", { x: 16, y: 19, class: "op" }, node.op), svg("text", { x: 16, y: 36, class: "title" }, shortened(node.title, 26)),
-    findings.length ? svg("circle", { class: "flag", cx: width - 12, cy: 13, r: 5 }) : null, svg("title", {}, label));
+    findings ? svg("circle", { class: "flag", cx: width - 12, cy: 13, r: 5 }) : null, svg("title", {}, label));
 }
 
 /** Colour by ``kind``; fills the legend. A network without a plan yet has nothing to be coloured by. */

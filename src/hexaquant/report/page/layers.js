@@ -7,7 +7,7 @@ const COLUMNS = [
   ["simulation, dB", (node) => cardOf(node).sqnr_fp32_sim_db, "number"],
   ["target, dB", (node) => cardOf(node).sqnr_sim_target_db, "number"],
   ["alone, dB", sensitivityOf, "number"],
-  ["findings", (node, index) => (FINDINGS.get(index) || []).length || null, "number"],
+  ["findings", (node, index) => wanting(index) || null, "number"],
 ];
 const LAYERS = { sort: null, down: true };
 
