@@ -155,7 +155,8 @@ def test_adb_gives_the_same_bytes(
 ) -> None:
     there = tmp_path / ODD
     device = f"adb:{stand_in_adb.SERIAL}"
-    done = run_there(device, out, inputs, libraries, tmp_path / "r", "--device-folder", there)
+    binary = out / "model.sm8650.bin"
+    done = run_there(device, binary, inputs, libraries, tmp_path / "r", "--device-folder", there)
     assert done.code == 0, done.err
     assert tree(tmp_path / "r") == expected and not list(there.iterdir())
     lines = [json.loads(line) for line in adb.read_text().splitlines()]

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define MOST_RANK 16u
+#define MOST_BINARY_BYTES ((size_t)1 << 36)
 
 /* An input or output: what the caller sees, what the library gets, and the buffer between them. */
 typedef struct port {
@@ -188,7 +189,7 @@ static hq_status read_binary(hq_model *model, const char *folder, hq_error *erro
     char digest[65], *path = hq_join(folder, model->manifest.binary);
     if (!path)
         return hq_fail(error, HQ_MEMORY, "out of memory");
-    hq_status status = hq_read_file(path, SIZE_MAX / 2, &model->binary, &model->binary_bytes, error);
+    hq_status status = hq_read_file(path, MOST_BINARY_BYTES, &model->binary, &model->binary_bytes, error);
     free(path);
     if (status)
         return status;
