@@ -14,7 +14,10 @@ from cli.command import hexaquant
 from hexaquant.api.report import report_if_installed, write_report
 from hexaquant.core.errors import EnvironmentLacksError
 from hexaquant.core.events import Event, Events
+from hexaquant.io.manifest import Manifest
 from hexaquant.report import plotly_script
+from hexaquant.report.sources import Sources
+from hexaquant.report.steps import pipeline
 from report.pages import chain, opened, quantized
 
 MEBIBYTE = 2**20
@@ -96,3 +99,24 @@ def test_without_the_extra_the_sentence_says_what_to_install(bare: Path, monkeyp
     said: list[Event] = []
     assert report_if_installed(bare, Events(said.append)) is None
     assert "hexaquant[report]" in said[0].text
+
+
+def test_every_step_says_what_it_gained(bare: Path) -> None:
+    held = {"verdict": "dropped", "samples": 5, "sqnr_before": 30.0, "sqnr_after": 28.5}
+    layers = [{"layer": "a", "mse_before": 2.0, "mse_after": 1.0}, {"layer": "b", "mse_before": 1.0, "mse_after": 0.8}]
+    steps = [
+        {
+            "step": "equalize layers",
+            "samples": 0,
+            "details": {"held_out": held, "layers": [{"layer": "a"}]},
+            "seconds": 2.5,
+        },
+        {"step": "correct biases", "samples": 32, "details": {"layers": layers}},
+        {"step": "correct on target", "samples": 16, "details": {"sqnr": [20.0, 24.0, 23.0], "kept": 1}},
+    ]
+    sections = {"quantization": {"steps": steps}, "lower": {"seconds": 1.5}, "compile sm8650": {"o_level": 3}}
+    found = pipeline(Sources(bare, Manifest(sections=sections)))
+    assert [step.gain for step in found] == [-1.5, None, 4.0, None, None]
+    assert found[0].verdict == "dropped" and found[0].seconds == 2.5 and "1 layer" in found[0].text
+    assert "squared error down 35.0 %" in found[1].text
+    assert [step.name for step in found[3:]] == ["lower to DLC", "compile for sm8650"]

@@ -37,8 +37,11 @@ def _quantization(step: Mapping[str, Any]) -> Step:
     found, layers = details.get("held_out"), details.get("layers") or []
     held = found if isinstance(found, Mapping) else {}  # correct on target counts its held-out samples there
     before, after = held.get("sqnr_before"), held.get("sqnr_after")
+    if isinstance(details.get("sqnr"), list) and isinstance(details.get("kept"), int):  # correct on target
+        before, after = details["sqnr"][0], details["sqnr"][details["kept"]]
     gain = None if before is None or after is None else round(after - before, 3)
     told = [f"held-out SQNR {before:.2f} to {after:.2f} dB"] if gain is not None else []
+    told += [f"{details['steps']} training steps"] if isinstance(details.get("steps"), int) else []
     told += [str(held["reason"])] if held.get("reason") else []
     told += _layer_words(layers) + _observer_words(details)
     if step.get("samples"):
