@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import onnx_ir as oir
+
 from hexaquant.analysis.lint.finding import Finding, about
 from hexaquant.analysis.lint.subject import Subject
 from hexaquant.analysis.lint.weights import outlier_ratio, weights_of
+from hexaquant.ir.graph import constant
 
 RULE = "outlier-channel"
 RATIO, WEIGHT_RATIO = 8.0, 12.0
@@ -43,6 +46,8 @@ def _of_activations(subject: Subject) -> Iterator[Finding]:
         seen, plan = subject.statistics.get(tensor), subject.plan.tensors.get(tensor)
         if seen is None or plan is None or plan.how != "observed" or subject.activation_bits(node) != 8:
             continue
+        if _is_scores(node):
+            continue
         ratio, channel = outlier_ratio(seen.channel_peaks)
         if ratio < RATIO:
             continue
@@ -50,6 +55,14 @@ def _of_activations(subject: Subject) -> Iterator[Finding]:
             f"channel {channel} of '{tensor}' reaches {seen.channel_peaks[channel]:.3g}, {ratio:.0f} times the others"
         )
         yield about(subject.prepared, node, RULE, "warning", text, _why(ratio), FIX)
+
+
+def _is_scores(node: oir.Node | None) -> bool:
+    """Whether the tensor is a product of two activations, perhaps scaled or masked: it has no channels."""
+    while node is not None and node.op_type in ("Div", "Mul", "Add", "Where", "Clip", "Softmax"):
+        computed = [v for v in node.inputs if v is not None and constant(v) is None and v.producer() is not None]
+        node = computed[0].producer() if len(computed) == 1 else None
+    return node is not None and node.op_type == "MatMul" and all(constant(v) is None for v in node.inputs)
 
 
 def _why(ratio: float) -> str:
