@@ -7,6 +7,7 @@ study travels as bytes, so nodes need this package but no shared folder.
 from __future__ import annotations
 
 import importlib
+import os
 import pickle
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 from hexaquant.analysis.sensitivity import Task
 from hexaquant.analysis.sweep import Result, make_measurement, one_thread
 from hexaquant.core.errors import EnvironmentLacksError
+
+NO_USAGE_REPORT = ("RAY_USAGE_STATS_ENABLED", "0")
+"""A Ray that is started here would send usage data unless told before it is imported."""
 
 
 class Worker:
@@ -32,7 +36,7 @@ def run_on_ray(study: bytes, tasks: Sequence[Task]) -> Iterator[tuple[str, Resul
     ray = _ray()
     started = not ray.is_initialized()
     if started:
-        ray.init(log_to_driver=False, configure_logging=False)
+        _connect(ray)
     try:
         cores = int(ray.available_resources().get("CPU", 0))
         if not cores:
@@ -47,7 +51,16 @@ def run_on_ray(study: bytes, tasks: Sequence[Task]) -> Iterator[tuple[str, Resul
             ray.shutdown()
 
 
+def _connect(ray: Any) -> None:
+    try:
+        ray.init(log_to_driver=False, configure_logging=False)
+    except ConnectionError as error:
+        reason = " ".join(str(error).split())
+        raise EnvironmentLacksError(f"the Ray cluster does not answer ({reason}): start it, or ray stop") from None
+
+
 def _ray() -> Any:
+    os.environ.setdefault(*NO_USAGE_REPORT)
     try:
         return importlib.import_module("ray")
     except ImportError:
