@@ -2,8 +2,8 @@
 
 Measured with networks of one operator that this package quantized in w8a16 and compiled for sm8650 (release 2.7.0), on
 the emulator against the simulation: Softmax over 16 to 200 entries is off by 11 to 106 steps and has 58 dB where the
-simulation promises 77; Softplus 88 steps, 49 dB; linear Resize 60 steps, 60 dB. In float16 each is as exact as the type.
-Products of two activations are exact to 3 steps in the form that hexaquant gives them, Gelu to 20.
+simulation promises 77; Softplus 88 steps, 49 dB; linear Resize 60 steps, 60 dB. In float16 each is as exact as the
+type. Products of two activations are exact to 3 steps in the form that hexaquant gives them, Gelu to 20.
 """
 
 from __future__ import annotations
