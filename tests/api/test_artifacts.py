@@ -53,6 +53,7 @@ CASES = {
     "fp16": (conv_net, "fp16", None),
     "mixed": (conv_net, "w8a8", {"y": "w8a16", "r": {"observer": "percentile"}}),
     "float layer": (conv_net, "w8a8", {"y": "fp16"}),
+    "float input": (conv_net, "w8a8", {"x": "fp16"}),
     "norm and island": (norm_net, "w8a16", None),
 }
 

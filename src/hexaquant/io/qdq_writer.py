@@ -129,7 +129,8 @@ class _Params:
 def _join_converts(graph: Graph) -> None:
     """Turn the plan's convert nodes (sim.converts) into a DQ straight into a Q of the other type.
 
-    After a float operator the Identity stays: DQ, operator, Q in a row would be run in integers again.
+    After a float operator the Identity stays: DQ, operator, Q in a row would be run in integers again. So it does
+    after a float input, of which a Q straight behind it would be read as its encoding.
     """
     for node in graph.nodes:
         source, output = node.inputs[0] if node.inputs else None, node.outputs[0]
@@ -138,7 +139,7 @@ def _join_converts(graph: Graph) -> None:
         if any(use.node.op_type != "QuantizeLinear" for use in output.uses()):
             continue
         producer = source.producer()
-        if producer is not None and producer.op_type != "DequantizeLinear":
+        if producer is None or producer.op_type != "DequantizeLinear":
             continue
         output.replace_all_uses_with(source)
         graph.model.graph.remove(node, safe=True)
