@@ -8,6 +8,7 @@ atheris is the extra [fuzz]. One target a process, for libFuzzer owns it.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import tempfile
 import time
@@ -38,46 +39,58 @@ def main() -> None:
     guided(known[options.target], options.seconds, folder)
 
 
-def vary(target: FuzzTarget, count: int, findings: Path) -> int:
-    """Feed ``count`` variations of the seeds; the number that led to a defect."""
-    defects, began = {}, time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
+class Findings:
+    """The distinct defects met so far, each with the file that showed it in ``folder``."""
+
+    def __init__(self, target: FuzzTarget, folder: Path) -> None:
+        self.target, self.folder = target, folder
+        self.places: set[str] = set()
+
+    def feed(self, data: bytes, scratch: Path) -> None:
+        """Parse ``data``; note what is neither a result nor a HexaquantError, once for each place in the code."""
+        try:
+            self.target.feed(data, scratch)
+        except Exception as error:
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{type(error).__name__} at {Path(at.filename).name}:{at.lineno}"
+            if place not in self.places:
+                self.places.add(place)
+                file = self.folder / f"defect-{hashlib.sha256(data).hexdigest()[:12]}"
+                file.write_bytes(data)
+                print(f"DEFECT {self.target.name}: {place}: {str(error)[:200]} ({file})", flush=True)
+
+
+def vary(target: FuzzTarget, count: int, folder: Path) -> int:
+    """Feed ``count`` variations of the seeds; the number of distinct defects."""
+    found, began = Findings(target, folder), time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch:
         for number in range(count):
             random = Random(number)
-            data = target.vary(random.choice(target.seeds), random)
-            try:
-                target.feed(data, Path(folder))
-            except Exception as error:
-                place = traceback.extract_tb(error.__traceback__)[-1]
-                key = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}: {error}"[:300]
-                if key not in defects:
-                    (findings / f"plain-{number}").write_bytes(data)
-                    print(f"{target.name} {number}: {key}", flush=True)
-                defects[key] = number
-    print(f"{target.name}: {count} files, {len(defects)} defects, {time.monotonic() - began:.0f} s")
-    return len(defects)
+            found.feed(target.vary(random.choice(target.seeds), random), Path(scratch))
+    print(f"{target.name}: {count} files, {len(found.places)} defects, {time.monotonic() - began:.0f} s")
+    return len(found.places)
 
 
-def guided(target: FuzzTarget, seconds: int, findings: Path) -> None:
+def guided(target: FuzzTarget, seconds: int, folder: Path) -> None:
     """Fuzz for ``seconds`` with coverage of this package as the guide."""
     import atheris
 
     with atheris.instrument_imports(include=["hexaquant"]), tempfile.TemporaryDirectory() as first:
         target.feed(target.seeds[0], Path(first))
-    corpus, folder = findings / "corpus", tempfile.TemporaryDirectory()
+    corpus, scratch, found = folder / "corpus", tempfile.TemporaryDirectory(), Findings(target, folder)
     corpus.mkdir(exist_ok=True)
     for number, seed in enumerate(target.seeds):
         (corpus / f"seed-{number}").write_bytes(seed)
 
     def one(data: bytes) -> None:
-        target.feed(data, Path(folder.name))
+        found.feed(data, Path(scratch.name))
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:
         random = Random(seed)
         varied = target.vary(data, random) if random.random() < 0.8 else atheris.Mutate(data, max_size)
         return bytes(varied[:max_size])
 
-    limits = [*LIMITS, f"-max_total_time={seconds}", f"-artifact_prefix={findings}/", "-print_final_stats=1"]
+    limits = [*LIMITS, f"-max_total_time={seconds}", f"-artifact_prefix={folder}/", "-print_final_stats=1"]
     atheris.Setup([sys.argv[0], *limits, str(corpus)], one, custom_mutator=mutate)
     atheris.Fuzz()
 

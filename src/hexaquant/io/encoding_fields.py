@@ -57,7 +57,7 @@ def numbers(value: Any, key: str, where: str) -> Tensor:
     """
     try:
         tensor = torch.tensor(value, dtype=torch.float64)
-    except (ValueError, TypeError, RuntimeError):
+    except (ValueError, TypeError, RuntimeError, OverflowError):
         raise EncodingError(f"{where}: '{key}' is not a number or a regular list of numbers") from None
     if not bool(torch.isfinite(tensor.float()).all()):
         raise EncodingError(f"{where}: '{key}' holds NaN or infinity; calibrate again")

@@ -51,6 +51,8 @@ def _tensors_of(name: str, items: Any) -> list[tuple[str, Any]]:
     """(tensor name, entry list) pairs: one for a plain entry, one a port for a module-keyed entry."""
     if not isinstance(items, dict):
         return [(name, items)]
+    if not all(isinstance(by_index, dict) for by_index in items.values()):
+        raise EncodingError(f"'{name}' has neither a list of encodings nor ports with lists; export the file again")
     ports = [(side, index, entry) for side, by_index in items.items() for index, entry in by_index.items()]
     return [(f"{name}.{side}[{index}]", entry if isinstance(entry, list) else [entry]) for side, index, entry in ports]
 
@@ -76,7 +78,10 @@ def _read_entries(items: Any, where: str, is_param: bool) -> Encoding:
 
 def _scale_and_offset(entry: Mapping[str, Any], bits: int, where: str) -> tuple[Any, Any]:
     if "scale" not in entry and "min" in entry and "max" in entry:
-        return fields.from_min_max(where, float(entry["min"]), float(entry["max"]), bits)
+        low, high = (fields.numbers(entry[key], key, where) for key in ("min", "max"))
+        if low.numel() != 1 or high.numel() != 1:
+            raise EncodingError(f"{where}: 'min' and 'max' are not one number each; export the file again")
+        return fields.from_min_max(where, float(low), float(high), bits)
     return fields.require(entry, "scale", where), fields.require(entry, "offset", where)
 
 

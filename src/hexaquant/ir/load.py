@@ -141,8 +141,12 @@ def _comes_from_nowhere(value: oir.Value) -> bool:
 
 
 def _check_storage(name: str, tensor: oir.TensorProtocol, source: str) -> None:
-    if tensor.dtype == oir.DataType.UNDEFINED:
-        raise InputError(f"{source}: constant '{name}' states no data type; export the model again")
+    try:
+        known = tensor.dtype != oir.DataType.UNDEFINED
+    except ValueError:
+        known = False
+    if not known:
+        raise InputError(f"{source}: constant '{name}' states no known data type; export the model again")
     if isinstance(tensor, oir.ExternalTensor):
         _check_external(name, tensor, source)
         return
