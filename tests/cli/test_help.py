@@ -9,7 +9,20 @@ import pytest
 
 from cli.command import hexaquant
 
-COMMANDS = ("deploy", "quantize", "qat", "export", "compile", "run", "verify", "lint", "info", "doctor")
+COMMANDS = (
+    "deploy",
+    "quantize",
+    "qat",
+    "export",
+    "compile",
+    "run",
+    "verify",
+    "lint",
+    "analyze",
+    "debug",
+    "info",
+    "doctor",
+)
 HEAVY = ("torch", "onnx", "onnx_ir", "onnxruntime", "onnxruntime_qnn", "numpy", "scipy", "rich", "yaml", "PIL")
 
 

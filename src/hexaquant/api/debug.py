@@ -26,6 +26,7 @@ from hexaquant.analysis.sensitivity import make_study
 from hexaquant.analysis.statistics import collect_meters
 from hexaquant.api.analyze import float_networks
 from hexaquant.api.artifacts import ENCODINGS, MODEL, QDQ, open_folder, put_constants_on_grid
+from hexaquant.core import html
 from hexaquant.core.atomic import write_text
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import EncodingError, InputError, TargetError, WorkerError
@@ -60,6 +61,12 @@ class DebugReport:
     first_simulation_leaves_fp32: str | None
     findings: tuple[DebugFinding, ...]
     without_target: str = ""
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the findings."""
+        head = html.heading(f"{len(self.tensors)} tensors on {self.samples} samples, {len(self.findings)} findings")
+        rows = [(f.origin or f.layer, f.text, f.fix) for f in self.findings[: html.LIMIT]]
+        return head + html.table(["layer", "finding", "fix"], rows)
 
     def to_dict(self) -> dict[str, Any]:
         """The document of debug.json."""
