@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -25,8 +27,21 @@ def browser() -> Iterator[Browser]:
         made.close()
 
 
+@dataclass(frozen=True)
+class Made:
+    """A deployed folder, and what the calls on it returned."""
+
+    folder: Path
+    results: tuple[Any, ...]
+
+
 @pytest.fixture(scope="session")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def deployed(made: Made) -> Path:
+    return made.folder
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A tiny classifier, verified on the emulator and analysed; debug.json as the debugger writes it."""
     folder = tmp_path_factory.mktemp("report") / "tiny"
     model, x = tiny_model(), samples(10)
@@ -34,11 +49,12 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     onnx.save(model, file)
     data = {"x": x, "labels": labels(model, x)}
     hq.deploy(file, x, folder, eval_data=data, report=False)
-    hq.analyze(folder, data, samples=4)
+    analysis = hq.analyze(folder, data, samples=4)
+    mixed = hq.mixed_precision(file, x, samples=4)
     (folder / "debug.json").write_text(json.dumps(_debug()))
-    (folder / "mixed.json").write_text(json.dumps(hq.mixed_precision(file, x, samples=4).to_json()))
+    (folder / "mixed.json").write_text(json.dumps(mixed.to_json()))
     record_command(folder, ["deploy", "net.onnx", "--data", "calib data.npz", "-o", "tiny"])
-    return folder
+    return Made(folder, (analysis, mixed, hq.verify(folder, data, limit=4), hq.lint(file)))
 
 
 def _debug() -> dict[str, object]:

@@ -86,7 +86,7 @@ def _scores(verify: Verification | None) -> tuple[Score, ...]:
     if verify is None or verify.metrics.get("target") is None:
         return ()
     base = verify.metrics.get("fp32")
-    names = (("fp32", "FP32"), ("sim", "Simulation"), ("target", f"Target {verify.target}"))
+    names = (("fp32", "FP32"), ("sim", "Simulation"), ("target", "Target"))
     return tuple(
         Score(label, score_text(verify.metric, value), "" if key == "fp32" else _delta(verify.metric, base, value))
         for key, label in names
