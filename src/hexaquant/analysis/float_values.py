@@ -2,8 +2,8 @@
 
 A folder keeps its weights as they are on the grid, corrected and rounded. Their FP32 values are in the networks it was
 made from: as it was rewritten for the target and equalized, or as the user gave it. Whether these are this network's
-constants is decided by its outputs, with all of them and with every second one: equalization scales neighbours against
-each other, so that constants of before and after it do not mix.
+constants is decided by its outputs, with all of them and with every second layer's: equalization scales neighbours
+against each other, so that constants of before and after it do not mix.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from hexaquant.analysis.sensitivity import find_sites
 from hexaquant.analysis.walk import Walk
 from hexaquant.core.metrics import Sqnr
 from hexaquant.ir.executor.build import build_module
@@ -37,9 +38,11 @@ def find_float_values(
         return _sqnr(wanted, Walk(model.network, values, on=False).finish(sample))
 
     own = distance({})
+    layers = [site.tensors for site in find_sites(model) if site.kind == "weight"]
+    others = {name for tensors in layers[1::2] for name in tensors}
     for graph in candidates:
         values = _same_constants(model, graph)
-        half = {name: values[name] for name in list(values)[::2]}
+        half = {name: value for name, value in values.items() if name not in others}
         if distance(values) >= own and distance(half) >= own - SLACK_DB:
             return values
     return {}
