@@ -15,6 +15,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,20 @@ def train(net: nn.Module, epochs: int) -> None:
     net.eval()
 
 
+def trained(path: Path | None, epochs: int) -> nn.Sequential:
+    """The FP32 network in eval mode, from ``path`` where that exists, else trained now and kept there."""
+    torch.manual_seed(0)
+    net = separable_net()
+    if path is not None and path.is_file():
+        net.load_state_dict(torch.load(path, weights_only=True))
+        return net.eval()
+    train(net, epochs)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(net.state_dict(), path)
+    return net
+
+
 @torch.no_grad()
 def rescale(net: nn.Sequential, spread: float) -> None:
     """Multiply the channels of each activation and divide the weights that read them: ReLU lets factors through."""
@@ -93,9 +108,7 @@ def on_emulator(model: Any, count: int) -> float:
 
 
 def measure(options: argparse.Namespace) -> Iterator[Row]:
-    torch.manual_seed(0)
-    net = separable_net()
-    train(net, options.epochs)
+    net = trained(options.weights, options.epochs)
     test, labels = load_test()
     x = normalized(test)
     original = logits(net, x)
@@ -138,6 +151,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spread", type=float, default=2.0)
     parser.add_argument("--epochs", type=int, default=3, help="of FP32 training")
+    parser.add_argument("--weights", type=Path, help="file that keeps the FP32 network (default: train it anew)")
     parser.add_argument("--steps", type=int, default=420, help="of quantization-aware training, without labels")
     parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--images", type=int, default=500, help="test images on the emulator")
