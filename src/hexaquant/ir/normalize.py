@@ -29,6 +29,7 @@ from hexaquant.ir.passes.fuse_layernorm import fuse_layernorm
 from hexaquant.ir.passes.fuse_rmsnorm import fuse_rmsnorm
 from hexaquant.ir.passes.inline_functions import inline_functions
 from hexaquant.ir.passes.inline_if import inline_if
+from hexaquant.ir.passes.keep_batch import keep_batch
 from hexaquant.ir.passes.lift_constants import lift_constants
 from hexaquant.ir.passes.merge_transposes import merge_transposes
 from hexaquant.ir.passes.name_everything import name_everything
@@ -67,6 +68,7 @@ FUSE: tuple[Pass, ...] = (
     fuse_rmsnorm,
     form_gemm,
     form_global_pool,
+    keep_batch,
 )
 """Run when CLEANUP has nothing left to do; CLEANUP follows again."""
 

@@ -1,0 +1,157 @@
+"""Kill ``hexaquant deploy`` and ``hexaquant qat`` at random moments, resume each until it is done, compare the bytes.
+
+Each round runs a command again and again, kills it (SIGKILL to its whole process group) after a random time, and lets
+the last try end. After every kill each file under its final name must be whole (its SHA-256 as in manifest.json);
+at the end every file must have the bytes of the uninterrupted run. Context binaries and DLCs are compared too.
+Usage: random_kills.py [--kills 200] [--seed 0]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+VOLATILE = {"report.html", "verify.json"}
+"""Files that hold times; verify.json's figures are compared without them."""
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8), nn.ReLU(),
+        nn.Conv2d(8, 16, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10),
+    )  # fmt: skip
+
+
+def prepare(folder: Path) -> None:
+    torch.onnx.export(
+        network().eval(), (torch.zeros(1, 1, 16, 16),), folder / "net.onnx", input_names=["x"], dynamo=True
+    )
+    generator = np.random.default_rng(0)
+    images = generator.normal(size=(64, 1, 16, 16)).astype(np.float32)
+    np.savez(folder / "data.npz", x=images, labels=generator.integers(0, 10, 64))
+
+
+def commands(folder: Path, out: Path) -> dict[str, list[list[str]]]:
+    """Command -> what to run one after the other; the last is the one that is killed."""
+    deploy = ["deploy", "net.onnx", "--data", "data.npz", "--eval-data", "data.npz", "--scheme", "w4a8", "-o", str(out)]
+    train = ["qat", str(out), "--data", "data.npz", "--epochs", "6", "--batch-size", "8"]
+    return {"deploy": [deploy], "qat": [["quantize", *deploy[1:4], "--scheme", "w4a8", "-o", str(out)], train]}
+
+
+def start(folder: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
+    program = [sys.executable, "-m", "hexaquant", *arguments]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    return subprocess.Popen(program, cwd=folder, start_new_session=True, **quiet)  # type: ignore[call-overload]
+
+
+def finish(folder: Path, arguments: list[str]) -> float:
+    began, child = time.monotonic(), start(folder, arguments)
+    _, told = child.communicate()
+    if child.returncode:
+        raise SystemExit(f"hexaquant {' '.join(arguments)} ended with {child.returncode}: {told.decode()[-800:]}")
+    return time.monotonic() - began
+
+
+def digest(out: Path) -> dict[str, str]:
+    """SHA-256 of every artifact; hidden state is not one."""
+    files = [
+        p for p in out.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.relative_to(out).parts)
+    ]
+    return {
+        p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files if p.name not in VOLATILE | {"manifest.json"}
+    }
+
+
+def damaged(out: Path) -> list[str]:
+    """Artifacts under their final names that are not what the manifest says, or cannot be read."""
+    manifest = out / "manifest.json"
+    if not manifest.exists():
+        return []
+    try:
+        records = json.loads(manifest.read_text())["files"]
+    except (ValueError, KeyError) as error:
+        return [f"manifest.json: {error}"]
+    wrong = []
+    for name, record in records.items():
+        file = out / name
+        if file.exists() and hashlib.sha256(file.read_bytes()).hexdigest() != record["sha256"]:
+            wrong.append(name)
+    return wrong
+
+
+def rounds(kind: str, folder: Path, kills: int, choose: random.Random) -> dict[str, object]:
+    whole = folder / f"whole-{kind}"
+    *first, last = commands(folder, whole)[kind]
+    for each in first:
+        finish(folder, each)
+    seconds = finish(folder, last)
+    wanted = digest(whole)
+    done, ends, corrupt, number = 0, Counter[str](), 0, 0
+    while done < kills:
+        out, number = folder / f"{kind}-{number}", number + 1
+        *first, last = commands(folder, out)[kind]
+        for each in first:
+            finish(folder, each)
+        for _ in range(min(choose.randint(2, 6), kills - done)):
+            child = start(folder, last)
+            try:
+                child.wait(choose.uniform(0.3, 1.1) * seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(child.pid, signal.SIGKILL)
+                done += 1
+            child.communicate()
+            bad = damaged(out)
+            corrupt += bool(bad)
+            if bad:
+                print(f"{out.name}: damaged after a kill: {', '.join(bad)}", flush=True)
+            if child.returncode == 0:
+                break
+        finish(folder, last)
+        got = digest(out)
+        same = got == wanted
+        ends["same bytes" if same else "different"] += 1
+        if not same:
+            print(
+                f"{out.name}: {sorted(n for n in wanted.keys() | got.keys() if got.get(n) != wanted.get(n))}",
+                flush=True,
+            )
+    return {
+        "kills": done,
+        "resumed runs": dict(ends),
+        "damaged files after a kill": corrupt,
+        "seconds whole": round(seconds, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder))
+        choose = random.Random(options.seed)
+        half = options.kills // 2
+        kinds = (("deploy", options.kills - half), ("qat", half))
+        report = {kind: rounds(kind, Path(folder), count, choose) for kind, count in kinds if count}
+        left = subprocess.run(["pgrep", "-f", folder], capture_output=True, text=True).stdout.split()
+        print(json.dumps({**report, "processes left": len(left)}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
