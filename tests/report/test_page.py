@@ -137,4 +137,5 @@ def test_a_phone_needs_no_sideways_scrolling(browser: Browser, report_file: Path
 
 
 def test_commands_to_reproduce_are_as_a_shell_takes_them(shown: Watched) -> None:
+    assert shown.page.locator("h1").inner_text() == "net" and shown.page.title().startswith("net ")
     assert shown.page.locator("#commands").inner_text() == "hexaquant deploy net.onnx --data 'calib data.npz' -o tiny"

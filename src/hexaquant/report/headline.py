@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from hexaquant.core.errors import HexaquantError
 from hexaquant.report.schema import Estimate, Verification
@@ -49,7 +50,7 @@ def headline(sources: Sources) -> Headline:
     """Everything above the first section."""
     verify = sources.verify
     return Headline(
-        title=sources.folder.resolve().name,
+        title=_title(sources),
         subtitle=_subtitle(sources),
         sentence=_sentence(verify),
         scores=_scores(verify),
@@ -59,6 +60,16 @@ def headline(sources: Sources) -> Headline:
         if verify is not None and verify.random_data
         else "",
     )
+
+
+def _title(sources: Sources) -> str:
+    """The network's file as the recorded command names it ("net" of net.onnx); else the folder's name."""
+    folder, recorded = sources.folder.resolve().name, sources.sections.get("commands")
+    first = recorded[0] if isinstance(recorded, list) and recorded else None
+    argv = first.get("argv") if isinstance(first, dict) else None
+    if not isinstance(argv, list) or len(argv) < 2 or str(argv[1]).startswith("-"):
+        return folder
+    return Path(str(argv[1])).stem or folder
 
 
 def _subtitle(sources: Sources) -> str:

@@ -34,7 +34,12 @@ function chart(id, build) {
 
 async function draw(place) {
   const known = CHARTS.get(place);
-  await loadPlotly();
+  try {
+    await loadPlotly();
+  } catch (error) {
+    place.textContent = `The charts did not start (${error.message}): this page needs a browser of 2023 or newer.`;
+    return;
+  }
   const { data, layout, pick } = known.build();
   await window.Plotly.react(place, data, { ...baseLayout(), ...layout, xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis) }, {
     displaylogo: false, responsive: true, displayModeBar: isTouch() || isNarrow() ? false : "hover",
