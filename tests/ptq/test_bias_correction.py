@@ -188,3 +188,38 @@ def test_the_gain_is_the_least_squares_slope_and_1_for_a_constant_channel() -> N
     x[:, 2] = 0.5
     gains = channel_gains(x, x * torch.tensor([1.2, 0.9, 5.0]) + 0.3, 1)
     torch.testing.assert_close(gains, torch.tensor([1.2, 0.9, 1.0]), atol=2e-3, rtol=0)
+
+
+def test_a_network_that_holds_on_to_one_example_is_corrected_on_one():
+    text = """(float[1,3,12,12] x) => (float[1,6,12,12] y) {
+        t = Transpose <perm=[1,0,2,3]> (x)
+        r = Reshape (t, shape)
+        y = Conv (r, w, b)
+    }"""
+    graph = net(text, shape=np.array([1, 3, 12, 12]), w=random(6, 3, 1, 1, seed=1), b=random(6, seed=2) * 0.1)
+    model = QuantizedModel(graph, plan_unchecked(graph, "sm8650", "w4a8"))
+    data = [{"x": np.abs(random(1, 3, 12, 12, seed=i))} for i in range(8)]
+    calibrate(model, data, observer="min_max")
+    assert [report.layer for report in correct_biases(model, data)]
+
+
+def test_several_samples_of_an_example_with_a_fixed_batch_are_used():
+    text = """(float[1,3,12,12] x) => (float[1,864] y) {
+        c = Conv (x, w, b)
+        y = Reshape (c, shape)
+    }"""
+    graph = net(text, shape=np.array([1, 864]), w=random(6, 3, 1, 1, seed=1), b=random(6, seed=2) * 0.1)
+    model = QuantizedModel(graph, plan_unchecked(graph, "sm8650", "w4a8"))
+    data = [{"x": np.abs(random(1, 3, 12, 12, seed=i))} for i in range(8)]
+    calibrate(model, data, observer="min_max")
+    x = torch.cat([torch.from_numpy(d["x"]) for d in data])
+    with torch.no_grad(), model.float_mode():
+        wanted = model(x)
+    errors = {}
+    for count in (1, 8):
+        again = QuantizedModel(graph, model.plan)
+        again.load_state_dict(model.state_dict())
+        correct_biases(again, data, samples=count)
+        with torch.no_grad():
+            errors[count] = float((wanted - again(x)).reshape(8, 6, -1).mean((0, 2)).abs().mean())
+    assert errors[8] < errors[1]

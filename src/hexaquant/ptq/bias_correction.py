@@ -29,7 +29,7 @@ from hexaquant.core.events import Events
 from hexaquant.core.grid import PerChannel
 from hexaquant.ptq.lockstep.live import Env
 from hexaquant.ptq.lockstep.machine import Machine
-from hexaquant.ptq.lockstep.samples import gather
+from hexaquant.ptq.lockstep.samples import gather, split_batches, takes_batches
 from hexaquant.ptq.target_offsets import along_channels, before_activation
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.quantizer import BiasQuantizer
@@ -67,7 +67,8 @@ def correct_biases(
     (ptq/target_offsets.py): then it is the target's mean error that goes. ``refit_gain``: fit gains, too.
     """
     machine, biases = _Machine(model, offsets or {}), _bias_of_output(model)
-    env = machine.inputs(gather(batches, samples))
+    chunks = list(split_batches(batches, samples))
+    env = machine.inputs(gather(chunks, samples if takes_batches(model, chunks) else 1))
     reports = []
     for node in (events or Events()).track(machine.nodes, "bias correction"):
         machine.floating(node, env)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hexaquant.core.errors import InputError
+from hexaquant.sim.model import QuantizedModel
 
 CHUNK = 8
 """Samples that run at once."""
@@ -25,6 +26,22 @@ def split_batches(batches: Iterable[Mapping[str, Any]], samples: int) -> Iterato
         left -= size
         if not left:
             return
+
+
+def takes_batches(model: QuantizedModel, batches: Iterable[Mapping[str, Any]]) -> bool:
+    """False for a network whose operators hold on to the one example it was exported with: it cannot run two."""
+    shapes = [value.shape for value in model.source_graph.inputs]
+    if not all(shape and isinstance(shape[0], int) for shape in shapes):
+        return True
+    pair = {name: torch.cat([t[:1], t[:1]]) for name, t in gather(batches, 1).items()}
+    names = [value.name or "" for value in model.source_graph.inputs]
+    try:
+        with model.float_mode(), torch.no_grad():
+            outputs = model(*[pair[name] for name in names])
+    except (RuntimeError, ValueError, IndexError):
+        return False
+    first = outputs if isinstance(outputs, Tensor) else outputs[0]
+    return first.dim() > 0 and len(first) == 2
 
 
 def gather(batches: Iterable[Mapping[str, Any]], samples: int) -> dict[str, Tensor]:
