@@ -105,8 +105,9 @@ def explain_outliers(place: Place, seen: TensorStatistics) -> DebugFinding:
     """A few channels take the range from the others."""
     worst = seen.outlier_channels[0]
     count = len(seen.outlier_channels)
-    who = f"channel {worst.channel}" if count == 1 else f"{count} channels, most of all {worst.channel},"
-    text = f"of '{seen.name}' {who} reaches {worst.ratio:.0f} times as far as the median channel, all share one scale"
+    more = "" if count == 1 else f" (and {count - 1} more)"
+    far = f"reaches {worst.ratio:.0f} times as far as the median channel{more}"
+    text = f"channel {worst.channel} of '{seen.name}' {far}, and all share one scale"
     fix = "recipe step equalize_layers (or smooth_activations), or 16 bits for this tensor"
     return finding(place, seen.name, text, fix)
 
