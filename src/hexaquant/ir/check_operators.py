@@ -38,7 +38,7 @@ def _check_attributes(node: oir.Node, schema: onnx.defs.OpSchema, source: str) -
         rule = schema.attributes.get(name)
         if isinstance(attribute, oir.Attr) and attribute.is_ref():
             continue
-        if rule is not None and int(attribute.type) != int(rule.type):
+        if rule is not None and attribute.type.name != str(rule.type).rpartition(".")[2]:
             raise InputError(f"{who} has attribute '{name}' of type {attribute.type.name}; {DAMAGED}")
     for name, rule in schema.attributes.items():
         if rule.required and name not in node.attributes:

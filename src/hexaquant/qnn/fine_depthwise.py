@@ -22,9 +22,9 @@ import numpy.typing as npt
 import onnx_ir as oir
 
 from hexaquant.core.encoding import MIN_SCALE
+from hexaquant.sim.overflow import BIAS_LIMIT
 
 FACTOR = 16
-INT32_MAX = 2**31 - 1
 
 Numbers = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
@@ -118,7 +118,7 @@ def _factors(node: oir.Node, weight: _Stored, bias: _Stored | None = None) -> In
     largest = np.abs(weight.integers).reshape(channels, -1).sum(1) * 2 ** _bits(node.inputs[0])
     if bias is not None:
         largest = largest + np.abs(bias.integers)
-    fits = (largest * FACTOR <= INT32_MAX) & (weight.scale / FACTOR >= MIN_SCALE)
+    fits = (largest * FACTOR <= BIAS_LIMIT) & (weight.scale / FACTOR >= MIN_SCALE)
     return np.where(fits if weight.scale.ndim else fits.all(), FACTOR, 1) * np.ones(channels, np.int64)
 
 
