@@ -52,7 +52,7 @@ TECHNIQUES: dict[str, list[Any] | str] = {
 
 SCHEMES = ("w8a8", "w4a8", "w4a16", "w8a16")
 KEY = ("network", "scheme", "technique", "target", "images", "on_target_images")
-COLUMNS = ("network", "scheme", "technique", "images", "fp32", "sim", "sim_flips", "sim_sqnr_db")
+COLUMNS: tuple[str, ...] = ("network", "scheme", "technique", "images", "fp32", "sim", "sim_flips", "sim_sqnr_db")
 COLUMNS += ("on_target_images", "fp32_there", "on_target", "target_flips", "target_sqnr_db", "seconds")
 PERCENT = ("fp32", "sim", "fp32_there", "on_target")
 ELEMENTS = 2**21
