@@ -7,8 +7,8 @@ b_q = round(b / (s_x s_w)) in int32. The weight scale is raised (never lowered) 
 2. s' does not underflow:     s' > 2^-24
 3. the output's zero point, folded into the bias, fits:  |b / (s_x s_w) - offset_y / s'| <= 2^30
 
-Half of int32 is left for the products, which the target adds to the bias in the same accumulator: with a bias at the end
-of int32 it wraps around, and a channel that is clipped to one end comes out at the other.
+Half of int32 is left for the products, which the target adds to the bias in the same accumulator: with a bias at the
+end of int32 it wraps around, and a channel that is clipped to one end comes out at the other.
 
 Source: AIMET 2.42's export-time adjustment; it concerns near-dead channels, whose tiny weight scale would
 otherwise overflow silently on the device.
