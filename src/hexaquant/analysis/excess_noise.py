@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,6 +29,9 @@ from hexaquant.sim.model import QuantizedModel
 
 LEAST_SQNR_DB = 90.0
 """Noise this far below the signal is none: its excess says nothing."""
+
+GAINS = (0.7, 1.4)
+"""Gains of a channel that a step may have chosen; an encoding that needs more is wrong."""
 
 
 def activation_excess_db(histogram: Histogram, encoding: Encoding, wanted: Encoding | None = None) -> float:
@@ -55,17 +57,44 @@ def ratio_db(noise: float, best: float, signal: float) -> float:
     return 10 * math.log10(max(noise, floor) / max(best, floor))
 
 
-@dataclass
-class WeightNoise:
-    """Of one layer's output over the samples: squared errors by its quantized weight and by the best, and signal."""
+class Regression:
+    """Sums over samples, for each channel, of what is left of wanted - g got - s at the best gain g and shift s."""
 
-    noise: float = 0.0
-    best: float = 0.0
-    signal: float = 0.0
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+        self.count = 0
+        self.sums = torch.zeros(5, 0, dtype=torch.float64)
+
+    def add(self, got: Tensor, wanted: Tensor) -> None:
+        x, y = (t.double().movedim(self.axis, 0).flatten(1) for t in (got, wanted))
+        terms = (x, y, x * x, x * y, y * y)
+        sums = torch.stack([term.sum(1) for term in terms])
+        self.sums = self.sums + sums if self.count else sums
+        self.count += x.shape[1]
+
+    def residual(self) -> float:
+        """Squared error over all channels; gains are held within GAINS."""
+        if not self.count:
+            return 0.0
+        x, y, xx, xy, yy = self.sums
+        xx, xy, yy = xx - x * x / self.count, xy - x * y / self.count, yy - y * y / self.count
+        gain = (xy / xx.clamp(min=1e-300)).clamp(*GAINS)
+        return float((yy - 2 * gain * xy + gain.square() * xx).clamp(min=0).sum())
+
+    def power(self) -> float:
+        """Sum of the squares of what is wanted."""
+        return float(self.sums[4].sum()) if self.count else 0.0
+
+
+class WeightNoise:
+    """Of one layer's output over the samples: error by its quantized weight and by the best, against the signal."""
+
+    def __init__(self, axis: int) -> None:
+        self.quantized, self.best = Regression(axis), Regression(axis)
 
     @property
     def excess_db(self) -> float:
-        return ratio_db(self.noise, self.best, self.signal)
+        return ratio_db(self.quantized.residual(), self.best.residual(), self.quantized.power())
 
 
 @torch.no_grad()
@@ -84,15 +113,14 @@ def collect_weight_noise(
     for name in weights:
         value = floats.get(name, parameters[name]).detach()
         best[name] = {walk.taps[name]: fake_quantize(value, best_encoding(value, model.quantizers[name].encoding))}
-    found = {name: WeightNoise() for name in weights}
+    found = {name: WeightNoise(_channel_axis(model, name)) for name in weights}
     for batch in batches:
         for index, node, live in walk.run({name: torch.as_tensor(value) for name, value in batch.items()}):
             for name in starting.get(index, ()):
                 wanted = walk.value(node, live)
                 meter = found[name]
-                meter.signal += _squares(wanted)
-                meter.noise += _squares(walk.value(node, live, flips[name]) - wanted)
-                meter.best += _squares(walk.value(node, live, replaced=best[name]) - wanted)
+                meter.quantized.add(walk.value(node, live, flips[name]), wanted)
+                meter.best.add(walk.value(node, live, replaced=best[name]), wanted)
     return found
 
 
@@ -102,5 +130,7 @@ def best_encoding(value: Tensor, encoding: Encoding) -> Encoding:
     return mse_weight_encoding(value, encoding.grid) if narrow else encoding_of(value, encoding.grid)
 
 
-def _squares(x: Any) -> float:
-    return float(x.square().sum())
+def _channel_axis(model: QuantizedModel, weight: str) -> int:
+    """The axis of the layer's output that has the weight's output channels."""
+    node = next(iter(model.source_graph.value(weight).uses())).node
+    return 1 if node.op_type in ("Conv", "ConvTranspose") else -1
