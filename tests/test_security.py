@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from hexaquant.cli.run import write_outputs
+from hexaquant.cli.run_results import write_outputs
 from hexaquant.core.errors import InputError
 from hexaquant.core.text_file import read_json, read_yaml
 from hexaquant.frontends import load

@@ -13,20 +13,17 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
-import torch
-
-from hexaquant.analysis.metrics import find_metric
-from hexaquant.analysis.sensitivity import Measurement, Study, Task
+from hexaquant.analysis.sensitivity import Study, Task
+from hexaquant.analysis.sweep_task import Result, make_measurement, one_thread
 from hexaquant.core.atomic import write_text
 from hexaquant.core.errors import InputError, WorkerError
 from hexaquant.core.events import Events
 
 Workers = int | Literal["ray"]
-Result = dict[str, Any]
 TASK = "sensitivities"
 
 
@@ -72,22 +69,6 @@ def _run(study: Study, tasks: Sequence[Task], workers: Workers) -> Iterator[tupl
             yield task.key, result
     else:
         yield from _run_children(packed(study), tasks, min(workers, len(tasks)))
-
-
-def make_measurement(study: Study) -> Measurement:
-    """With the metric looked up: named ones are found where the task runs."""
-    return Measurement(study, None if study.metric is None else find_metric(study.metric)[1])
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Within the block torch uses one thread: as many processes run as there are cores, and sums stay the same."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def packed(study: Study) -> bytes:

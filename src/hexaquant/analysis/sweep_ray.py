@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hexaquant.analysis.sensitivity import Task
-from hexaquant.analysis.sweep import Result, make_measurement, one_thread
+from hexaquant.analysis.sweep_task import Result, make_measurement, one_thread
 from hexaquant.core.errors import EnvironmentLacksError
 
 NO_USAGE_REPORT = ("RAY_USAGE_STATS_ENABLED", "0")

@@ -7,7 +7,8 @@ from typing import Any
 
 from hexaquant.cli.console import Console
 from hexaquant.cli.device_options import DeviceChoice
-from hexaquant.cli.run import data_of, input_specs_of, result_table, written
+from hexaquant.cli.run_input import data_of, input_specs_of
+from hexaquant.cli.run_results import result_table, written
 
 PROGRAM = "hexaquant run --device"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hexaquant.cli.console import Console, number, table
-from hexaquant.cli.run import data_of, find_binary, input_specs_of
+from hexaquant.cli.run_input import data_of, find_binary, input_specs_of
 
 MOST_SAMPLES = 256
 """Samples of the user's data that are kept in memory and sent in turn."""

@@ -174,7 +174,7 @@ def _run_graph(
     tell: Messages,
 ) -> None:
     """All inferences of one graph."""
-    from hexaquant.cli.run import input_specs_of
+    from hexaquant.cli.run_input import input_specs_of
     from hexaquant.io.input_list import input_list
     from hexaquant.qnn.runtime import Runtime
 

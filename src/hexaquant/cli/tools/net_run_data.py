@@ -106,7 +106,7 @@ def chosen_outputs(listed: Path, outputs: Sequence[TensorSpec]) -> list[TensorSp
 
 def write_result(folder: Path, found: Mapping[str, np.ndarray], outputs: Sequence[TensorSpec], forms: Forms) -> None:
     """Write the ``outputs`` of one inference into ``folder``. ``found``: arrays as the graph stores them."""
-    from hexaquant.cli.run import write_outputs
+    from hexaquant.cli.run_results import write_outputs
     from hexaquant.qnn.tensor_io import to_float
 
     files: list[tuple[str, np.ndarray]] = []
