@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,27 +54,37 @@ def run_many(
 
 
 class Pool:
-    """A Runtime of one binary whose items are answered in order; use it as a context manager."""
+    """A Runtime of one binary whose items are answered in order; opened by the first item. A context manager."""
 
     def __init__(self, path: str | Path, options: PoolOptions) -> None:
-        self._waiting = 2 * options.size
-        self._runtime = Runtime(
-            path,
-            workers=options.size,
-            queue_size=self._waiting,
-            timeout_s=options.timeout_s,
-            float_io=options.float_io,
-            soc=options.soc,
-            graph=options.graph,
-        )
+        self._path, self._options = path, options
+        self._runtime: Runtime | None = None
 
     def map(self, items: Iterable[Inputs]) -> Iterator[Outputs]:
         """Outputs in the order of ``items``; at most one item a worker waits beyond those that run."""
-        return self._runtime.map(items, ahead=self._waiting - 1, attempts=ATTEMPTS)
+        left = iter(items)
+        for first in left:
+            waiting = 2 * self._options.size
+            yield from self._opened().map(itertools.chain([first], left), ahead=waiting - 1, attempts=ATTEMPTS)
+
+    def _opened(self) -> Runtime:
+        if self._runtime is None:
+            options = self._options
+            self._runtime = Runtime(
+                self._path,
+                workers=options.size,
+                queue_size=2 * options.size,
+                timeout_s=options.timeout_s,
+                float_io=options.float_io,
+                soc=options.soc,
+                graph=options.graph,
+            )
+        return self._runtime
 
     def close(self) -> None:
         """End all processes; waiting items fail."""
-        self._runtime.close()
+        if self._runtime is not None:
+            self._runtime.close()
 
     def __enter__(self) -> Pool:
         return self
