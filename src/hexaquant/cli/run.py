@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,5 +91,5 @@ def _execute(
     from hexaquant.qnn.pool import PoolOptions, run_many
 
     options = PoolOptions(workers=workers, float_io=not native)
-    with console.events() as events:
-        return written(path, run_many(path, data.batches(), options, events=events), folder, form)
+    with console.events() as events, closing(run_many(path, data.batches(), options, events=events)) as results:
+        return written(path, results, folder, form)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Generator, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -39,7 +39,7 @@ def run_many(
     *,
     events: Events | None = None,
     total: int | None = None,
-) -> Iterator[Outputs]:
+) -> Generator[Outputs, None, None]:
     """Yield the outputs of each item of ``items`` in order; items are taken only as workers come free.
 
     A worker that dies or hangs is replaced and its item tried once more; the second failure is raised
