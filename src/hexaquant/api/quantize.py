@@ -13,7 +13,6 @@ import numpy as np
 from hexaquant.api.artifacts import Exported, export_model
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
-from hexaquant.core.text_file import read_yaml
 from hexaquant.frontends import load
 from hexaquant.io.batches import Batch
 from hexaquant.io.data import open_data
@@ -23,7 +22,7 @@ from hexaquant.ir.graph import Graph, shape_of
 from hexaquant.ptq.apply import State, apply_graph_steps, apply_recipe
 from hexaquant.ptq.recipe import Recipe, find_recipe
 from hexaquant.sim.model import QuantizedModel
-from hexaquant.sim.overrides import parse_overrides
+from hexaquant.sim.overrides import parse_overrides, read_overrides
 from hexaquant.sim.plan import QuantPlan
 from hexaquant.sim.planner import make_plan
 from hexaquant.targets.scheme import Scheme
@@ -123,8 +122,9 @@ def override_mapping(overrides: Mapping[str, Any] | str | Path | None) -> dict[s
     """The overrides as a mapping, read from their file when a path is given. Raises InputError for a bad file."""
     if overrides is None or isinstance(overrides, Mapping):
         return None if overrides is None else dict(overrides)
-    parse_overrides(overrides)
-    return dict(read_yaml(Path(overrides), "overrides file"))
+    data = read_overrides(Path(overrides))
+    parse_overrides(data)
+    return dict(data)
 
 
 def random_data(graph: Graph, samples: int = 8, seed: int = 0) -> Dataset:

@@ -38,7 +38,7 @@ def load(
     if isinstance(model, Graph):
         return model if shapes is None else _normalize(model, shapes)
     if hasattr(model, "SerializeToString") and hasattr(model, "graph"):
-        return _load_proto(model, shapes)
+        return _normalize(read_proto(model), shapes)
     if is_keras_model(model):
         from hexaquant.frontends.keras_model import from_keras
 
@@ -119,14 +119,15 @@ def _load_module(
     )
 
 
-def _load_proto(proto: Any, shapes: Mapping[str, Sequence[int | str]] | None) -> Graph:
+def read_proto(proto: Any) -> Graph:
+    """The ModelProto as it is, not normalized. Raises InputError when it is malformed."""
     import onnx_ir as oir
 
     try:
         model = oir.from_proto(proto)
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise InputError(f"the ONNX model is malformed ({str(error).splitlines()[0]}); export it again") from error
-    return _normalize(Graph(model, model.graph.name or "ModelProto"), shapes)
+    return Graph(model, model.graph.name or "ModelProto")
 
 
 def _normalize(graph: Graph, shapes: Mapping[str, Sequence[int | str]] | None) -> Graph:

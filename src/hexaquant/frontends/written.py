@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hexaquant.frontends import is_keras_model, load
+from hexaquant.frontends import is_keras_model, load, read_proto
 from hexaquant.ir.graph import Graph
 
 
@@ -25,9 +25,7 @@ def load_written(
 
         return Graph(read_model(Path(model)), Path(model).name)
     if hasattr(model, "SerializeToString") and hasattr(model, "graph"):
-        import onnx_ir as oir
-
-        return Graph(oir.from_proto(model), model.graph.name or "ModelProto")
+        return read_proto(model)
     is_module = hasattr(model, "named_parameters") and hasattr(model, "forward") and not is_keras_model(model)
     if is_module and (example_inputs is not None or example_kwargs):
         from hexaquant.frontends.torch_module import exported_graph

@@ -47,16 +47,11 @@ def _check_attributes(node: oir.Node, schema: onnx.defs.OpSchema, source: str) -
 
 def _check_counts(node: oir.Node, schema: onnx.defs.OpSchema, source: str) -> None:
     who = f"{source}: operator {node.op_type} ('{node.name}')"
-    inputs = [value for value in node.inputs if value is not None]
-    if not schema.min_input <= len(node.inputs) <= schema.max_input or len(inputs) < _required(schema):
-        raise InputError(f"{who} has {len(inputs)} inputs, not {schema.min_input} to {schema.max_input}; {DAMAGED}")
+    count = len(node.inputs)
+    if not schema.min_input <= count <= schema.max_input:
+        raise InputError(f"{who} has {count} inputs, not {schema.min_input} to {schema.max_input}; {DAMAGED}")
     if not schema.min_output <= len(node.outputs) <= schema.max_output:
         raise InputError(f"{who} has {len(node.outputs)} outputs; {DAMAGED}")
     for position, value in enumerate(node.inputs[: len(schema.inputs)]):
         if value is None and schema.inputs[position].option == onnx.defs.OpSchema.FormalParameterOption.Single:
             raise InputError(f"{who} lacks its input '{schema.inputs[position].name}'; {DAMAGED}")
-
-
-def _required(schema: onnx.defs.OpSchema) -> int:
-    single = onnx.defs.OpSchema.FormalParameterOption.Single
-    return sum(parameter.option == single for parameter in schema.inputs)

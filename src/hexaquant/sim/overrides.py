@@ -62,11 +62,12 @@ def parse_overrides(data: Mapping[str, Any] | str | Path | None) -> Overrides:
     if data is None:
         return Overrides()
     if not isinstance(data, Mapping):
-        data = _read(Path(data))
+        data = read_overrides(Path(data))
     return Overrides(tuple((glob, _setting(glob, value)) for glob, value in data.items()))
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def read_overrides(path: Path) -> Mapping[str, Any]:
+    """The mapping in the YAML or JSON file ``path``, its entries not looked at. Raises InputError."""
     data = read_yaml(path, "overrides file")
     if not isinstance(data, Mapping):
         raise InputError(f"overrides file {path} must map globs to settings")
