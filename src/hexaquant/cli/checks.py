@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import sys
 import tempfile
@@ -52,8 +51,9 @@ def _system() -> Iterator[Check]:
     recent = sys.version_info >= (3, 11)
     yield Check("Python", recent, platform.python_version(), "" if recent else "install Python 3.11 or newer")
     yield Check("platform", True, platform.platform())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Check("cores", True, f"{cores} (one emulator process on each)")
+    from hexaquant.qnn.runtime import available_cores
+
+    yield Check("cores", True, f"{available_cores()} (one emulator process on each)")
 
 
 def _packages() -> Iterator[Check]:
