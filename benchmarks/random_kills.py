@@ -123,13 +123,12 @@ def rounds(kind: str, folder: Path, kills: int, choose: random.Random) -> dict[s
                 break
         finish(folder, last)
         got = digest(out)
-        same = got == wanted
-        ends["same bytes" if same else "different"] += 1
-        if not same:
-            print(
-                f"{out.name}: {sorted(n for n in wanted.keys() | got.keys() if got.get(n) != wanted.get(n))}",
-                flush=True,
-            )
+        other = sorted(n for n in wanted.keys() | got.keys() if got.get(n) != wanted.get(n))
+        ends["different" if other else "same bytes"] += 1
+        print(
+            f"{out.name}: {done} of {kills} kills, {'differs: ' + ', '.join(other) if other else 'same bytes'}",
+            flush=True,
+        )
     return {
         "kills": done,
         "resumed runs": dict(ends),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -148,7 +149,8 @@ def _vary_field(message: Any, descriptor: Any, fields: list[tuple[Any, Any]], ra
             case 1:
                 value.extend([value[index]])
             case _ if descriptor.type != descriptor.TYPE_MESSAGE:
-                value[index] = _odd(descriptor, value[index], fields, random)
+                with suppress(ValueError):  # bytes that are no text
+                    value[index] = _odd(descriptor, value[index], fields, random)
             case _:
                 value[index].CopyFrom(value[random.randrange(len(value))])
     elif descriptor.type == descriptor.TYPE_MESSAGE or random.random() < 0.2:

@@ -88,6 +88,11 @@ def test_missing_key_names_tensor_and_key(key: str) -> None:
             {"enc_type": "LPBQ", "compressed_bw": 4, "block_size": 2, "per_block_int_scale": [17]},
             r"not an integer in 1 \.\. 16",
         ),
+        ({"enc_type": "LPBQ", "compressed_bw": 10**9}, "'compressed_bw' is 1000000000, but encodings have 2 to 32"),
+        (
+            {"enc_type": "LPBQ", "compressed_bw": 16, "block_size": 2, "per_block_int_scale": [1]},
+            "16 compressed bits are more than the 8",
+        ),
     ],
 )
 def test_bad_values_name_the_tensor(changes: dict[str, Any], message: str) -> None:
@@ -106,6 +111,16 @@ def test_bad_values_name_the_tensor(changes: dict[str, Any], message: str) -> No
         ({"output_dtype": "uint8", "y_scale": 1.0, "y_zero_point": 999}, "not an integer in -255"),
         ({"output_dtype": "int4", "y_scale": {"x": [[1]]}}, r"2\.1\.0"),
         ({"output_dtype": "int4", "y_scale": [1.0, 1.0], "axis": 0, "block_size": 2}, "do not fit axis 0"),
+        (
+            {
+                "output_dtype": "int4",
+                "axis": 1,
+                "block_size": 2,
+                "per_block_int_scale": [[], []],
+                "per_channel_float_scale": [1.0, 1.0],
+            },
+            "block scales is empty",
+        ),
     ],
 )
 def test_bad_version_2_entries(entry: dict[str, Any], message: str) -> None:
@@ -124,6 +139,12 @@ def test_a_hand_written_range_gives_scale_and_offset() -> None:
     entries = {"x": [{"bitwidth": 8, "min": -1.0, "max": 1.55, "is_symmetric": "False"}]}
     encoding = parse_encodings({"version": "0.6.1", "activation_encodings": entries, "param_encodings": {}}).all["x"]
     assert float(encoding.scale) == pytest.approx(0.01) and float(encoding.offset) == -100
+
+
+def test_a_huge_bit_width_is_refused_before_its_levels_are_computed() -> None:
+    entries = {"x": [{"bitwidth": 10**12, "min": -1.0, "max": 1.5, "is_symmetric": "False"}]}
+    with pytest.raises(EncodingError, match="'bitwidth' is 1000000000000, but encodings have 2 to 32 bits"):
+        parse_encodings({"version": "0.6.1", "activation_encodings": entries, "param_encodings": {}})
 
 
 def test_encodings_of_another_model_name_the_closest_tensors(samples: Path, net: Graph, tmp_path: Path) -> None:

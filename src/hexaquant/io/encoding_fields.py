@@ -42,6 +42,14 @@ def whole(value: Any, key: str, where: str) -> int:
     return int(value)
 
 
+def bit_width(entry: Mapping[str, Any], key: str, where: str) -> int:
+    """The bits of an entry, 2 to 32. Raises EncodingError for others, before anything of that size is computed."""
+    bits = whole(require(entry, key, where), key, where)
+    if not 2 <= bits <= 32:
+        raise EncodingError(f"{where}: '{key}' is {bits}, but encodings have 2 to 32 bits; export it again")
+    return bits
+
+
 def flag(value: Any, key: str, where: str) -> bool:
     """``value`` as a bool; version 0.6.1 writes the strings "True" and "False"."""
     known = {True: True, False: False, "True": True, "False": False, "true": True, "false": False}

@@ -62,7 +62,7 @@ def _read_entries(items: Any, where: str, is_param: bool) -> Encoding:
         raise EncodingError(f"{where} has no encodings in its list; export the file again")
     entries = [fields.entry_of(item, where) for item in items]
     first = entries[0]
-    bits = fields.whole(fields.require(first, "bitwidth", where), "bitwidth", where)
+    bits = fields.bit_width(first, "bitwidth", where)
     if str(first.get("dtype", "int")).lower() == "float":
         return float_encoding(bits)
     symmetric = fields.flag(first.get("is_symmetric", is_param), "is_symmetric", where)

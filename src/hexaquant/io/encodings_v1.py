@@ -44,7 +44,7 @@ def read_section(section: Any, kind: str, source: str) -> dict[str, Encoding]:
 
 
 def _read_entry(entry: Mapping[str, Any], where: str, is_param: bool) -> Encoding:
-    bits = fields.whole(fields.require(entry, "bw", where), "bw", where)
+    bits = fields.bit_width(entry, "bw", where)
     if str(entry.get("dtype", "INT")).upper() == "FLOAT":
         return float_encoding(bits)
     if any(fields.numbers(entry.get("zero_point_shift", 0.0), "zero_point_shift", where).flatten().tolist()):
@@ -80,7 +80,7 @@ def _layout(entry: Mapping[str, Any], kind: str, scale: Tensor, where: str) -> t
 
 
 def _read_lpbq(entry: Mapping[str, Any], decompressed: int, scale: Tensor, where: str) -> Encoding:
-    bits = fields.whole(fields.require(entry, "compressed_bw", where), "compressed_bw", where)
+    bits = fields.bit_width(entry, "compressed_bw", where)
     size = fields.whole(fields.require(entry, "block_size", where), "block_size", where)
     ints = fields.numbers(fields.require(entry, "per_block_int_scale", where), "per_block_int_scale", where)
     return lpbq_encoding(where, bits, decompressed, Lpbq(1, size, 0, decompressed), scale, ints)
@@ -89,6 +89,8 @@ def _read_lpbq(entry: Mapping[str, Any], decompressed: int, scale: Tensor, where
 def lpbq_encoding(where: str, bits: int, decompressed: int, layout: Lpbq, scale: Tensor, ints: Tensor) -> Encoding:
     """A checked LPBQ encoding; ``scale`` (C,), ``ints`` holding C * n_blocks integers 1 .. 2^(decompressed - bits)."""
     channels = scale.numel()
+    if decompressed < bits:
+        raise EncodingError(f"{where}: {bits} compressed bits are more than the {decompressed} of the whole scale")
     top = 2 ** (decompressed - bits)
     if channels == 0 or ints.numel() % channels:
         raise EncodingError(f"{where}: {ints.numel()} block scales do not divide among {channels} channels")

@@ -104,6 +104,8 @@ def _block_axes(axis: int, scale: Tensor, where: str) -> tuple[int, int]:
     """(block axis, channel axis): the channel axis is the other one that has more than one scale."""
     if scale.dim() < 2 or not -scale.dim() <= axis < scale.dim():
         raise EncodingError(f"{where}: block scales of shape {tuple(scale.shape)} do not fit axis {axis}")
+    if scale.numel() == 0:
+        raise EncodingError(f"{where}: the list of block scales is empty; export it again")
     axis %= scale.dim()
     others = [d for d in range(scale.dim()) if d != axis and scale.shape[d] > 1]
     if len(others) > 1:
