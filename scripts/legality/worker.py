@@ -29,7 +29,7 @@ from hexaquant.qnn.child import silence_stdout
 from hexaquant.qnn.inspect_job import record_dlc
 from hexaquant.qnn.libraries import find_libraries
 from hexaquant.qnn.log_text import failed_units
-from hexaquant.qnn.lower import LowerReport, lowering_spec, prepare_io, read_model
+from hexaquant.qnn.lower import LowerReport, adapt_weights, lowering_spec, prepare_io, read_model
 from hexaquant.qnn.name_map import map_names
 from hexaquant.qnn.native_io import NativeIo
 from hexaquant.qnn.preflight import check_lowerable
@@ -52,13 +52,14 @@ def probe(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         model = read_model(path)
         check_lowerable(model, "it")
         check_silent_errors(model, "it")
+        refined = adapt_weights(model, request["arch"])
         io, originals = prepare_io(model)
         oir.save(model, folder / "model.onnx")
         spec = lowering_spec(find_libraries(), folder, request["soc_model"], request["arch"])
         dlc = Path(lower_job.lower(spec)["dlc"])
         if request.get("lower_only"):
             return {"verdict": "legal", "lower_only": True}
-        _prove(path, model, dlc, io, originals)
+        _prove(path, dlc, refined, model, (io, originals))
         binary = _compile(dlc, spec)
     except HexaquantError as error:
         return {"verdict": "refused", "by": "hexaquant", "reasons": [str(error)]}
@@ -69,12 +70,19 @@ def probe(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {"verdict": "legal", **_run(binary, io, request)}
 
 
-def _prove(path: Path, model: oir.Model, dlc: Path, io: NativeIo, originals: dict[str, str]) -> None:
+def _prove(
+    path: Path,
+    dlc: Path,
+    refined: dict[str, tuple[int, ...]],
+    model: oir.Model,
+    names: tuple[NativeIo, dict[str, str]],
+) -> None:
     """As ``hq.compile`` does. Raises TargetError when an encoding did not arrive."""
     libraries = find_libraries()
     graph = record_dlc(System(libraries.system), libraries.abi.function_count, dlc)[0]
-    names = {lowered: originals.get(name, name) for lowered, name in map_names(model, graph).items()}
-    report = LowerReport(dlc, sha256_of(dlc), 0.0, io, graph, names)
+    io, originals = names
+    ours = {lowered: originals.get(name, name) for lowered, name in map_names(model, graph).items()}
+    report = LowerReport(dlc, sha256_of(dlc), 0.0, io, graph, ours, refined)
     prove_coverage(Graph(oir.load(path), str(path)), report).require_complete()
 
 

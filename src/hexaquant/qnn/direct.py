@@ -17,10 +17,9 @@ from hexaquant.core.errors import InputError
 from hexaquant.io.manifest import sha256_of
 from hexaquant.qnn.compile import CompileReport
 from hexaquant.qnn.explain import explain
-from hexaquant.qnn.fine_depthwise import refine_depthwise
 from hexaquant.qnn.inspect import inspect_binary
 from hexaquant.qnn.libraries import find_libraries
-from hexaquant.qnn.lower import lowering_spec, prepare_io, read_model
+from hexaquant.qnn.lower import adapt_weights, lowering_spec, prepare_io, read_model
 from hexaquant.qnn.preflight import check_lowerable
 from hexaquant.qnn.process import JobFailed, Limits, run_job
 from hexaquant.qnn.silent_errors import check_silent_errors
@@ -43,7 +42,7 @@ def compile_direct(
     model = read_model(qdq_onnx)
     check_lowerable(model, qdq_onnx.name)
     check_silent_errors(model, qdq_onnx.name)
-    refine_depthwise(model)
+    adapt_weights(model, arch)
     io, _ = prepare_io(model)
     with tempfile.TemporaryDirectory(prefix="hexaquant-direct-") as name, atomic_path(binary) as part:
         folder = Path(name)

@@ -28,6 +28,7 @@ from hexaquant.qnn.process import JobFailed, Limits
 from hexaquant.qnn.records import GraphRecord
 from hexaquant.qnn.safe_names import make_names_safe
 from hexaquant.qnn.silent_errors import check_silent_errors
+from hexaquant.qnn.widen_depthwise import widen_depthwise
 
 NO_DLC_OPS = ("LSTM", "GRU")
 """Operators whose DLC the libraries of release 2.7.0 write but cannot read (direct.py compiles them)."""
@@ -94,7 +95,7 @@ def lower(
     check_lowerable(model, qdq_onnx.name)
     check_silent_errors(model, qdq_onnx.name)
     _require_dlc_ops(model, qdq_onnx.name)
-    refined = refine_depthwise(model, every_layer=wide_int4)
+    refined = adapt_weights(model, arch, wide_int4=wide_int4)
     io, originals = prepare_io(model, float_io)
     ready = LoweringChildren() if children is None else nullcontext(children)
     with tempfile.TemporaryDirectory(prefix="hexaquant-lower-") as name, ready as processes:
@@ -110,6 +111,13 @@ def lower(
             shutil.copyfile(outcome.result["dlc"], temporary)
     names = {lowered: originals.get(name, name) for lowered, name in map_names(model, graph).items()}
     return LowerReport(dlc, sha256_of(dlc), time.monotonic() - start, io, graph, names, refined)
+
+
+def adapt_weights(model: oir.Model, arch: int, *, wide_int4: bool = False) -> dict[str, tuple[int, ...]]:
+    """Weights as the target takes and computes them best, every number unchanged, in place; what became finer."""
+    refined = refine_depthwise(model, every_layer=wide_int4)
+    widen_depthwise(model, arch)
+    return refined
 
 
 def prepare_io(model: oir.Model, float_io: bool | Collection[str] = False) -> tuple[NativeIo, dict[str, str]]:
