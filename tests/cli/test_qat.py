@@ -35,6 +35,22 @@ def test_training_a_folder_improves_it_and_what_comes_after_agrees(net: Path, tm
     assert "quantized anew" not in hexaquant(*start, "--force").err
 
 
+def test_the_same_command_again_keeps_what_it_trained(net: Path, tmp_path: Path) -> None:
+    out, data = tmp_path / "out", tmp_path / "train.npz"
+    save_data(data, x=samples(40))
+    assert hexaquant("quantize", net, "--data", data, "--scheme", "w4a8", "--recipe", "plain", "-o", out).code == 0
+    train = ("qat", out, "--data", data, "--steps", "3", "--json")
+    first, trained = hexaquant(*train).document, (out / "model.encodings").read_bytes()
+    second = hexaquant(*train, "--log-dir", tmp_path / "logs")
+    assert "--again" in second.err and second.document["reused"] and not first["reused"]
+    assert {**second.document, "files": 0, "reused": 0} == {**first, "files": 0, "reused": 0}
+    assert (out / "model.encodings").read_bytes() == trained
+    for other in (("--again",), ("--seed", "1"), ("--lr", "0.002")):
+        result = hexaquant(*train, *other)
+        assert not result.document["reused"]
+        assert result.document["sqnr_before"] != first["sqnr_before"], "it goes on from the trained network"
+
+
 def test_a_stale_binary_is_not_verified(deployed: Path, data: Path) -> None:
     assert hexaquant("qat", deployed, "--data", data, "--steps", "2").code == 0
     hexaquant("verify", deployed, "--data", data).assert_refused(2, "hexaquant compile")

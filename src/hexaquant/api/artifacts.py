@@ -7,7 +7,7 @@ and model.<soc>.bin, and manifest.json; ``OUT/.state/fp32.onnx`` is the network 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import yaml
 from hexaquant.core.atomic import write_text
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import EncodingError, InputError
+from hexaquant.io.commit import commit, complete
 from hexaquant.io.encodings_file import read_encodings, write_encodings
 from hexaquant.io.manifest import Manifest, amend_manifest, read_manifest, verify_files
 from hexaquant.io.qdq_reader import from_qdq
@@ -51,33 +52,43 @@ def export_model(
     steps: list[dict[str, Any]] | None = None,
     recipe: Mapping[str, Any] | None = None,
     made_from: Mapping[str, Any] | None = None,
+    obsolete: Collection[str] = (),
 ) -> Exported:
-    """Write ``model`` into ``folder``, read everything back and compare. Files appear whole or not at all.
+    """Write ``model`` into ``folder``, read everything back and compare. All files change together or none does.
 
     ``reference``: the FP32 graph, kept for verification; ``recipe``: written as YAML; ``made_from``: what else the
-    manifest's section "quantization" shall say ("data", "fingerprint" of api/resume.py). Raises EncodingError when a
-    tensor was never calibrated or when what was written does not read back identically.
+    manifest's section "quantization" shall say ("data", "fingerprint" of api/resume.py); ``obsolete``: files of the
+    folder (a checkpoint) that go away with the change. Raises EncodingError when a tensor was never calibrated or when
+    what was written does not read back identically.
     """
     out = Path(folder)
     encodings = model.encodings()
     graph = model.exported_graph()
     put_constants_on_grid(graph, encodings)
-    _make_folder(out)
-    graph.save(out / MODEL)
-    if reference is not None:
-        reference.save(out / REFERENCE)
-        model.source_graph.save(out / FLOAT)
-    lost = _write_encodings(out / ENCODINGS, encodings, model.plan, graph, encodings_version)
-    qdq = to_qdq(graph, encodings, bypass=model.bypassed())
-    qdq.save(out / QDQ)
-    check_reread(out, encodings, encodings_version)
-    names = [MODEL, ENCODINGS, QDQ] + ([REFERENCE, FLOAT] if reference is not None else [])
-    if recipe is not None:
-        write_text(out / RECIPE, yaml.safe_dump(dict(recipe), sort_keys=False))
-        names.append(RECIPE)
     made = {"steps": steps or [], **(made_from or {})}
-    _record(out, model.plan, names, overrides, made, encodings_version)
+    _make_folder(out)
+    with commit(out, obsolete) as draft:
+        names = _write_networks(draft, model, graph, encodings, reference)
+        lost = _write_encodings(draft / ENCODINGS, encodings, model.plan, graph, encodings_version)
+        check_reread(draft, encodings, encodings_version)
+        if recipe is not None:
+            write_text(draft / RECIPE, yaml.safe_dump(dict(recipe), sort_keys=False))
+            names.append(RECIPE)
+        _record(draft, model.plan, names, overrides, made, encodings_version)
     return Exported(out, tuple(out / name for name in names), tuple(lost))
+
+
+def _write_networks(
+    draft: Path, model: QuantizedModel, graph: Graph, encodings: dict[str, Encoding], reference: Graph | None
+) -> list[str]:
+    """The ONNX files; returns all names that the folder's manifest shall record, the encodings file included."""
+    graph.save(draft / MODEL)
+    to_qdq(graph, encodings, bypass=model.bypassed()).save(draft / QDQ)
+    if reference is None:
+        return [MODEL, ENCODINGS, QDQ]
+    reference.save(draft / REFERENCE)
+    model.source_graph.save(draft / FLOAT)
+    return [MODEL, ENCODINGS, QDQ, REFERENCE, FLOAT]
 
 
 def _make_folder(out: Path) -> None:
@@ -149,6 +160,7 @@ def export_encodings(folder: str | Path, version: str, path: str | Path | None =
 def open_folder(folder: str | Path) -> tuple[Path, Manifest]:
     """(path, manifest) of an artifact folder whose files are unchanged. Raises InputError otherwise."""
     out = Path(folder)
+    complete(out)
     if not (out / "manifest.json").is_file():
         raise InputError(f"{out} is not an artifact folder (no manifest.json): run hexaquant quantize or deploy first")
     return out, read_manifest(out)

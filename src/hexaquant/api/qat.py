@@ -9,7 +9,16 @@ from typing import Any
 
 import onnx_ir as oir
 
-from hexaquant.api.artifacts import MODEL, QDQ, REFERENCE, Exported, export_model, load_quantized, open_folder
+from hexaquant.api.artifacts import (
+    ENCODINGS,
+    MODEL,
+    QDQ,
+    REFERENCE,
+    Exported,
+    export_model,
+    load_quantized,
+    open_folder,
+)
 from hexaquant.api.finetune import finetune
 from hexaquant.api.quantize import Model
 from hexaquant.api.resume import KEY, step_fingerprint
@@ -18,6 +27,7 @@ from hexaquant.core import ranks
 from hexaquant.core.errors import EncodingError, InputError
 from hexaquant.core.events import Events
 from hexaquant.io.data import open_data
+from hexaquant.io.dataset import Dataset
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.io.manifest import verify_files
 from hexaquant.ir.graph import Graph
@@ -28,14 +38,21 @@ from hexaquant.qat.finetune import Finetuned
 CHECKPOINT = ".state/qat.safetensors"
 
 
+TRAINING = "training"
+"""In the manifest's section "quantization": what the last training was asked and what it did."""
+UNCHANGING = ("log_dir",)
+"""Options that do not decide about the result."""
+
+
 @dataclass(frozen=True)
 class Trained:
-    """What training a folder did. SQNR in dB of the simulation against FP32, on the held-out fifth of the data."""
+    """What training a folder did. ``summary``: JSON values, among them "sqnr_before" and "sqnr_after" in dB of the
+    simulation against FP32 on the held-out fifth of the data; ``reused``: it had been trained so before and was kept.
+    """
 
     exported: Exported
-    run: Finetuned
-    sqnr_before: float
-    sqnr_after: float
+    summary: Mapping[str, Any]
+    reused: bool = False
 
 
 def finetune_folder(
@@ -47,6 +64,7 @@ def finetune_folder(
     checkpoint_every: int = 100,
     validate_every: int | None = None,
     patience: int | None = None,
+    again: bool = False,
     events: Events | None = None,
     **options: Any,
 ) -> Trained:
@@ -54,9 +72,10 @@ def finetune_folder(
 
     Four fifths of ``data`` train, one fifth measures; with ``validate_every`` or ``patience`` the best state on that
     fifth is kept. ``options`` are those of :func:`hexaquant.finetune`. A killed run continues from
-    ``folder``/.state/qat.safetensors when called again with the same options. DLC and binaries are out of date
-    afterwards: compile again. Started as several processes (accelerate launch, torchrun) each takes its part of every
-    batch and the first one writes. Raises InputError for a folder without its FP32 network.
+    ``folder``/.state/qat.safetensors when called again with the same options, and what was trained with them and the
+    same data is kept unless ``again`` trains it further. DLC and binaries are out of date afterwards: compile again.
+    Started as several processes (accelerate launch, torchrun) each takes its part of every batch and the first one
+    writes. Raises InputError for a folder without its FP32 network.
     """
     accelerator = accelerator_from_launch()
     out, manifest = open_folder(folder)
@@ -65,13 +84,15 @@ def finetune_folder(
     verify_files(out, [MODEL, QDQ, REFERENCE])
     made = manifest.sections["quantization"]
     model = _open(out, made)
-    training, held_out = open_data(data, model.source_graph, images).split()
+    whole = open_data(data, model.source_graph, images)
+    judged: dict[str, Any] = {"validate_every": validate_every, "patience": patience}
+    request = _request(whole, batch_size, options | judged)
+    if not again and (made.get(TRAINING) or {}).get("request") == request:
+        return _kept(out, made, events)
+    training, held_out = whole.split()
     reference = Graph(oir.load(out / REFERENCE), str(out / REFERENCE))
     teacher = Teacher(reference)
     before = measure(model, teacher, held_out, batch_size)
-    judged: dict[str, Any] = {}
-    if validate_every is not None or patience is not None:
-        judged = {"validation": held_out, "validate_every": validate_every, "patience": patience}
     run = finetune(
         model,
         training,
@@ -81,11 +102,12 @@ def finetune_folder(
         checkpoint_every=checkpoint_every,
         accelerator=accelerator,
         events=events,
-        **(options | judged),
+        **(options | (judged | {"validation": held_out} if any(judged.values()) else {})),
     )
-    after = measure(model, teacher, held_out, batch_size)
+    summary = _summary(run, before, measure(model, teacher, held_out, batch_size))
     if ranks.rank() > 0:
-        return Trained(Exported(out, (), ()), run, before, after)
+        return Trained(Exported(out, (), ()), summary)
+    record = {TRAINING: {"request": request, "summary": summary}, KEY: _identity(made, model)}
     exported = export_model(
         model,
         out,
@@ -93,10 +115,36 @@ def finetune_folder(
         reference=reference,
         overrides=model.overrides,
         steps=list(model.steps),
-        made_from={key: made[key] for key in ("data",) if key in made} | {KEY: _identity(made, model)},
+        made_from={key: made[key] for key in ("data",) if key in made} | record,
+        obsolete=[CHECKPOINT],
     )
-    (out / CHECKPOINT).unlink(missing_ok=True)
-    return Trained(exported, run, before, after)
+    return Trained(exported, summary | {"resumed_from": run.resumed_from})
+
+
+def _request(data: Dataset, batch_size: int, options: Mapping[str, Any]) -> str:
+    """Fingerprint of all that a training is asked to do, but for what it starts from. Takes a pass over ``data``."""
+    deciding = {key: value for key, value in options.items() if key not in UNCHANGING}
+    return step_fingerprint({"data": data.content_hash(), "batch_size": batch_size, "options": deciding})
+
+
+def _kept(out: Path, made: Mapping[str, Any], events: Events | None) -> Trained:
+    """The folder as it is: trained with the same options on the same data already."""
+    (events or Events()).note("qat", f"{out} was trained like this already; kept (--again trains it further)")
+    files = tuple(out / name for name in (MODEL, ENCODINGS, QDQ, REFERENCE))
+    return Trained(Exported(out, files, ()), made[TRAINING]["summary"] | {"resumed_from": 0}, reused=True)
+
+
+def _summary(run: Finetuned, before: float, after: float) -> dict[str, Any]:
+    return {
+        "steps": run.steps,
+        "first_loss": run.losses[0],
+        "last_loss": run.losses[-1],
+        "sqnr_before": before,
+        "sqnr_after": after,
+        "best_step": run.best_step,
+        "stopped_early": run.stopped_early,
+        "frozen_weights": run.frozen,
+    }
 
 
 def _identity(made: Mapping[str, Any], model: Model) -> str:

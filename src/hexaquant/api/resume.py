@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hexaquant.core.errors import InputError
+from hexaquant.io.commit import complete
 from hexaquant.io.dataset import Dataset
 from hexaquant.io.manifest import NAME, read_manifest, verify_files, versions
 from hexaquant.ir.fingerprint import fingerprint
@@ -56,6 +57,7 @@ def quantization_fingerprint(
 
 def is_current(folder: Path, section: str, wanted: str, files: Collection[str]) -> bool:
     """True when ``section`` of ``folder``'s manifest has the fingerprint ``wanted`` and ``files`` are unchanged."""
+    complete(folder)
     if not (folder / NAME).is_file():
         return False
     try:

@@ -23,7 +23,8 @@ EPILOG = """Examples:
   torchrun --nproc-per-node 4 -m hexaquant qat out --data photos.npz
 
 Trains on four fifths of the data and measures on the rest. An interrupted run goes on where it stopped when the
-same command is given again. Then: hexaquant compile out; hexaquant verify out --data test.npz"""
+same command is given again; a finished one is kept unless --again trains it further.
+Then: hexaquant compile out; hexaquant verify out --data test.npz"""
 
 SourceArgument = Annotated[
     str, typer.Argument(metavar="OUT|MODEL", help=f"Artifact folder, or what to quantize first: {o.MODEL_HELP}")
@@ -37,6 +38,9 @@ DataOption = Annotated[
 Shapes = dict[str, list[int | str]] | None
 FeaturesOption = Annotated[
     list[str] | None, typer.Option("--feature", help="Glob of inner tensors to draw towards FP32 too; repeat for more.")
+]
+AgainOption = Annotated[
+    bool, typer.Option("--again", help="Train a folder further that was trained with the same options and data.")
 ]
 
 
@@ -68,6 +72,7 @@ def qat(
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
     log_dir: Annotated[Path | None, typer.Option(help="TensorBoard logs.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of random numbers.")] = 0,
+    again: AgainOption = False,
     target: o.TargetOption = "sm8650",
     scheme: o.SchemeOption = "w8a8",
     recipe: o.RecipeOption = "fast",
@@ -104,6 +109,7 @@ def qat(
         "precision": precision,
         "log_dir": log_dir,
         "seed": seed,
+        "again": again,
     }
     with console.events(folder) as events:
         if out is not None:
@@ -150,18 +156,10 @@ def _quantize(
 
 
 def _document(folder: Path, done: Any) -> dict[str, Any]:
-    run = done.run
     return {
         "folder": str(folder),
-        "steps": run.steps,
-        "resumed_from": run.resumed_from,
-        "first_loss": run.losses[0],
-        "last_loss": run.losses[-1],
-        "sqnr_before": done.sqnr_before,
-        "sqnr_after": done.sqnr_after,
-        "best_step": run.best_step,
-        "stopped_early": run.stopped_early,
-        "frozen_weights": run.frozen,
+        **done.summary,
+        "reused": done.reused,
         "files": {f.name: {"path": str(f), "bytes": f.stat().st_size} for f in done.exported.files},
     }
 
