@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hexaquant.cli.tools.program import Messages, flag
 from hexaquant.core.errors import InputError
@@ -18,6 +18,12 @@ _WEIGHTS = {"tf": "min_max", "symmetric": "min_max", "enhanced": "mse", "min-max
 SCHEMAS = ("asymmetric", "symmetric", "unsignedsymmetric")
 _SCHEMA = "the HTP takes symmetric weights and asymmetric activations (symmetric with 16-bit weights)"
 _CALIBRATION = ("act_bw", "weight_bw", "bias_bw", "act_quantizer", "param_quantizer", "use_per_channel_quantization")
+CALIBRATION_REFUSED = {
+    "--algorithms": "not supported yet; hexaquant quantize corrects biases",
+    "--percentile_calibration_value": "not supported yet; percentile takes hexaquant's own value",
+    "--restrict_quantization_steps": "the HTP takes the full grid of each width",
+}
+"""Flags of the originals that are refused."""
 CALIBRATION_FLAGS = (
     flag(
         "--input_list",
@@ -78,8 +84,12 @@ def check_calibration(options: argparse.Namespace) -> None:
         raise InputError("--weight_bw 4 needs --use_per_channel_quantization: the target takes no other 4-bit weights")
 
 
-def calibrate_from_list(network: Network, options: argparse.Namespace, tell: Messages) -> Calibrated:
-    """``network`` with encodings from --input_list for what has none."""
+def calibrate_from_list(
+    network: Network, options: argparse.Namespace, tell: Messages
+) -> tuple[Network, Calibrated | None]:
+    """``network`` with encodings from --input_list for what has none, and what was found; as it is without a list."""
+    if options.input_list is None:
+        return network, None
     from hexaquant.api.calibrate_missing import calibrate_missing
     from hexaquant.io.input_list import input_list
     from hexaquant.io.input_spec import input_specs
@@ -90,7 +100,7 @@ def calibrate_from_list(network: Network, options: argparse.Namespace, tell: Mes
     data = input_list(options.input_list, input_specs(network.graph), options.use_native_input_files)
     if not options.use_per_channel_quantization:
         tell.warn("one scale a weight; --use_per_channel_quantization is more accurate at the same speed")
-    return calibrate_missing(
+    calibrated = calibrate_missing(
         network,
         data.batches(),
         target=options.soc,
@@ -98,6 +108,21 @@ def calibrate_from_list(network: Network, options: argparse.Namespace, tell: Mes
         ranges=ranges,
         per_channel=bool(options.use_per_channel_quantization),
     )
+    return calibrated.network, calibrated
+
+
+def calibration_record(calibrated: Calibrated | None) -> dict[str, Any]:
+    """What --json says about it."""
+    if calibrated is None:
+        return {"recipe": None, "samples": 0, "calibrated": []}
+    return {"recipe": "plain", "samples": calibrated.samples, "calibrated": list(calibrated.names)}
+
+
+def calibration_lines(calibrated: Calibrated | None) -> list[str]:
+    """What the human is told about it: a line, or none."""
+    if calibrated is None:
+        return []
+    return [f"recipe plain: {len(calibrated.names)} tensors calibrated with {calibrated.samples} samples"]
 
 
 def dump_encodings(network: Network, dlc: Path, tell: Messages) -> None:

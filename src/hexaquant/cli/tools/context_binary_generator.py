@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING
 from hexaquant.cli.console import bytes_text
 from hexaquant.cli.tools.htp_config import HtpConfig, read_config
 from hexaquant.cli.tools.program import (
-    BACKEND,
     HTP_ONLY,
+    LIBRARIES,
     LOG_LEVEL,
-    MODEL,
     PROFILING_LEVEL,
     PROFILING_REFUSED,
     Messages,
     Program,
-    check_backend,
-    check_model,
+    check_libraries,
     flag,
     paths_of,
     profiling_level,
@@ -41,8 +39,7 @@ PROGRAM = Program(
         flag("--dlc_path", metavar="DLC[,DLC]", required=True, help="The DLC to compile; several: with commas."),
         flag("--binary_file", metavar="NAME", required=True, help="Name of the binary; .bin is added."),
         flag("--output_dir", metavar="DIR", type=Path, default=Path("output"), help="Default: ./output."),
-        BACKEND,
-        MODEL,
+        *LIBRARIES,
         flag(
             "--target_soc_model",
             "--soc",
@@ -86,8 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _generate(options: argparse.Namespace, tell: Messages) -> None:
     dlcs = paths_of(options.dlc_path)
-    check_backend(options.backend)
-    check_model(options.model, dlcs[0])
+    check_libraries(options)
     name, level = _file_name(options.binary_file), profiling_level(options)
     config = HtpConfig() if options.config_file is None else read_config(options.config_file)
     from hexaquant.cli.tools.context import choose_targets, graph_names, make_context

@@ -1,4 +1,4 @@
-"""What qairt-converter and onnx-qnn-converter share: flags for the source network, reading it, the dry run."""
+"""What the converters share of their work: reading the network, the dry run, converting, what to tell about it."""
 
 from __future__ import annotations
 
@@ -6,74 +6,23 @@ import argparse
 import contextlib
 import gc
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from hexaquant.cli.console import table
-from hexaquant.cli.tools.program import Flag, Messages, flag
+from hexaquant.cli.tools.program import Messages
+from hexaquant.cli.tools.shared_flags import SourceFlags
 from hexaquant.core.errors import InputError, TargetError
 
 if TYPE_CHECKING:
-    from hexaquant.api.convert import Network
+    from pathlib import Path
+
+    from hexaquant.api.convert import Converted, Network
     from hexaquant.api.io_form import Layout
     from hexaquant.cli.tools.io_config import IoConfig
     from hexaquant.qnn.lowering_children import LoweringChildren
     from hexaquant.sim.given_encodings import Decision
-
-CUSTOM = "custom operators are not here"
-LATER = "not supported yet"
-FLOAT_BITWIDTH_HELP = "Accepted as in the original; HTP computes float tensors in float16 with either."
-JSON = flag("--json", action="store_true", help="Print one JSON document on stdout instead of tables.")
-
-
-def shape_flag(*names: str) -> Flag:
-    """NAME DIMS, repeatable, as ``shapes``."""
-    return _pairs(names, "shapes", ("NAME", "DIMS"), "Shape of an input, e.g. x 1,3,224,224; repeat for several.")
-
-
-def symbol_flag(*names: str) -> Flag:
-    """SYMBOL VALUE, repeatable, as ``symbols``."""
-    text = "Value of a symbolic dimension; repeat for several. A symbolic batch without one is 1."
-    return _pairs(names, "symbols", ("SYMBOL", "VALUE"), text)
-
-
-def batch_flag(*names: str) -> Flag:
-    return flag(*names, dest="batch", metavar="N", help="First dimension of every input.")
-
-
-def datatype_flag(*names: str) -> Flag:
-    """NAME TYPE, repeatable, as ``datatypes``."""
-    text = "Type of an input in the source model (float32, int64 ...), which is checked; repeat for several."
-    return _pairs(names, "datatypes", ("NAME", "TYPE"), text)
-
-
-def layout_flag(dest: str, text: str, *names: str) -> Flag:
-    """NAME LAYOUT, repeatable, as ``dest``."""
-    return _pairs(names, dest, ("NAME", "LAYOUT"), text)
-
-
-def outputs_flag(*names: str) -> Flag:
-    """Tensors, repeatable or with commas, as ``outputs``."""
-    text = "End the network at these tensors of the .onnx file; repeat, or separate with commas."
-    return flag(*names, dest="outputs", metavar="NAME", action="append", default=[], help=text)
-
-
-def float_bitwidth_flag(*names: str) -> Flag:
-    return flag(*names, dest="float_bw", type=int, choices=(16, 32), default=32, help=FLOAT_BITWIDTH_HELP)
-
-
-def _pairs(names: Sequence[str], dest: str, metavar: tuple[str, str], text: str) -> Flag:
-    return flag(*names, dest=dest, nargs=2, metavar=metavar, action="append", default=[], help=text)
-
-
-WIDE_INT4 = flag(
-    "--int4_weights_as_int8",
-    dest="wide_int4",
-    action="store_true",
-    help="Of hexaquant, not of the original: store 4-bit weights of Conv and Gemm as the same numbers in 8 bits. Twice "
-    "the room; the target then rounds its sums 16 times finer (depthwise weights are stored so always).",
-)
 
 
 @contextlib.contextmanager
@@ -94,27 +43,27 @@ def early_children(options: argparse.Namespace) -> Iterator[LoweringChildren | N
         yield children
 
 
-def read_source(options: argparse.Namespace, spelled: dict[str, str], config: IoConfig | None = None) -> Network:
+def read_source(options: argparse.Namespace, flags: SourceFlags, config: IoConfig | None = None) -> Network:
     """The network that the flags describe, its inputs and outputs in the wanted layouts.
 
-    ``spelled``: dest -> the flag's name in this program, for messages; ``config``: of --config, before the flags.
+    ``flags``: as this program spells them, for messages; ``config``: of --config, before the flags.
     """
     from hexaquant.api.convert import read_network
     from hexaquant.api.io_form import change_layouts, check_datatypes
 
-    shapes = {name: _dims(dims, spelled["shapes"]) for name, dims in options.shapes}
+    shapes = {name: _dims(dims, flags.spelled("shapes")) for name, dims in options.shapes}
     datatypes = dict(options.datatypes)
     outputs = [name for text in options.outputs for name in text.split(",") if name]
     if config is not None:
-        shapes = _merged(config.shapes, shapes, spelled["shapes"])
-        datatypes = _merged(config.datatypes, datatypes, spelled["datatypes"])
+        shapes = _merged(config.shapes, shapes, flags.spelled("shapes"))
+        datatypes = _merged(config.datatypes, datatypes, flags.spelled("datatypes"))
         outputs = outputs or list(config.outputs)
     network = read_network(
         options.input_network,
         options.quantization_overrides,
         shapes=shapes or None,
-        symbols={name: _positive(value, spelled["symbols"]) for name, value in options.symbols},
-        batch=None if options.batch is None else _positive(options.batch, spelled["batch"]),
+        symbols={name: _positive(value, flags.spelled("symbols")) for name, value in options.symbols},
+        batch=None if options.batch is None else _positive(options.batch, flags.spelled("batch")),
         outputs=outputs,
     )
     check_datatypes(network, datatypes)
@@ -184,6 +133,49 @@ def dry_run(network: Network, options: argparse.Namespace, tell: Messages) -> No
         first = refused[0]
         named = f"'{first.name}' ({first.op_type}): {first.verdict}"
         raise TargetError(f"{options.soc} refuses {len(refused)} operators, first {named}")
+
+
+def convert_as_told(
+    network: Network,
+    path: Path,
+    options: argparse.Namespace,
+    float_io: bool | list[str],
+    children: LoweringChildren | None,
+    tell: Messages,
+    *,
+    wide_int4: bool = False,
+) -> Converted:
+    """hq.convert with the program's options; tensors that lack an encoding are named on stderr before the error."""
+    from hexaquant.api.convert import convert
+    from hexaquant.sim.given_encodings import MissingEncodings
+
+    try:
+        return convert(
+            network,
+            path,
+            target=options.soc,
+            float_fallback=options.float_fallback,
+            float_io=float_io,
+            children=children,
+            wide_int4=wide_int4,
+        )
+    except MissingEncodings as error:
+        for name in error.names:
+            tell.warn(f"no encoding: {name}")
+        raise
+
+
+def record_of(done: Converted) -> dict[str, Any]:
+    """What every converter prints with --json about the DLC."""
+    return {
+        "dlc": str(done.dlc),
+        "bytes": done.dlc.stat().st_size,
+        "target": done.target.name,
+        "scheme": done.scheme,
+        "coverage": done.coverage.counts(),
+        "coverage_file": str(done.coverage_file),
+        "departures": [asdict(d) for d in done.departures()],
+    }
 
 
 def departure_drawings(decisions: list[Decision]) -> list[Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hexaquant.cli.console import bytes_text, table
 from hexaquant.cli.tools.layers import Layer, layers_of
 from hexaquant.cli.tools.program import Messages, Program, flag
+from hexaquant.cli.tools.shared_flags import JSON
 from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ PROGRAM = Program(
     flags=(
         flag("-i", "--input_dlc", metavar="DLC", type=Path, required=True, help="The DLC."),
         flag("-s", "--save", metavar="CSV", type=Path, help="Write the layers to a CSV file."),
-        flag("--json", action="store_true", help="Print one JSON document on stdout instead of tables."),
+        JSON,
     ),
     example="qairt-dlc-info -i model.dlc -s layers.csv",
     refused={

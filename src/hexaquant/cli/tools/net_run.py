@@ -22,16 +22,14 @@ from hexaquant.cli.tools.net_run_data import (
     write_result,
 )
 from hexaquant.cli.tools.program import (
-    BACKEND,
+    LIBRARIES,
     LOG_LEVEL,
-    MODEL,
     PROFILING_LEVEL,
     PROFILING_REFUSED,
     SOC,
     Messages,
     Program,
-    check_backend,
-    check_model,
+    check_libraries,
     flag,
     paths_of,
     profiling_level,
@@ -73,8 +71,7 @@ PROGRAM = Program(
         flag("--num_inferences", metavar="N", type=int, help="Number of inferences; the list is repeated or cut."),
         flag("--keep_num_outputs", metavar="N", type=int, help="Write the outputs of the first N inferences only."),
         PROFILING_LEVEL,
-        BACKEND,
-        MODEL,
+        *LIBRARIES,
         SOC,
         LOG_LEVEL,
     ),
@@ -109,8 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _net_run(options: argparse.Namespace, tell: Messages) -> None:
     dlcs = [] if options.dlc_path is None else paths_of(options.dlc_path)
-    check_backend(options.backend)
-    check_model(options.model, dlcs[0] if dlcs else None)
+    check_libraries(options)
     if (options.retrieve_context is None) == (not dlcs):
         raise InputError("give either --retrieve_context BIN or --dlc_path DLC")
     for name in ("num_inferences", "keep_num_outputs"):

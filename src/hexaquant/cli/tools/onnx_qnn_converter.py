@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hexaquant.cli.console import bytes_text
-from hexaquant.cli.tools.calibration import (
-    CALIBRATION_FLAGS,
-    calibrate_from_list,
-    check_calibration,
-    dump_encodings,
-)
+from hexaquant.cli.tools import calibration, shared_flags
 from hexaquant.cli.tools.conversion import (
-    CUSTOM,
-    JSON,
-    WIDE_INT4,
-    batch_flag,
-    datatype_flag,
+    convert_as_told,
     departure_drawings,
     dry_run,
     early_children,
-    float_bitwidth_flag,
     kept_float,
-    layout_flag,
-    outputs_flag,
     read_source,
-    shape_flag,
-    symbol_flag,
+    record_of,
 )
 from hexaquant.cli.tools.program import LOG_LEVEL, Messages, Program, flag
+from hexaquant.cli.tools.shared_flags import CUSTOM, SourceFlags, layout_flag
 from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,8 +28,15 @@ if TYPE_CHECKING:
     from hexaquant.api.qnn_sources import QnnFiles
     from hexaquant.qnn.lowering_children import LoweringChildren
 
-
-_SPELLED = {"shapes": "--input_dim", "symbols": "--define_symbol", "batch": "--batch", "datatypes": "--input_dtype"}
+_LAYOUT = "Layout of an input in the source model, which it keeps."
+SOURCE = SourceFlags(
+    shapes=("-d", "--input_dim"),
+    symbols=("--define_symbol",),
+    batch=("-b", "--batch"),
+    datatypes=("--input_dtype",),
+    outputs=("--out_node", "--out_name"),
+    layouts=(layout_flag("source_layouts", _LAYOUT, "-l", "--input_layout"),),
+)
 PROGRAM = Program(
     name="onnx-qnn-converter",
     summary="Convert an ONNX network to a QNN graph. Encodings come from --quantization_overrides, before QDQ nodes\n"
@@ -59,22 +54,15 @@ PROGRAM = Program(
             help="A folder: files are called model*. A path with"
             " .cpp or .dlc: NAME is its stem. Default: beside the network, under its name.",
         ),
-        shape_flag("-d", "--input_dim"),
-        symbol_flag("--define_symbol"),
-        batch_flag("-b", "--batch"),
-        datatype_flag("--input_dtype"),
-        layout_flag(
-            "source_layouts", "Layout of an input in the source model, which it keeps.", "-l", "--input_layout"
-        ),
-        outputs_flag("--out_node", "--out_name"),
+        *SOURCE.flags,
         flag("--quantization_overrides", metavar="JSON", type=Path, help="Encodings file, AIMET 0.6.1, 1.0.0, 2.0.0."),
-        *CALIBRATION_FLAGS,
+        *calibration.CALIBRATION_FLAGS,
         flag(
             "--float_fallback",
             action="store_true",
             help="Run tensors without an encoding in float16 rather than stop. Not together with --input_list.",
         ),
-        float_bitwidth_flag("--float_bw", "--float_bitwidth"),
+        shared_flags.float_bitwidth_flag("--float_bw", "--float_bitwidth"),
         flag(
             "--preserve_io",
             nargs="*",
@@ -83,7 +71,7 @@ PROGRAM = Program(
             help="layout (holds always), datatype, or datatype NAME ...: these inputs and outputs, without names all, "
             "stay float32 rather than the encodings' integers. Without a KIND: both. May be repeated.",
         ),
-        flag("--target_soc_model", "--soc", dest="soc", metavar="SOC", default="sm8650", help="Default sm8650."),
+        shared_flags.soc_flag("Default sm8650.", default="sm8650"),
         flag(
             "--dry_run",
             nargs="?",
@@ -91,15 +79,15 @@ PROGRAM = Program(
             choices=("info", "debug"),
             help="Write nothing; list every operator with the target's verdict.",
         ),
-        WIDE_INT4,
-        JSON,
+        shared_flags.WIDE_INT4,
+        shared_flags.JSON,
         LOG_LEVEL,
     ),
     example="onnx-qnn-converter -i net.onnx -o out --input_list input_list.txt --use_per_channel_quantization",
     refused={
-        "--algorithms": "not supported yet; hexaquant quantize corrects biases",
+        **calibration.CALIBRATION_REFUSED,
+        **shared_flags.CUSTOM_OPERATORS,
         "--config": "qairt-converter has --config",
-        "--converter_op_package_lib": CUSTOM,
         "--custom_io": "qairt-converter has --config",
         "--debug": "the spelling here is --log_level debug",
         "--disable_batchnorm_folding": "folding is part of the import",
@@ -112,16 +100,11 @@ PROGRAM = Program(
         "--keep_disconnected_nodes": "they compute nothing",
         "--keep_quant_nodes": "QDQ nodes become the encodings of their tensors",
         "--no_simplification": "simplification is part of the import",
-        "--op_package_config": CUSTOM,
-        "-opc": CUSTOM,
         "--op_package_lib": CUSTOM,
         "--output_layout": "layouts stay here; qairt-converter has --desired_output_layout",
         "--overwrite_model_prefix": "there is no model.cpp",
-        "--package_name": CUSTOM,
         "-p": CUSTOM,
         "--pack_4_bit_weights": "the DLC stores 4-bit weights as Qualcomm's library does",
-        "--percentile_calibration_value": "not supported yet; percentile takes hexaquant's own value",
-        "--restrict_quantization_steps": "the HTP takes the full grid of each width",
         "--use_native_dtype": "the spelling here is --use_native_input_files",
         "--use_native_output_files": "the converter writes no outputs",
         "--validation_target": "the target of --target_soc_model validates every operator",
@@ -148,36 +131,25 @@ def _convert(options: argparse.Namespace, tell: Messages) -> None:
 
 
 def _lower(options: argparse.Namespace, children: LoweringChildren | None, tell: Messages) -> None:
-    from hexaquant.api.convert import convert
     from hexaquant.api.qnn_sources import write_sources
     from hexaquant.cli.tools.program import version_text
     from hexaquant.sim.given_encodings import MissingEncodings
 
     options.desired_layouts = []
-    network = read_source(options, _SPELLED)
+    network = read_source(options, SOURCE)
     float_io = kept_float(_preserved(options.preserve_io), network, "--preserve_io datatype")
     if options.dry_run:
         dry_run(network, options, tell)
         return
-    calibrated = None if options.input_list is None else calibrate_from_list(network, options, tell)
+    network, calibrated = calibration.calibrate_from_list(network, options, tell)
     path = _dlc_path(options)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        done = convert(
-            network if calibrated is None else calibrated.network,
-            path,
-            target=options.soc,
-            float_fallback=options.float_fallback,
-            float_io=float_io,
-            children=children,
-            wide_int4=options.wide_int4,
-        )
+        done = convert_as_told(network, path, options, float_io, children, tell, wide_int4=options.wide_int4)
     except MissingEncodings as error:
-        for name in error.names:
-            tell.warn(f"no encoding: {name}")
         raise InputError(f"{error}, or calibrate them with --input_list") from error
     if options.dump_encoding_json:
-        dump_encodings(network if calibrated is None else calibrated.network, path, tell)
+        calibration.dump_encodings(network, path, tell)
     files = write_sources(done, float_io=float_io, command=version_text(PROGRAM.name))
     _report(files, calibrated, tell)
 
@@ -192,7 +164,7 @@ def _check(options: argparse.Namespace) -> None:
         )
     if options.input_list is not None and options.dry_run:
         raise InputError("--dry_run calibrates nothing; leave --input_list out")
-    check_calibration(options)
+    calibration.check_calibration(options)
 
 
 def _preserved(given: list[list[str]] | None) -> list[str] | None:
@@ -217,25 +189,16 @@ def _dlc_path(options: argparse.Namespace) -> Path:
 
 
 def _report(files: QnnFiles, calibrated: Calibrated | None, tell: Messages) -> None:
-    done, names = files.converted, () if calibrated is None else calibrated.names
-    departures = done.departures()
-    document: dict[str, Any] = {
-        "dlc": str(done.dlc),
+    done, recording = files.converted, files.recording
+    document: dict[str, Any] = record_of(done) | calibration.calibration_record(calibrated)
+    document |= {
         "net_json": str(files.net_json),
-        "source": None if files.recording is None else str(files.recording.source),
-        "parameters": None if files.recording is None else str(files.recording.parameters),
-        "target": done.target.name,
-        "scheme": done.scheme,
-        "coverage": done.coverage.counts(),
-        "coverage_file": str(done.coverage_file),
-        "recipe": None if calibrated is None else "plain",
-        "samples": 0 if calibrated is None else calibrated.samples,
-        "calibrated": list(names),
-        "departures": [asdict(d) for d in departures],
+        "source": None if recording is None else str(recording.source),
+        "parameters": None if recording is None else str(recording.parameters),
     }
-    if files.recording is None:
+    if recording is None:
         tell.warn(f"no C source: {files.reason}")
-    tell.console.result(document, *departure_drawings(departures), lambda: _text(files, calibrated))
+    tell.console.result(document, *departure_drawings(done.departures()), lambda: _text(files, calibrated))
 
 
 def _text(files: QnnFiles, calibrated: Calibrated | None) -> str:
@@ -243,8 +206,7 @@ def _text(files: QnnFiles, calibrated: Calibrated | None) -> str:
     done = files.converted
     dlc, size = done.dlc, bytes_text(done.dlc.stat().st_size)
     lines = [f"{done.scheme} for {done.target}; encodings in the DLC: {done.coverage.summary() or 'none (float)'}"]
-    if calibrated is not None:
-        lines.append(f"recipe plain: {len(calibrated.names)} tensors calibrated with {calibrated.samples} samples")
+    lines += calibration.calibration_lines(calibrated)
     lines += [
         f"{dlc}: {size}; compile: qnn-context-binary-generator --dlc_path {dlc} --binary_file {dlc.stem}",
         f"    or run: qnn-net-run --dlc_path {dlc} --input_list FILE; list: qairt-dlc-info -i {dlc}",

@@ -99,7 +99,8 @@ class Program:
         """The whole help: flags, an example, and what the original has and this has not."""
         text = self._parser().format_help() + f"\nExample:\n  {self.example}\n"
         if self.refused:
-            lines = [f"  {name}: {reason}" for name, reason in self.refused.items()]
+            names = sorted(self.refused, key=lambda name: name.lstrip("-"))
+            lines = [f"  {name}: {self.refused[name]}" for name in names]
             text += "\nFlags of the original that are refused (exit 2), never ignored:\n" + "\n".join(lines) + "\n"
         return text + (
             "\nExit codes: 0 done, 2 bad input or usage, 3 refused by the target, 4 something is missing here,\n"
@@ -138,8 +139,11 @@ class Messages:
 LOG_LEVEL = flag(
     "--log_level", choices=LEVELS, default="info", help="What to tell on stderr: error, warn, info, debug or verbose."
 )
-BACKEND = flag("--backend", metavar="LIB", type=Path, help="libQnnHtp.so, the only one here; may be left out.")
-MODEL = flag("--model", metavar="LIB", type=Path, help="libQnnModelDlc.so, beside --dlc_path; may be left out.")
+LIBRARIES = (
+    flag("--backend", metavar="LIB", type=Path, help="libQnnHtp.so, the only one here; may be left out."),
+    flag("--model", metavar="LIB", type=Path, help="libQnnModelDlc.so, beside --dlc_path; may be left out."),
+)
+"""Libraries of the SDK, named as there; check_libraries says which are here."""
 SOC = flag(
     "--target_soc_model",
     "--soc",
@@ -148,7 +152,6 @@ SOC = flag(
     help="SoC or architecture to compile for (sm8650, SM8650, v75). Default: the one the DLC was made for, where "
     "the manifest.json beside it says so.",
 )
-
 
 PROFILING_LEVEL = flag(
     "--profiling_level",
@@ -176,22 +179,17 @@ def paths_of(text: str) -> list[Path]:
     return [Path(text)] if Path(text).exists() else [Path(part) for part in text.split(",") if part]
 
 
-def check_backend(backend: Path | None) -> None:
-    """Raise InputError for any other backend than the HTP's."""
+def check_libraries(options: argparse.Namespace) -> None:
+    """Raise InputError for any other backend than the HTP's, and for a model library: only DLCs are read."""
+    backend, model = options.backend, options.model
     if backend is not None and PurePath(backend).name not in HTP_LIBRARIES:
         raise InputError(f"--backend {backend} is not here: {HTP_ONLY}; give libQnnHtp.so or leave --backend out")
-
-
-def check_model(model: Path | None, dlc: Path | None) -> None:
-    """Raise InputError for a model library: only DLCs are read."""
-    if model is None:
-        return
-    if PurePath(model).name not in DLC_LIBRARIES:
+    if model is not None and PurePath(model).name not in DLC_LIBRARIES:
         raise InputError(
             f"--model {model} is a compiled model library, which cannot be read here; "
             "convert the network to a DLC and give --dlc_path"
         )
-    if dlc is None:
+    if model is not None and options.dlc_path is None:
         raise InputError(f"--model {model} needs --dlc_path; give the DLC")
 
 

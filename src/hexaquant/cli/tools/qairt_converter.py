@@ -4,45 +4,43 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hexaquant.cli.console import bytes_text
+from hexaquant.cli.tools import shared_flags
 from hexaquant.cli.tools.conversion import (
-    CUSTOM,
-    JSON,
-    LATER,
-    WIDE_INT4,
-    batch_flag,
-    datatype_flag,
+    convert_as_told,
     departure_drawings,
     dry_run,
     early_children,
-    float_bitwidth_flag,
     kept_float,
-    layout_flag,
-    outputs_flag,
     read_source,
-    shape_flag,
-    symbol_flag,
+    record_of,
 )
-from hexaquant.cli.tools.program import HTP_ONLY, LOG_LEVEL, Messages, Program, flag
-from hexaquant.core.errors import InputError
+from hexaquant.cli.tools.program import LOG_LEVEL, Messages, Program, flag
+from hexaquant.cli.tools.shared_flags import SourceFlags, layout_flag
 
 if TYPE_CHECKING:
     from hexaquant.api.convert import Converted
     from hexaquant.cli.tools.io_config import IoConfig
     from hexaquant.qnn.lowering_children import LoweringChildren
 
-_SPELLED = {
-    "shapes": "--source_model_input_shape",
-    "symbols": "--onnx_define_symbol",
-    "batch": "--onnx_override_batch",
-    "datatypes": "--source_model_input_datatype",
-}
 _SOURCE_LAYOUT = "Layout of an {} in the source model. Default by rank: NCDHW, NCHW, NCF, NC, F."
 _DESIRED_LAYOUT = "Layout that the {} shall have in the DLC, e.g. x NHWC; a Transpose is inserted."
+SOURCE = SourceFlags(
+    shapes=("-s", "--source_model_input_shape", "--desired_input_shape"),
+    symbols=("--onnx_define_symbol",),
+    batch=("--onnx_override_batch",),
+    datatypes=("--source_model_input_datatype",),
+    outputs=("--out_tensor_node", "--out_tensor_name", "--source_model_output_tensor"),
+    layouts=(
+        layout_flag("source_layouts", _SOURCE_LAYOUT.format("input"), "--source_model_input_layout"),
+        layout_flag("desired_layouts", _DESIRED_LAYOUT.format("input"), "--desired_input_layout"),
+        layout_flag("source_layouts", _SOURCE_LAYOUT.format("output"), "--source_model_output_layout"),
+        layout_flag("desired_layouts", _DESIRED_LAYOUT.format("output"), "--desired_output_layout"),
+    ),
+)
 PROGRAM = Program(
     name="qairt-converter",
     summary="Convert a network (ONNX .onnx, PyTorch .pt2, Keras .keras and .h5, TensorFlow SavedModel and frozen .pb,\n"
@@ -61,20 +59,12 @@ PROGRAM = Program(
             action="store_true",
             help="Run tensors without an encoding in float16. Without it they are an error.",
         ),
-        shape_flag("-s", "--source_model_input_shape", "--desired_input_shape"),
-        symbol_flag("--onnx_define_symbol"),
-        batch_flag("--onnx_override_batch"),
-        datatype_flag("--source_model_input_datatype"),
-        layout_flag("source_layouts", _SOURCE_LAYOUT.format("input"), "--source_model_input_layout"),
-        layout_flag("desired_layouts", _DESIRED_LAYOUT.format("input"), "--desired_input_layout"),
-        layout_flag("source_layouts", _SOURCE_LAYOUT.format("output"), "--source_model_output_layout"),
-        layout_flag("desired_layouts", _DESIRED_LAYOUT.format("output"), "--desired_output_layout"),
-        outputs_flag("--out_tensor_node", "--out_tensor_name", "--source_model_output_tensor"),
+        *SOURCE.flags,
         flag("--config", metavar="YAML", type=Path, help="Shapes, layouts and types of inputs and outputs in a file."),
         flag(
             "--dump_config_template", metavar="YAML", type=Path, help="Write such a file for this network, and no DLC."
         ),
-        float_bitwidth_flag("--float_bitwidth"),
+        shared_flags.float_bitwidth_flag("--float_bitwidth"),
         flag(
             "--preserve_io_datatype",
             nargs="*",
@@ -83,34 +73,24 @@ PROGRAM = Program(
             "encodings' integers.",
         ),
         flag("--export_format", choices=("DLC_DEFAULT",), default="DLC_DEFAULT", help="Only DLC_DEFAULT."),
-        flag("--target_backend", metavar="NAME", default="HTP", help="Only HTP."),
-        flag(
-            "--target_soc_model",
-            "--soc",
-            dest="soc",
-            metavar="SOC",
-            default="sm8650",
-            help="sm8650 (default), v75, ...",
-        ),
+        shared_flags.TARGET_BACKEND,
+        shared_flags.soc_flag("sm8650 (default), v75, ...", default="sm8650"),
         flag("--dry_run", action="store_true", help="Write nothing; list every operator with the target's verdict."),
-        WIDE_INT4,
-        JSON,
+        shared_flags.WIDE_INT4,
+        shared_flags.JSON,
         LOG_LEVEL,
     ),
     example="qairt-converter -i net.onnx -q net.encodings -o net.dlc --target_soc_model SM8650",
     refused={
-        "--converter_op_package_lib": CUSTOM,
+        **shared_flags.CUSTOM_OPERATORS,
         "--debug": "the spelling here is --log_level debug",
         "--desired_input_color_encoding": "colours are converted before the network",
         "--enable_framework_trace": "not needed; the coverage file maps the tensors' names",
         "--float_bias_bitwidth": "biases are int32, or float16 in float operators, as the HTP takes them",
-        "--lora_weight_list": LATER,
+        "--lora_weight_list": "not supported yet",
         "--onnx_skip_simplification": "simplification is part of the import",
         "--onnx_summary": "--dry_run lists the operators",
         "--onnx_validate_models": "hexaquant verify compares the networks",
-        "--op_package_config": CUSTOM,
-        "-opc": CUSTOM,
-        "--package_name": CUSTOM,
         "--set_model_version": "DLCs made here hold none",
         "--source_model_prune_unused_inputs": "unused inputs stay",
     },
@@ -123,8 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _convert(options: argparse.Namespace, tell: Messages) -> None:
-    if options.target_backend.upper() != "HTP":
-        raise InputError(f"--target_backend {options.target_backend} is not here: {HTP_ONLY}; give HTP")
+    shared_flags.check_target_backend(options.target_backend)
     if options.dump_config_template is not None:
         _dump_template(options, tell)
         return
@@ -133,34 +112,19 @@ def _convert(options: argparse.Namespace, tell: Messages) -> None:
 
 
 def _lower(options: argparse.Namespace, children: LoweringChildren | None, tell: Messages) -> None:
-    from hexaquant.api.convert import convert
     from hexaquant.api.dlc_source import has_float, keep_source
     from hexaquant.cli.tools.io_config import read_io_config
-    from hexaquant.sim.given_encodings import MissingEncodings
 
     config = None if options.config is None else read_io_config(options.config)
-    network = read_source(options, _SPELLED, config)
+    network = read_source(options, SOURCE, config)
     keep = kept_float(_preserved(options, config), network, "--preserve_io_datatype")
-    try:
-        if options.dry_run:
-            dry_run(network, options, tell)
-            return
-        path = options.output_path or options.input_network.with_suffix(".dlc")
-        done = convert(
-            network,
-            path,
-            target=options.soc,
-            float_fallback=options.float_fallback,
-            float_io=keep,
-            children=children,
-            wide_int4=options.wide_int4,
-        )
-        if has_float(done):
-            tell.info(f"for qairt-quantizer: {keep_source(network, done, float_io=keep)}")
-    except MissingEncodings as error:
-        for name in error.names:
-            tell.warn(f"no encoding: {name}")
-        raise
+    if options.dry_run:
+        dry_run(network, options, tell)
+        return
+    path = options.output_path or options.input_network.with_suffix(".dlc")
+    done = convert_as_told(network, path, options, keep, children, tell, wide_int4=options.wide_int4)
+    if has_float(done):
+        tell.info(f"for qairt-quantizer: {keep_source(network, done, float_io=keep)}")
     _report(done, tell)
 
 
@@ -185,20 +149,12 @@ def _dump_template(options: argparse.Namespace, tell: Messages) -> None:
 
 def _report(done: Converted, tell: Messages) -> None:
     coverage = done.coverage.summary() or "none (a float network)"
-    document = {
-        "dlc": str(done.dlc),
-        "bytes": done.dlc.stat().st_size,
-        "target": done.target.name,
-        "scheme": done.scheme,
-        "coverage": done.coverage.counts(),
-        "coverage_file": str(done.coverage_file),
-        "departures": [asdict(d) for d in done.departures()],
-    }
+    document = record_of(done)
     floats = done.report.float_tensors
     if floats and done.coverage.rows:
         tell.warn(f"{len(floats)} tensors are float16 inside the DLC: {', '.join(floats[:4])}")
     lines = (
-        f"{done.dlc}: {bytes_text(done.dlc.stat().st_size)}, {done.scheme} for {done.target}\n"
+        f"{done.dlc}: {bytes_text(document['bytes'])}, {done.scheme} for {done.target}\n"
         f"encodings in the DLC: {coverage}; proof in {done.coverage_file}"
     )
     tell.console.result(document, *departure_drawings(done.departures()), lambda: lines)

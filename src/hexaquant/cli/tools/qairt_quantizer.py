@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hexaquant.cli.console import bytes_text
-from hexaquant.cli.tools.calibration import (
-    CALIBRATION_FLAGS,
-    calibrate_from_list,
-    check_calibration,
-    dump_encodings,
-)
-from hexaquant.cli.tools.conversion import JSON, early_children, float_bitwidth_flag
-from hexaquant.cli.tools.program import HTP_ONLY, LOG_LEVEL, Messages, Program, flag
+from hexaquant.cli.tools import calibration, shared_flags
+from hexaquant.cli.tools.conversion import convert_as_told, early_children, record_of
+from hexaquant.cli.tools.program import LOG_LEVEL, Messages, Program, flag
 from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,7 +29,7 @@ PROGRAM = Program(
     flags=(
         flag("-i", "--input_dlc", metavar="DLC", type=Path, required=True, help="A DLC with its .source folder."),
         flag("-o", "--output_dlc", metavar="DLC", type=Path, help="Default: INPUT_quantized.dlc."),
-        *CALIBRATION_FLAGS,
+        *calibration.CALIBRATION_FLAGS,
         flag(
             "--enable_float_fallback",
             "--float_fallback",
@@ -47,22 +42,20 @@ PROGRAM = Program(
             action="store_true",
             help="Forget the encodings that came with the network: calibrate all, or run all in float16.",
         ),
-        float_bitwidth_flag("--float_bitwidth"),
+        shared_flags.float_bitwidth_flag("--float_bitwidth"),
         flag("--preserve_io_datatype", action="store_true", help="Inputs and outputs stay float32."),
-        flag("--target_backend", metavar="NAME", default="HTP", help="Only HTP."),
-        flag("--target_soc_model", "--soc", dest="soc", metavar="SOC", help="Default: that of the input DLC."),
-        JSON,
+        shared_flags.TARGET_BACKEND,
+        shared_flags.soc_flag("Default: that of the input DLC."),
+        shared_flags.JSON,
         LOG_LEVEL,
     ),
     example="qairt-quantizer --input_dlc net.dlc --output_dlc net_q.dlc --input_list input_list.txt --act_bitwidth 16",
     refused={
-        "--algorithms": "not supported yet; hexaquant quantize corrects biases",
-        "--apply_algorithms": "not supported yet; hexaquant quantize corrects biases",
+        **calibration.CALIBRATION_REFUSED,
+        "--apply_algorithms": calibration.CALIBRATION_REFUSED["--algorithms"],
         "--config": "give the flags",
         "--keep_weights_quantized": "weights with an encoding always are",
-        "--op_package_lib": "custom operators are not here",
-        "--percentile_calibration_value": "not supported yet; percentile takes hexaquant's own value",
-        "--restrict_quantization_steps": "the HTP takes the full grid of each width",
+        "--op_package_lib": shared_flags.CUSTOM,
         "--use_native_output_files": "the quantizer writes no outputs",
     },
 )
@@ -80,56 +73,35 @@ def _quantize(options: argparse.Namespace, tell: Messages) -> None:
 
 
 def _lower(options: argparse.Namespace, children: LoweringChildren | None, tell: Messages) -> None:
-    from hexaquant.api.convert import convert
     from hexaquant.api.dlc_source import read_source
 
     network, source = read_source(options.input_dlc)
     options.soc = options.soc or source.target
     if options.ignore_quantization_overrides:
         network = replace(network, given={})
-    calibrated = None if options.input_list is None else calibrate_from_list(network, options, tell)
+    network, calibrated = calibration.calibrate_from_list(network, options, tell)
     path = options.output_dlc or options.input_dlc.with_name(f"{options.input_dlc.stem}_quantized.dlc")
-    done = convert(
-        network if calibrated is None else calibrated.network,
-        path,
-        target=options.soc,
-        float_fallback=options.float_fallback,
-        float_io=source.float_io or options.preserve_io_datatype,
-        children=children,
-    )
+    done = convert_as_told(network, path, options, source.float_io or options.preserve_io_datatype, children, tell)
     if options.dump_encoding_json:
-        dump_encodings(network if calibrated is None else calibrated.network, path, tell)
+        calibration.dump_encodings(network, path, tell)
     _report(done, calibrated, tell)
 
 
 def _check(options: argparse.Namespace) -> None:
-    if options.target_backend.upper() != "HTP":
-        raise InputError(f"--target_backend {options.target_backend} is not here: {HTP_ONLY}; give HTP")
+    shared_flags.check_target_backend(options.target_backend)
     if options.input_list is None and not options.float_fallback:
         raise InputError("there is nothing to quantize with; give --input_list, or --enable_float_fallback")
     if options.input_list is not None and options.float_fallback:
         raise InputError("--input_list and --enable_float_fallback contradict: calibrate the rest or run it float")
     if options.output_dlc is not None and options.output_dlc.resolve() == options.input_dlc.resolve():
         raise InputError("--output_dlc is --input_dlc, which stays as it is; choose another path")
-    check_calibration(options)
+    calibration.check_calibration(options)
 
 
 def _report(done: Converted, calibrated: Calibrated | None, tell: Messages) -> None:
-    document = {
-        "dlc": str(done.dlc),
-        "bytes": done.dlc.stat().st_size,
-        "target": done.target.name,
-        "scheme": done.scheme,
-        "coverage": done.coverage.counts(),
-        "coverage_file": str(done.coverage_file),
-        "recipe": None if calibrated is None else "plain",
-        "samples": 0 if calibrated is None else calibrated.samples,
-        "calibrated": [] if calibrated is None else list(calibrated.names),
-        "departures": [asdict(d) for d in done.departures()],
-    }
-    lines = [f"{done.dlc}: {bytes_text(done.dlc.stat().st_size)}, {done.scheme} for {done.target}"]
-    if calibrated is not None:
-        lines.append(f"recipe plain: {len(calibrated.names)} tensors calibrated with {calibrated.samples} samples")
+    document = record_of(done) | calibration.calibration_record(calibrated)
+    lines = [f"{done.dlc}: {bytes_text(document['bytes'])}, {done.scheme} for {done.target}"]
+    lines += calibration.calibration_lines(calibrated)
     lines.append(f"encodings in the DLC: {done.coverage.summary() or 'none (float)'}; proof in {done.coverage_file}")
     for decision in done.departures():
         tell.info(f"{decision.tensor}: {decision.outcome}: {decision.detail}")
