@@ -14,7 +14,7 @@ from hexaquant.ptq.rounding.clip_search import search_clips
 from hexaquant.ptq.rounding.coordinate_descent import Integers, coordinate_descent, nearest
 from hexaquant.ptq.rounding.flexround import flexround
 from hexaquant.ptq.rounding.gptq import gptq
-from hexaquant.ptq.rounding.moments import TILE, HeldOut, shrunk
+from hexaquant.ptq.rounding.moments import TILE, HeldOut, shrunk, shrunk_rows
 from hexaquant.ptq.rounding.solve import SHRINKAGES, WITHOUT_DATA, Method, Problem, solve
 from ptq.rounding.problems import HIGH, LOW, correlated, gram, output_error, steps, weights
 
@@ -79,6 +79,19 @@ def test_descent_finds_the_optimum_of_a_tiny_problem() -> None:
     best = (((grid @ H) - 2 * G) * grid).sum(2).min()
     found = coordinate_descent(W, H, G, S, LOW, HIGH, sweeps=20, refit=False).values
     assert float((((found @ H) - 2 * G) * found).sum()) <= float(best) + 0.05 * abs(float(best))
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_rows_under_different_shrinkages_share_one_descent(groups: int) -> None:
+    W, x = weights(6, 24, groups), correlated(24, 90, groups)
+    S, moments = steps(W), gram(x, W @ x)
+    pairs = [shrunk_rows(moments, W, *shrinkage) for shrinkage in SHRINKAGES]
+    E, G = torch.cat([E.expand_as(W) for E, _ in pairs], 1), torch.cat([G for _, G in pairs], 1)
+    many = len(SHRINKAGES)
+    joint = coordinate_descent(W.repeat(1, many, 1), moments.H, G, S.repeat(1, many, 1), LOW, HIGH, extra=E)
+    for shrinkage, values in zip(SHRINKAGES, joint.values.split(6, 1)):
+        alone = coordinate_descent(W, *shrunk(moments, W, *shrinkage), S, LOW, HIGH).values
+        torch.testing.assert_close(values, alone)
 
 
 def test_integers_stay_on_the_grid_and_steps_above_their_floor() -> None:

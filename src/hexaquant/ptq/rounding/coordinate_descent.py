@@ -9,6 +9,7 @@ arXiv:2403.07134, equation 7)::
 The first sweep starts at the float weights: what rounding one column costs is at once compensated by those after it.
 Between sweeps each row's scale is multiplied by  <w, g> / <w H, w>, which is its least-squares optimum.
 Columns are visited by falling H_kk, in blocks, so that all but the work inside a block is matrix multiplication.
+Rows may have diagonals of their own (``extra``), so that rows under different shrinkages share one descent.
 """
 
 from __future__ import annotations
@@ -48,24 +49,27 @@ def coordinate_descent(
     low: int,
     high: int,
     *,
+    extra: Tensor | None = None,
     sweeps: int = 4,
     refit: bool = True,
     smallest: Tensor | None = None,
 ) -> Integers:
     """Integers for W (g, O, K) under H (g, K, K) and G (g, O, K), steps S (g, O, K) or (g, O, 1).
 
-    ``refit``: let each row's scale follow, not below ``smallest`` (g, O, 1).
+    ``extra``: (g, O, K) or (g, 1, K), added to each row's diagonal of H; ``refit``: let each row's scale follow, not
+    below ``smallest`` (g, O, 1).
     """
     order = torch.argsort(torch.diagonal(H, dim1=1, dim2=2).sum(0), descending=True)
     back = torch.argsort(order)
     H = H[:, order][:, :, order]
-    S = S.expand_as(W)[:, :, order].transpose(1, 2).contiguous()
-    w = W[:, :, order].transpose(1, 2).contiguous()
-    G = G[:, :, order].transpose(1, 2).contiguous()
-    R = G - H @ w
+    extra = H.new_zeros(1, 1, 1) if extra is None else extra
+    S = S.expand_as(W)
+    extra = extra.expand(*extra.shape[:2], len(order))
+    S, w, G, E = (t[:, :, order].transpose(1, 2).contiguous() for t in (S, W, G, extra))
+    R = torch.baddbmm(G, H, w, alpha=-1).addcmul_(E, w, value=-1)
     limits = (float(low), float(high))
     for sweep in range(sweeps):
-        changed = _sweep(w, R, H, S, limits)
+        changed = _sweep(w, R, H, E, S, limits)
         if sweep and changed < SETTLED * w.numel():
             break
         if refit and sweep + 1 < sweeps:
@@ -74,27 +78,31 @@ def coordinate_descent(
     return Integers(Q.contiguous(), S.transpose(1, 2)[:, :, back].contiguous())
 
 
-def _sweep(w: Tensor, R: Tensor, H: Tensor, S: Tensor, limits: tuple[float, float]) -> int:
+def _sweep(w: Tensor, R: Tensor, H: Tensor, E: Tensor, S: Tensor, limits: tuple[float, float]) -> int:
     """One pass over all columns; w, R, S are (g, K, O) and w and R change in place. Returns how many w changed."""
     K, changed = w.shape[1], 0
     for start in range(0, K, BLOCK):
-        end = min(start + BLOCK, K)
-        D = _block(w[:, start:end], R[:, start:end], H[:, start:end, start:end], S[:, start:end], limits)
-        R.baddbmm_(H[:, :, start:end], D, alpha=-1)
+        at = slice(start, min(start + BLOCK, K))
+        D = _block(w[:, at], R[:, at], H[:, at, at], E[:, at], S[:, at], limits)
+        R.baddbmm_(H[:, :, at], D, alpha=-1)
+        R[:, at].addcmul_(E[:, at], D, value=-1)
         changed += int(torch.count_nonzero(D))
     return changed
 
 
-def _block(w: Tensor, R: Tensor, H: Tensor, S: Tensor, limits: tuple[float, float]) -> Tensor:
-    """Visit the columns of one block; returns how each w moved, (g, B, O). R is left to the caller."""
-    D = torch.zeros_like(w)
-    diagonal = torch.diagonal(H, dim1=1, dim2=2)
-    inverse = 1 / diagonal
-    for k in range(w.shape[1]):
-        r = R[:, k] if k == 0 else torch.baddbmm(R[:, k : k + 1], H[:, k : k + 1, :k], D[:, :k], alpha=-1)[:, 0]
-        new = torch.addcmul(w[:, k], r, inverse[:, k : k + 1]).div_(S[:, k]).round_().clamp_(*limits).mul_(S[:, k])
-        torch.sub(new, w[:, k], out=D[:, k])
-        w[:, k] = new
+def _block(w: Tensor, R: Tensor, H: Tensor, E: Tensor, S: Tensor, limits: tuple[float, float]) -> Tensor:
+    """Visit the columns of one block; returns how each w moved, (g, B, O). R is left to the caller.
+
+    Columns not yet visited have not moved: their zeros in D let each step be one product with the whole block.
+    """
+    D = torch.zeros(w.shape)
+    inverse = 1 / (torch.diagonal(H, dim1=1, dim2=2)[:, :, None] + E)
+    columns = zip(*(t.split(1, 1) for t in (w, R, H.contiguous(), inverse, S, D)))
+    for w_k, r_k, h_k, i_k, s_k, d_k in columns:
+        r = torch.baddbmm(r_k, h_k, D, alpha=-1)
+        new = torch.addcmul(w_k, r, i_k).div_(s_k).round_().clamp_(*limits).mul_(s_k)
+        torch.sub(new, w_k, out=d_k)
+        w_k.copy_(new)
     return D
 
 

@@ -137,9 +137,27 @@ def shrunk(gram: Gram, W: Tensor, rho: float, tau: float = 0.0) -> tuple[Tensor,
     data: H' = (1 - rho) H + rho diag(H), and G' so that W's own row stays the minimum that it was of that part. A
     trace of the mean diagonal keeps inputs that are always zero defined.
     """
-    diagonal = torch.diagonal(gram.H, dim1=1, dim2=2)
-    floor = 1e-4 * diagonal.mean(1, keepdim=True) + 1e-12
-    G = gram.G if tau == 0 else torch.lerp(gram.G, W @ gram.H, tau)
+    diagonal, floor = _diagonal(gram)
     H = gram.H * (1 - rho)
     torch.diagonal(H, dim1=1, dim2=2).copy_(diagonal + floor)
-    return H, G * (1 - rho) + W * (rho * diagonal + floor)[:, None]
+    return H, _target(gram, W, tau) * (1 - rho) + W * (rho * diagonal + floor)[:, None]
+
+
+def shrunk_rows(gram: Gram, W: Tensor, rho: float, tau: float = 0.0) -> tuple[Tensor, Tensor]:
+    """(E, G) of :func:`shrunk` divided by 1 - rho, which leaves every minimum where it is: H + diag(E) and G.
+
+    E is (g, 1, K). H itself serves any rho, so that rows of several can be rounded at once; rho < 1.
+    """
+    diagonal, floor = _diagonal(gram)
+    E = ((rho * diagonal + floor) / (1 - rho))[:, None]
+    return E, _target(gram, W, tau) + W * E
+
+
+def _diagonal(gram: Gram) -> tuple[Tensor, Tensor]:
+    """(g, K) the diagonal of H, and (g, 1) the trace of it that is added."""
+    diagonal = torch.diagonal(gram.H, dim1=1, dim2=2)
+    return diagonal, 1e-4 * diagonal.mean(1, keepdim=True) + 1e-12
+
+
+def _target(gram: Gram, W: Tensor, tau: float) -> Tensor:
+    return gram.G if tau == 0 else torch.lerp(gram.G, W @ gram.H, tau)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,7 +14,7 @@ from hexaquant.ptq.rounding.clip_search import search_clips
 from hexaquant.ptq.rounding.coordinate_descent import Integers, coordinate_descent, nearest
 from hexaquant.ptq.rounding.flexround import flexround
 from hexaquant.ptq.rounding.gptq import gptq
-from hexaquant.ptq.rounding.moments import Gram, HeldOut, shrunk
+from hexaquant.ptq.rounding.moments import Gram, HeldOut, shrunk, shrunk_rows
 
 METHODS = ("coordinate_descent", "gptq", "adaround", "flexround", "nearest")
 
@@ -118,10 +119,13 @@ def _choose(problem: Problem, method: Method, has_bias: bool) -> tuple[float, fl
     if problem.held is None or problem.gram.n >= PLENTY * problem.W.shape[2]:
         return SHRINKAGES[0]
     part, quick = problem.rows(ROWS), replace(method, sweeps=1, iterations=min(method.iterations, 60))
+    found: Iterable[Integers] = (_round(part, quick, shrinkage, has_bias) for shrinkage in SHRINKAGES)
+    if method.name == "coordinate_descent":
+        found = _descents(part, quick, [(shrinkage, 1.0) for shrinkage in SHRINKAGES])
     best = SHRINKAGES[0]
     least = math.inf
-    for shrinkage in SHRINKAGES:
-        error = float(part.error(_round(part, quick, shrinkage, has_bias).values, has_bias).sum())
+    for shrinkage, integers in zip(SHRINKAGES, found):
+        error = float(part.error(integers.values, has_bias).sum())
         if error >= least:
             return best
         best, least = shrinkage, error
@@ -146,12 +150,12 @@ def _with_clips(problem: Problem, exact: int) -> Problem:
 
 
 def _round(problem: Problem, method: Method, shrinkage: tuple[float, float], has_bias: bool) -> Integers:
+    if method.name == "coordinate_descent":
+        return _descend(problem, method, shrinkage)
     H, G = shrunk(problem.gram, problem.W, *shrinkage)
     W, S, low, high = problem.W, problem.S, problem.low, problem.high
     if method.name == "gptq":
         return gptq(H, G, S, low, high)
-    if method.name == "coordinate_descent":
-        return _descend(problem, method, H, G)
 
     def error(Wq: Tensor) -> float:
         return float(problem.error(Wq, has_bias).sum())
@@ -172,13 +176,14 @@ def _round(problem: Problem, method: Method, shrinkage: tuple[float, float], has
     )
 
 
-def _descend(problem: Problem, method: Method, H: Tensor, G: Tensor) -> Integers:
+def _descend(problem: Problem, method: Method, shrinkage: tuple[float, float]) -> Integers:
     """Coordinate descent; from several scales, of which each row keeps its best, where that is cheap."""
     cheap = method.sweeps > 1 and not problem.one_scale and problem.W.numel() * problem.W.shape[2] <= CHEAP
-    found = [_descent(problem, method, H, G, factor) for factor in (STARTS if cheap else STARTS[:1])]
+    found = _descents(problem, method, [(shrinkage, factor) for factor in (STARTS if cheap else STARTS[:1])])
     if len(found) == 1:
         return found[0]
-    errors = torch.stack([((i.values @ H - 2 * G) * i.values).sum(2) for i in found])
+    E, G = shrunk_rows(problem.gram, problem.W, *shrinkage)
+    errors = torch.stack([((i.values @ problem.gram.H + E * i.values - 2 * G) * i.values).sum(2) for i in found])
     best = errors.argmin(0)[..., None]
     Q, S = found[0].Q, found[0].S
     for index, integers in enumerate(found):
@@ -186,18 +191,27 @@ def _descend(problem: Problem, method: Method, H: Tensor, G: Tensor) -> Integers
     return Integers(Q, S)
 
 
-def _descent(problem: Problem, method: Method, H: Tensor, G: Tensor, factor: float) -> Integers:
-    S = problem.S * factor
+def _descents(
+    problem: Problem, method: Method, cases: Sequence[tuple[tuple[float, float], float]]
+) -> tuple[Integers, ...]:
+    """What coordinate descent finds for each (shrinkage, factor on the steps), in one descent for all rows."""
+    rows = problem.W.shape[1]
+    systems = {shrinkage: shrunk_rows(problem.gram, problem.W, *shrinkage) for shrinkage, _ in cases}
+    S = torch.cat([problem.S * factor for _, factor in cases], 1)
+    smallest = None
     if problem.smallest is not None:
-        S = torch.maximum(S, problem.smallest)
-    return coordinate_descent(
-        problem.W,
-        H,
-        G,
+        smallest = problem.smallest.repeat(1, len(cases), 1)
+        S = torch.maximum(S, smallest)
+    found = coordinate_descent(
+        problem.W.repeat(1, len(cases), 1),
+        problem.gram.H,
+        torch.cat([systems[shrinkage][1] for shrinkage, _ in cases], 1),
         S,
         problem.low,
         problem.high,
+        extra=torch.cat([systems[shrinkage][0].expand(-1, rows, -1) for shrinkage, _ in cases], 1),
         sweeps=method.sweeps,
         refit=method.refit and not problem.one_scale,
-        smallest=problem.smallest,
+        smallest=smallest,
     )
+    return tuple(Integers(Q, s) for Q, s in zip(found.Q.split(rows, 1), found.S.split(rows, 1)))
