@@ -21,7 +21,7 @@ from importlib import import_module
 WARM = (
     "torch", "numpy", "onnx", "onnx_ir", "onnxscript", "torch.export", "yaml", "pydantic", "rich.table",
     "hexaquant.cli.app", "hexaquant.api.deploy", "hexaquant.api.auto", "hexaquant.api.mixed", "hexaquant.api.qat",
-    "hexaquant.api.convert", "hexaquant.qnn.pool", "hexaquant.frontends.torch_module",
+    "hexaquant.api.convert", "hexaquant.qnn.runtime", "hexaquant.frontends.torch_module",
 )  # fmt: skip
 MESSAGE = 1 << 20
 

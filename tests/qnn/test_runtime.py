@@ -17,7 +17,7 @@ import pytest
 from hexaquant.core.errors import InputError, WorkerError
 from hexaquant.core.events import Event, Events
 from hexaquant.qnn.integrity import sha256_of
-from hexaquant.qnn.pool import PoolOptions, run_many
+from hexaquant.qnn.pool import Pool
 from hexaquant.qnn.runtime import Runtime
 from hexaquant.qnn.runtime_process import RuntimeProcess
 from qnn.compiled import SOC, Compiled
@@ -115,10 +115,11 @@ def test_killed_worker_is_an_error_that_names_the_signal(conv_u8: Compiled) -> N
             runtime.run(image())
 
 
-def test_pool_keeps_order_and_reports_progress(conv_u8: Compiled) -> None:
+def test_map_keeps_order_and_reports_progress(conv_u8: Compiled) -> None:
     items = [{"x": image(seed=seed)} for seed in range(5)]
     seen: list[Event] = []
-    got = list(run_many(conv_u8.compiled.path, items, PoolOptions(workers=2), events=Events(seen.append)))
+    with Runtime(conv_u8.compiled.path, workers=2) as runtime:
+        got = list(Events(seen.append).track(runtime.map(items), "execute", len(items)))
     for item, outputs in zip(items, got, strict=True):
         wanted = reference(conv_u8.onnx, item)["y"]
         assert np.abs(outputs["y"] - wanted).max() <= 1.01 * 2 / 255
@@ -136,7 +137,8 @@ def test_pool_replaces_a_dead_worker_and_repeats_its_item(conv_u8: Compiled, mon
         return original(self, inputs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(RuntimeProcess, "run", die_once)
-    got = list(run_many(conv_u8.compiled.path, [image(), image()], PoolOptions(workers=1)))
+    with Pool(conv_u8.compiled.path, workers=1) as pool:
+        got = list(pool.map([image(), image()]))
     np.testing.assert_array_equal(got[0]["y"], got[1]["y"])
     assert len(deaths) == 1
 
@@ -149,8 +151,9 @@ def test_pool_reports_the_item_that_fails_twice(conv_u8: Compiled, monkeypatch: 
         return original(self, inputs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(RuntimeProcess, "run", die)
-    with pytest.raises(WorkerError, match=r"item 0: .*SIGKILL.*\(tried 2 times\)"):
-        list(run_many(conv_u8.compiled.path, [image()], PoolOptions(workers=1)))
+    twice = r"item 0: .*SIGKILL.*\(tried 2 times\)"
+    with Pool(conv_u8.compiled.path, workers=1) as pool, pytest.raises(WorkerError, match=twice):
+        list(pool.map([image()]))
 
 
 def test_pool_takes_items_lazily_and_ends_its_processes(conv_u8: Compiled) -> None:
@@ -162,10 +165,11 @@ def test_pool_takes_items_lazily_and_ends_its_processes(conv_u8: Compiled) -> No
             yield image()
 
     before = _children()
-    results = run_many(conv_u8.compiled.path, items(), PoolOptions(workers=1))
-    next(results)
-    assert len(taken) <= 3
-    results.close()  # type: ignore[attr-defined]
+    with Pool(conv_u8.compiled.path, workers=1) as pool:
+        assert list(pool.map([])) == [] and _children() == before
+        next(pool.map(items()))
+        assert len(taken) <= 3
+        assert len(_children() - before) == 1
     assert _children() == before
 
 

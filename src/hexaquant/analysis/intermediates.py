@@ -19,7 +19,7 @@ from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import freeze_batch
 from hexaquant.qnn.compile import compile_dlc
 from hexaquant.qnn.lower import lower
-from hexaquant.qnn.pool import Pool, PoolOptions
+from hexaquant.qnn.pool import Pool
 from hexaquant.targets.soc import Target
 
 Arrays = Mapping[str, np.ndarray]
@@ -72,7 +72,7 @@ class Intermediates:
         binary = folder / "shown.bin"
         if not (reuse and _is_whole(binary)):
             _compile(freeze_batch(graph, 1), soc, folder, binary)
-        self._pool = Pool(binary, PoolOptions(workers=workers, soc=soc.model))
+        self._pool = Pool(binary, workers=workers, soc=soc.model)
 
     def run(self, samples: Iterable[Arrays]) -> Iterator[dict[str, np.ndarray]]:
         """For each sample (batch 1): the network's outputs and every quantized tensor it computes, by our names."""

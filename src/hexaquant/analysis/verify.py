@@ -20,7 +20,8 @@ from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.io.dataset import Dataset, sample_hash
-from hexaquant.qnn.pool import Pool, PoolOptions, available_cores
+from hexaquant.qnn.pool import Pool
+from hexaquant.qnn.runtime import available_cores
 from hexaquant.sim.model import QuantizedModel
 
 Arrays = dict[str, np.ndarray]
@@ -112,9 +113,8 @@ def verify(
     comparison = Comparison(steps, metric)
     store = TargetCache(cache, binary) if cache is not None else None
     total = data.samples if limit is None else min(limit, data.samples or limit)
-    options = PoolOptions(workers=workers, soc=soc)
-    with device or Pool(binary, options) as pool:
-        pairs = _run_target(pool, _samples(data, limit), store, device.size if device else 4 * options.size)
+    with device or Pool(binary, workers=workers, soc=soc) as pool:
+        pairs = _run_target(pool, _samples(data, limit), store, pool.size)
         for sample, on_target in (events or Events()).track(pairs, "verify", total):
             outputs = {
                 "fp32": float_reference.run(sample.inputs),

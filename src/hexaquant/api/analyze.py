@@ -31,7 +31,7 @@ from hexaquant.io.dataset import sample_hash
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.io.manifest import Manifest, amend_manifest, verify_files
 from hexaquant.ir.graph import Graph
-from hexaquant.qnn.pool import available_cores
+from hexaquant.qnn.runtime import available_cores
 from hexaquant.sim.model import QuantizedModel
 
 REPORT = "analysis.json"

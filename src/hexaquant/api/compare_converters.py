@@ -28,7 +28,7 @@ from hexaquant.core.metrics import Sqnr
 from hexaquant.io.dataset import Dataset
 from hexaquant.ir.graph import Graph
 from hexaquant.qnn.compile import compile_dlc
-from hexaquant.qnn.pool import PoolOptions, run_many
+from hexaquant.qnn.runtime import Runtime
 from hexaquant.targets.soc import Target, find_target
 
 CARRIERS = ("overrides", "QDQ nodes")
@@ -127,7 +127,8 @@ class Bench:
 
     def score(self, binary: Path) -> Score:
         """Of a context binary, which is run on every sample."""
-        return self._judge(list(run_many(binary, [sample.inputs for sample in self.samples], PoolOptions())))
+        with Runtime(binary) as runtime:
+            return self._judge(list(runtime.map(sample.inputs for sample in self.samples)))
 
     def reference_score(self) -> float | None:
         """FP32's own metric."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,9 +13,6 @@ from hexaquant.cli.device_options import Device, takes_device_options
 from hexaquant.cli.run_input import data_of, find_binary, input_specs_of
 from hexaquant.cli.run_results import result_table, written
 from hexaquant.core.errors import InputError
-
-if TYPE_CHECKING:
-    from hexaquant.io.dataset import Dataset
 
 EPILOG = """Examples:
 
@@ -77,19 +73,8 @@ def run(
     from hexaquant.qnn.runtime import Runtime
 
     path, soc = find_binary(binary, target)
-    with Runtime(path, float_io=not native, soc=soc) as runtime:
-        specs = input_specs_of(runtime, native)
-    data = data_of(specs, inputs or [], input_list, native)
-    document = _execute(console, path, data, output, form, native, workers)
+    with Runtime(path, float_io=not native, soc=soc, workers=workers) as runtime, console.events() as events:
+        data = data_of(input_specs_of(runtime, native), inputs or [], input_list, native)
+        results = events.track(runtime.map(data.batches()), "execute", None)
+        document = written(path, results, output, form)
     console.result(document, lambda: result_table(document))
-
-
-def _execute(
-    console: Console, path: Path, data: Dataset, folder: Path, form: str, native: bool, workers: int | None
-) -> dict[str, Any]:
-    """Run all samples, write their outputs, and say what was done."""
-    from hexaquant.qnn.pool import PoolOptions, run_many
-
-    options = PoolOptions(workers=workers, float_io=not native)
-    with console.events() as events, closing(run_many(path, data.batches(), options, events=events)) as results:
-        return written(path, results, folder, form)

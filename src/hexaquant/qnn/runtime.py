@@ -11,15 +11,18 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from hexaquant.core.errors import DeadlineError, InputError, OverloadError, WorkerError
 from hexaquant.qnn.profile import Level, Stage
 from hexaquant.qnn.request_queue import Outputs, Request, RequestQueue
-from hexaquant.qnn.runtime_process import RuntimeProcess
+from hexaquant.qnn.runtime_process import ProcessOptions, RuntimeProcess
 from hexaquant.qnn.tensor_io import Inputs
 
+ATTEMPTS = 2
+"""How often an item of map is tried whose process dies: once more, in case it was another's fault."""
 POLL_S = 0.005
 """Seconds between two looks at a full queue from asyncio, where nothing may block."""
 
@@ -30,10 +33,7 @@ class Runtime:
     ``workers``: processes that run it at the same time, started when callers wait (None: one a core on the emulator,
     one on a device; one with ``profiling``). ``queue_size``: requests that may wait; more make callers wait
     (``submit(wait=False)``: fail). A process that dies fails the request it had and is replaced.
-    ``float_io``: floats in and out, converted with the encodings in the binary; otherwise the stored integers.
-    ``soc``: refuse a binary compiled for another SoC model. ``timeout_s`` bounds each execution and the start (None:
-    process.child_seconds). ``graph``: which one, where the binary holds several (default: the first). ``profiling``:
-    what profile() shall give.
+    The other options are those of ProcessOptions.
     Raises InputError for damaged or foreign binaries, WorkerError when the library crashes or takes too long.
     """
 
@@ -55,22 +55,12 @@ class Runtime:
                 f"a runtime needs at least one worker and room for one request, not {workers}, {queue_size}"
             )
         self.path, self.float_io = Path(path), float_io
-
-        def open_process() -> RuntimeProcess:
-            return RuntimeProcess(
-                path,
-                timeout_s=timeout_s,
-                float_io=float_io,
-                soc=soc,
-                graph=graph,
-                memory_mb=memory_mb,
-                profiling=profiling,
-            )
-
-        first = open_process()
+        self.workers = 1 if profiling is not None else workers or default_workers()
+        options = ProcessOptions(timeout_s, float_io, soc, graph, memory_mb, profiling)
+        first = RuntimeProcess(path, options)
         self.info, self.graph, self.inputs, self.outputs = first.info, first.graph, first.inputs, first.outputs
-        count = 1 if profiling is not None else workers or default_workers()
-        self._queue = RequestQueue(open_process, count, queue_size, first, self.path.name)
+        opener = partial(RuntimeProcess, path, options)
+        self._queue = RequestQueue(opener, self.workers, queue_size, first, self.path.name)
         self._finalizer = weakref.finalize(self, self._queue.close)
 
     def run(self, inputs: Inputs, deadline_s: float | None = None) -> Outputs:
@@ -111,15 +101,17 @@ class Runtime:
         except TimeoutError:
             raise self._late(deadline_s) from None
 
-    def map(self, items: Iterable[Inputs], *, ahead: int, attempts: int = 1) -> Iterator[Outputs]:
-        """Outputs in the order of ``items``, of which at most ``ahead`` are taken beyond the one that is yielded.
+    def map(self, items: Iterable[Inputs], *, ahead: int | None = None, attempts: int = ATTEMPTS) -> Iterator[Outputs]:
+        """Outputs in the order of ``items``, which are taken as processes come free.
 
-        An item whose process dies is tried ``attempts`` times; then WorkerError names the item.
+        ``ahead``: how many are taken beyond the one that is yielded (None: as many as keep every worker busy, one more
+        each waiting). An item whose process dies is tried ``attempts`` times; then WorkerError names the item.
         """
+        most = 2 * self.workers - 1 if ahead is None else ahead
         pending: deque[tuple[int, Inputs, Future[Outputs]]] = deque()
         for index, item in enumerate(items):
             pending.append((index, item, self.submit(item)))
-            if len(pending) > ahead:
+            if len(pending) > most:
                 yield self._result(*pending.popleft(), attempts)
         while pending:
             yield self._result(*pending.popleft(), attempts)

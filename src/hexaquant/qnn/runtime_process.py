@@ -6,6 +6,7 @@ import json
 import tempfile
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,32 +24,36 @@ from hexaquant.qnn.records import BinaryInfo, TensorInfo
 from hexaquant.qnn.tensor_io import Inputs, TensorSpec, batch_factor, bind_inputs, ordered_specs, prepare, to_float
 
 
+@dataclass(frozen=True)
+class ProcessOptions:
+    """How a process holds a binary.
+
+    ``float_io``: floats in and out, converted with the encodings in the binary; otherwise the stored integers.
+    ``soc``: refuse a binary compiled for another SoC model. ``timeout_s`` bounds each execution and the start (None:
+    process.child_seconds). ``graph``: which one, where the binary holds several (default: the first). ``memory_mb``:
+    its address space. ``profiling``: what profile() shall give.
+    """
+
+    timeout_s: float | None = None
+    float_io: bool = True
+    soc: int | None = None
+    graph: str | None = None
+    memory_mb: int = 16_000
+    profiling: Level | None = None
+
+
 class RuntimeProcess:
     """A compiled network ready to run, in a process of its own, one request at a time; a context manager.
 
-    ``float_io``: floats in and out, converted with the encodings in the binary; otherwise the stored integers.
-    ``soc``: refuse a binary that was compiled for another SoC model. ``timeout_s`` bounds each run and the start
-    (None: process.child_seconds).
-    ``graph``: which one, where the binary holds several (default: the first). ``profiling``: what profile() shall give.
     Names and order of inputs and outputs are the ONNX file's where ``manifest.json`` beside the binary records them
     (sections.lower.io), else the binary's own.
     Raises InputError for damaged or foreign binaries, WorkerError when the library crashes or takes too long.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        timeout_s: float | None = None,
-        float_io: bool = True,
-        soc: int | None = None,
-        graph: str | None = None,
-        memory_mb: int = 16_000,
-        profiling: Level | None = None,
-    ) -> None:
+    def __init__(self, path: str | Path, options: ProcessOptions = ProcessOptions()) -> None:
         self.path = Path(path)
-        self.timeout_s = child_seconds() if timeout_s is None else timeout_s
-        self.float_io, self._profiling = float_io, profiling
+        self.timeout_s = child_seconds() if options.timeout_s is None else options.timeout_s
+        self.float_io = options.float_io
         if not self.path.is_file():
             raise InputError(f"{path} does not exist: compile the model first")
         find_libraries()
@@ -57,8 +62,8 @@ class RuntimeProcess:
         self._busy = threading.RLock()
         self._child = start_child("hexaquant.qnn.worker", self._stderr)
         try:
-            self.info, name = self._start(graph, memory_mb)
-            self._require_soc(soc)
+            self.info, name = self._start(options)
+            self._require_soc(options.soc)
         except BaseException:
             self.close()
             raise
@@ -70,9 +75,9 @@ class RuntimeProcess:
         self._graph_inputs = _in_graph_order(self.inputs, record.inputs)
         self._graph_outputs = _in_graph_order(self.outputs, record.outputs)
 
-    def _start(self, graph: str | None, memory_mb: int) -> tuple[BinaryInfo, str]:
-        spec = {"binary": str(self.path.resolve()), "soc_model": None, "graph": graph, "memory_mb": memory_mb}
-        spec["profiling"] = self._profiling
+    def _start(self, options: ProcessOptions) -> tuple[BinaryInfo, str]:
+        wanted = {"graph": options.graph, "memory_mb": options.memory_mb, "profiling": options.profiling}
+        spec = {"binary": str(self.path.resolve()), "soc_model": None, **wanted}
         assert self._child.stdin is not None
         try:
             self._child.stdin.write(json.dumps(spec).encode() + b"\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +14,7 @@ from cli.command import hexaquant
 from cli.tiny import samples
 from cli.tools.programs import program
 from hexaquant.cli.tools.net_run_data import Forms, write_result
+from hexaquant.qnn import runtime_process
 from hexaquant.qnn.runtime import Runtime
 from hexaquant.qnn.tensor_io import TensorSpec, to_native
 
@@ -30,6 +32,25 @@ def test_float_outputs_are_those_of_hexaquant_run(binary: Path, listed: Path, tm
     assert done.out == "" and "3 inferences" in done.err
     assert contents(theirs) == contents(ours)
     assert sorted(contents(theirs)) == [f"Result_{i}/y.raw" for i in range(3)]
+
+
+def test_the_process_that_tells_the_inputs_runs_the_samples(
+    binary: Path, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+    start = runtime_process.start_child
+
+    def count(*arguments: Any) -> Any:
+        opened.append(start(*arguments))
+        return opened[-1]
+
+    monkeypatch.setattr(runtime_process, "start_child", count)
+    assert hexaquant("run", binary, "--input-list", listed, "-o", tmp_path / "ours", "--workers", 1).code == 0
+    assert len(opened) == 1
+    done = program("qnn-net-run", "--retrieve_context", binary, "--input_list", listed,
+                   "--output_dir", tmp_path / "theirs", "--profiling_level", "basic")  # fmt: skip
+    assert done.code == 0, done.err
+    assert len(opened) == 2 and contents(tmp_path / "theirs") == contents(tmp_path / "ours")
 
 
 def test_native_files_hold_what_the_graph_stores(binary: Path, listed: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,8 +37,6 @@ from hexaquant.cli.tools.program import (
 from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from hexaquant.qnn.profile import Level, Stage
     from hexaquant.qnn.runtime import Runtime
 
@@ -151,54 +149,37 @@ def _run(binary: Path, options: argparse.Namespace, level: Level | None, stages:
     from hexaquant.targets.soc import find_target
 
     soc = None if options.soc is None else find_target(options.soc).model
-    with Runtime(binary, soc=soc) as runtime:
-        info = runtime.info
-    jobs = jobs_of(options.input_list, [graph.name for graph in info.graphs])
-    for job in jobs:
-        folder = options.output_dir if len(jobs) == 1 else options.output_dir / job.graph
-        _run_graph(binary, job, folder, options, level, stages, tell)
-    return info.soc_model
+    with ExitStack() as stack:
+        runtime = stack.enter_context(Runtime(binary, float_io=False, soc=soc, profiling=level))
+        jobs = jobs_of(options.input_list, [graph.name for graph in runtime.info.graphs])
+        for job in jobs:
+            if job.graph != runtime.graph:
+                runtime.close()
+                runtime = stack.enter_context(Runtime(binary, float_io=False, graph=job.graph, profiling=level))
+            folder = options.output_dir if len(jobs) == 1 else options.output_dir / job.graph
+            _run_graph(runtime, job, folder, options, tell)
+            stages += runtime.profile()
+        return runtime.info.soc_model
 
 
-def _run_graph(
-    binary: Path,
-    job: Job,
-    folder: Path,
-    options: argparse.Namespace,
-    level: Level | None,
-    stages: list[Stage],
-    tell: Messages,
-) -> None:
-    """All inferences of one graph."""
+def _run_graph(runtime: Runtime, job: Job, folder: Path, options: argparse.Namespace, tell: Messages) -> None:
+    """All inferences of one graph; with a profile one after the other, so that nothing else slows what is measured."""
     from hexaquant.cli.run_input import input_specs_of
     from hexaquant.io.input_list import input_list
-    from hexaquant.qnn.runtime import Runtime
 
-    with Runtime(binary, float_io=False, graph=job.graph, profiling=level) as runtime:
-        native = native_inputs(options, runtime.inputs)
-        data = input_list(job.listed, input_specs_of(runtime, native), native)
-        wanted = chosen_outputs(job.listed, runtime.outputs)
-        tell.debug(f"inputs {', '.join(map(str, runtime.inputs))}; outputs {', '.join(map(str, wanted))}")
-        feeds = stored(repeated(data, options.num_inferences), runtime.inputs, native)
-        keep, count, start = options.keep_num_outputs, 0, time.monotonic()
-        forms = forms_of(options)
-        for count, found in enumerate(_outputs(binary, runtime, feeds, level), 1):
-            if keep is None or count <= keep:
-                write_result(folder / f"Result_{count - 1}", found, wanted, forms)
-        stages += runtime.profile()
+    native = native_inputs(options, runtime.inputs)
+    data = input_list(job.listed, input_specs_of(runtime, native), native)
+    wanted = chosen_outputs(job.listed, runtime.outputs)
+    tell.debug(f"inputs {', '.join(map(str, runtime.inputs))}; outputs {', '.join(map(str, wanted))}")
+    feeds = stored(repeated(data, options.num_inferences), runtime.inputs, native)
+    keep, count, start = options.keep_num_outputs, 0, time.monotonic()
+    forms = forms_of(options)
+    results = runtime.map(feeds) if options.profiling_level is None else map(runtime.run, feeds)
+    for count, found in enumerate(results, 1):
+        if keep is None or count <= keep:
+            write_result(folder / f"Result_{count - 1}", found, wanted, forms)
     kept = count if keep is None else min(keep, count)
     tell.info(f"{count} inferences in {time.monotonic() - start:.1f} s, outputs of {kept} in {folder}")
-
-
-def _outputs(
-    binary: Path, runtime: Runtime, feeds: Iterator[Mapping[str, np.ndarray]], level: Level | None
-) -> Iterator[dict[str, np.ndarray]]:
-    """Results in order: with a profile one after the other, so that nothing else slows what is measured."""
-    from hexaquant.qnn.pool import PoolOptions, run_many
-
-    if level is None:
-        return run_many(binary, feeds, PoolOptions(float_io=False, graph=runtime.graph))
-    return (runtime.run(feed) for feed in feeds)
 
 
 def _write_profile(
