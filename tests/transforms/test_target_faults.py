@@ -1,4 +1,4 @@
-"""Equal forms of what the target computes wrongly: Reciprocal, and Add of what a Sub took away."""
+"""Equal forms of what the target computes wrongly: Reciprocal, Add of what a Sub took away, squares of a matrix."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import normalize
 from hexaquant.qnn.runtime import Runtime
 from hexaquant.transforms.form_division import form_division
+from hexaquant.transforms.split_reshape import split_reshape
 from hexaquant.transforms.swap_addends import swap_addends
 from ir.onnx_text import assert_same, graph, random
 from sim.nets import quantized
 
 RECIPROCAL = "(float[1,8] x) => (float[1,8] y) { y = Reciprocal (x) }"
 UNDONE = "(float[1,8] x) => (float[1,8] y) { a = Sub (x, c)\n b = Relu (a)\n y = Add (b, c) }"
+SQUARES = "(float[8,4] x) => (float[1,2,1,4,4] y) { a = Gemm (x, w, b)\n y = Reshape (a, s) }"
+LAYER = {"w": random(4, 4, seed=5), "b": random(4, seed=6), "s": np.array([1, 2, 1, 4, 4])}
 OTHER = "(float[1,8] x) => (float[1,8] y) { a = Sub (x, c)\n b = Relu (a)\n y = Add (b, d) }"
 
 
@@ -32,6 +35,10 @@ def small(seed: int) -> np.ndarray:
 
 def wide(seed: int) -> np.ndarray:
     return 2 * random(1, 8, seed=seed)
+
+
+def rows(seed: int) -> np.ndarray:
+    return random(8, 4, seed=seed)
 
 
 def agreement(model: Graph, folder: Path, draw) -> float:  # type: ignore[no-untyped-def]
@@ -50,8 +57,9 @@ def agreement(model: Graph, folder: Path, draw) -> float:  # type: ignore[no-unt
     [
         (RECIPROCAL, {}, form_division, small, r"'y' \(Reciprocal\) .* write it as Div"),
         (UNDONE, {"c": np.float32(0.3)}, swap_addends, wide, r"'y' \(Add\) adds what 'a' \(Sub\).* swap its operands"),
+        (SQUARES, LAYER, split_reshape, rows, r"'y' \(Reshape\) cuts what 'a' \(Gemm\).* to four dimensions first"),
     ],
-    ids=["reciprocal", "addend"],
+    ids=["reciprocal", "addend", "squares"],
 )
 def test_the_target_agrees_with_the_equal_form_only_and_lowering_refuses_the_other(  # type: ignore[no-untyped-def]
     text, constants, rewrite, draw, fix, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -70,3 +78,10 @@ def test_the_target_agrees_with_the_equal_form_only_and_lowering_refuses_the_oth
 
 def test_an_addition_of_something_else_is_left() -> None:
     assert swap_addends(normalize(graph(OTHER, c=np.float32(0.3), d=np.float32(0.5)))) == 0
+
+
+@pytest.mark.parametrize("shape", [[1, 4, 2, 2, 2], [1, 1, 2, 4, 4, 1], [2, 1, 4, 4]])
+def test_other_reshapes_of_a_matrix_are_left(shape: list[int]) -> None:
+    dims = ",".join(map(str, shape))
+    model = normalize(graph(f"(float[8,4] x) => (float[{dims}] y) {{ y = Reshape (x, s) }}", s=np.array(shape)))
+    assert split_reshape(model) == 0

@@ -23,7 +23,8 @@ def check_silent_errors(model: oir.Model, source: str) -> None:
     4. a 16-bit Max with a scalar of a Min with a scalar (9 dB): they are one Clip (transforms/form_clip.py);
     5. a Clip whose bounds leave zero outside, after Add, Sub or Mul (2 to 14 dB; likewise);
     6. Reciprocal of a quantized input whose range ends at 1 or before (0.5 to 10 dB; transforms/form_division.py);
-    7. Add of c to a Relu or Clip of what c was subtracted from (4 dB; transforms/swap_addends.py).
+    7. Add of c to a Relu or Clip of what c was subtracted from (4 dB; transforms/swap_addends.py);
+    8. Reshape of a fully connected layer's F outputs to [., ., ., F, F] (0.5 dB; transforms/split_reshape.py).
 
     Raises TargetError naming the node.
     """
@@ -172,10 +173,34 @@ def _undone_difference(node: oir.Node) -> str:
     )
 
 
+def _squares(node: oir.Node) -> str:
+    before, wanted = _behind(node.inputs[0]), _numbers(node.inputs[1]).reshape(-1)
+    if before is not None and before.op_type in ("Relu", "Clip"):
+        before = _behind(before.inputs[0])
+    if before is None or before.op_type not in ("Gemm", "MatMul") or len(wanted) != 5:
+        return ""
+    weight = _root(before.inputs[1])
+    features = 0 if weight is None or weight.const_value is None else _features(before, weight)
+    if not features or wanted[-1] != features or wanted[-2] != features:
+        return ""
+    return (
+        f"cuts what '{before.name}' ({before.op_type}) computes into squares, which the target computes wrongly: "
+        "reshape it to four dimensions first"
+    )
+
+
+def _features(node: oir.Node, weight: oir.Value) -> int:
+    """Outputs of a fully connected layer with a weight of rank 2, otherwise 0."""
+    shape = _numbers(weight).shape
+    is_transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", 0) == 1
+    return 0 if len(shape) != 2 else shape[0] if is_transposed else shape[1]
+
+
 CHAINS: dict[str, Callable[[oir.Node], str]] = {
     "Clip": _clip_beside_zero,
     "Reciprocal": _small_reciprocal,
     "Add": _undone_difference,
+    "Reshape": _squares,
 }
 """Operator -> what is wrong with a node of it, or nothing."""
 

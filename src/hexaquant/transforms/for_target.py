@@ -14,6 +14,7 @@ from hexaquant.transforms.form_pointwise import form_pointwise
 from hexaquant.transforms.form_pooling import form_pooling
 from hexaquant.transforms.form_product import form_product
 from hexaquant.transforms.separate_biases import separate_biases
+from hexaquant.transforms.split_reshape import split_reshape
 from hexaquant.transforms.swap_addends import swap_addends
 from hexaquant.transforms.unroll_gru import unroll_gru
 from hexaquant.transforms.unroll_lstm import unroll_lstm
@@ -26,6 +27,7 @@ STEPS: tuple[Callable[[Graph], int], ...] = (
     form_pointwise,
     form_linear,
     form_product,
+    split_reshape,
     form_pooling,
     form_clip,
     form_division,
