@@ -119,7 +119,8 @@ def vary_onnx(data: bytes, random: Random) -> bytes:
         fields = list(_fields(model))
         if not fields:
             break
-        _vary_field(*random.choice(fields), fields, random)
+        with suppress(ValueError):  # bytes that are no text, an enumeration without such a value
+            _vary_field(*random.choice(fields), fields, random)
     return model.SerializeToString() if random.random() < 0.95 else vary_bytes(model.SerializeToString(), random)
 
 
@@ -149,17 +150,13 @@ def _vary_field(message: Any, descriptor: Any, fields: list[tuple[Any, Any]], ra
             case 1:
                 value.extend([value[index]])
             case _ if descriptor.type != descriptor.TYPE_MESSAGE:
-                with suppress(ValueError):  # bytes that are no text
-                    value[index] = _odd(descriptor, value[index], fields, random)
+                value[index] = _odd(descriptor, value[index], fields, random)
             case _:
                 value[index].CopyFrom(value[random.randrange(len(value))])
     elif descriptor.type == descriptor.TYPE_MESSAGE or random.random() < 0.2:
         message.ClearField(descriptor.name)
     else:
-        try:
-            setattr(message, descriptor.name, _odd(descriptor, value, fields, random))
-        except ValueError:  # no such value of an enumeration
-            message.ClearField(descriptor.name)
+        setattr(message, descriptor.name, _odd(descriptor, value, fields, random))
 
 
 def _odd(descriptor: Any, value: Any, fields: list[tuple[Any, Any]], random: Random) -> Any:

@@ -92,6 +92,30 @@ def test_constant_shorter_than_its_shape_is_refused(tmp_path: Path) -> None:
         load(saved(tmp_path / "m.onnx", model))
 
 
+@pytest.mark.parametrize("kind", [onnx.TensorProto.FLOAT, onnx.TensorProto.INT4])
+def test_a_constant_that_claims_exabytes_is_refused_unallocated(tmp_path: Path, kind: int) -> None:
+    model = proto(CONV, w=random(4, 3, 3, 3))
+    model.graph.initializer[0].data_type = kind
+    model.graph.initializer[0].dims[3] = 2**40
+    with pytest.raises(InputError, match=r"constant 'w' do not fit its shape \[4, 3, 3, 1099511627776\]"):
+        load(saved(tmp_path / "m.onnx", model))
+
+
+def test_a_text_constant_without_its_text_is_refused(tmp_path: Path) -> None:
+    model = proto(CONV, w=random(4, 3, 3, 3))
+    model.graph.initializer[0].data_type = onnx.TensorProto.STRING
+    with pytest.raises(InputError, match="constant 'w' do not fit its shape"):
+        load(saved(tmp_path / "m.onnx", model))
+
+
+@pytest.mark.parametrize("kind", [0, 33])
+def test_a_constant_node_of_no_known_type_is_refused(tmp_path: Path, kind: int) -> None:
+    model = proto("(float[4] x) => (float[4] y) { c = Constant <value = float[4] {1, 2, 3, 4}> () y = Add(x, c) }")
+    model.graph.node[0].attribute[0].t.data_type = kind
+    with pytest.raises(InputError, match="constant 'c' states no known data type"):
+        load(saved(tmp_path / "m.onnx", model))
+
+
 def test_nan_in_a_weight_is_refused() -> None:
     weight = random(4, 3, 3, 3)
     weight[0, 0, 0, 0] = np.nan

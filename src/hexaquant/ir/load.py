@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as oir
 from google.protobuf.message import DecodeError
 
@@ -103,7 +104,7 @@ def _constants(model: oir.Model) -> Iterator[tuple[str, oir.TensorProtocol]]:
     for node in oir.traversal.RecursiveGraphIterator(model.graph):
         for attribute in node.attributes.values():
             if isinstance(attribute, oir.Attr) and attribute.type == oir.AttributeType.TENSOR:
-                yield node.outputs[0].name or node.name or "", attribute.as_tensor()
+                yield node.outputs[0].name or node.name or "", attribute.value
 
 
 @contextlib.contextmanager
@@ -150,17 +151,31 @@ def _check_storage(name: str, tensor: oir.TensorProtocol, source: str) -> None:
     if isinstance(tensor, oir.ExternalTensor):
         _check_external(name, tensor, source)
         return
-    if tensor.dtype == oir.DataType.STRING:
+    misfit = f"{source}: the data of constant '{name}' do not fit its shape {list(tensor.shape.numpy())}; "
+    if isinstance(tensor, oir.StringTensor):
+        if len(tensor.string_data()) != tensor.size:
+            raise InputError(misfit + "export the model again")
         return
+    if _claims_more_than_it_holds(tensor):
+        raise InputError(misfit + "export the model again")
     try:
         array = tensor.numpy()
     except (ValueError, TypeError, IndexError, AssertionError) as error:
-        raise InputError(
-            f"{source}: the data of constant '{name}' do not fit its shape {list(tensor.shape.numpy())}; "
-            "export the model again"
-        ) from error
+        raise InputError(misfit + "export the model again") from error
     if tuple(array.shape) != tuple(tensor.shape.numpy()):
         raise InputError(f"{source}: constant '{name}' is truncated; export the model again")
+
+
+def _claims_more_than_it_holds(tensor: oir.TensorProtocol) -> bool:
+    """True when the shape of a tensor inside the file needs more bytes than the file holds for it.
+
+    Before anything of that size is allocated. An element takes a byte at least (a small integer stored in a wider
+    field), or its bits where several share a byte.
+    """
+    proto = getattr(tensor, "raw", None)
+    if not isinstance(proto, onnx.TensorProto):
+        return False
+    return bool(tensor.size * min(tensor.dtype.bitwidth, 8) > 8 * proto.ByteSize())
 
 
 def _check_external(name: str, tensor: oir.ExternalTensor, source: str) -> None:
