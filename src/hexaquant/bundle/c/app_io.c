@@ -32,7 +32,7 @@ static int complete(const hq_buffer *side, size_t count) {
     return side != NULL;
 }
 
-hq_status app_buffers_new(const hq_model *model, hq_form form, app_buffers *buffers, hq_error *error) {
+static hq_status new_buffers(const hq_model *model, hq_form form, app_buffers *buffers, hq_error *error) {
     buffers->input_count = hq_input_count(model);
     buffers->output_count = hq_output_count(model);
     buffers->inputs = new_side(model, buffers->input_count, form, hq_input);
@@ -48,9 +48,21 @@ static void free_side(hq_buffer *side, size_t count) {
     free(side);
 }
 
-void app_buffers_free(app_buffers *buffers) {
-    free_side(buffers->inputs, buffers->input_count);
-    free_side(buffers->outputs, buffers->output_count);
+hq_status app_open(app_session *session, const char *libraries, const char *bundle, const hq_options *options,
+                   hq_form form, hq_error *error) {
+    hq_status status = hq_runtime_open(libraries, &session->runtime, error);
+    if (!status)
+        status = hq_model_open(session->runtime, bundle, options, &session->model, error);
+    if (!status)
+        status = new_buffers(session->model, form, &session->buffers, error);
+    return status;
+}
+
+void app_close(app_session *session) {
+    free_side(session->buffers.inputs, session->buffers.input_count);
+    free_side(session->buffers.outputs, session->buffers.output_count);
+    hq_model_close(session->model);
+    hq_runtime_close(session->runtime);
 }
 
 hq_status app_make_folder(const char *path, hq_error *error) {
@@ -93,18 +105,18 @@ static hq_status write_file(const char *path, const hq_buffer *buffer, hq_error 
     return HQ_OK;
 }
 
-hq_status app_write_result(const hq_model *model, const app_buffers *buffers, const char *folder, size_t index,
-                           hq_error *error) {
+hq_status app_write_result(const app_session *session, const char *folder, size_t index, hq_error *error) {
     char name[32];
     snprintf(name, sizeof name, "Result_%zu", index);
     char *result = hq_join(folder, name);
     hq_status status = result ? app_make_folder(result, error) : hq_fail(error, HQ_MEMORY, "out of memory");
-    for (size_t output = 0; !status && output < buffers->output_count; output++) {
-        char *file = stem(hq_output(model, output)), *path = file ? hq_join(result, file) : NULL;
+    for (size_t output = 0; !status && output < session->buffers.output_count; output++) {
+        char *file = stem(hq_output(session->model, output)), *path = file ? hq_join(result, file) : NULL;
         char *full = path ? malloc(strlen(path) + 5) : NULL;
         if (full)
             memcpy(full, path, strlen(path) + 1), strcat(full, ".raw");
-        status = full ? write_file(full, &buffers->outputs[output], error) : hq_fail(error, HQ_MEMORY, "out of memory");
+        status = full ? write_file(full, &session->buffers.outputs[output], error)
+                      : hq_fail(error, HQ_MEMORY, "out of memory");
         free(file);
         free(path);
         free(full);

@@ -100,8 +100,12 @@ static char *read_labels(const hq_model *model, const char *bundle) {
     return (char *)text;
 }
 
-static hq_status classify(hq_model *model, const arguments *given, app_buffers *buffers, hq_error *error) {
+static hq_status classify(app_session *session, const arguments *given, hq_error *error) {
+    hq_model *model = session->model;
+    app_buffers *buffers = &session->buffers;
     const hq_tensor *output = hq_output(model, 0);
+    if (hq_input_count(model) != 1)
+        return hq_fail(error, HQ_ARGUMENT, "the network has %zu inputs; use hexaquant_run", hq_input_count(model));
     hq_status status = given->output ? app_make_folder(given->output, error) : HQ_OK;
     if (!status && given->output)
         status = app_check_names(model, error);
@@ -111,7 +115,7 @@ static hq_status classify(hq_model *model, const arguments *given, app_buffers *
         if (!status)
             status = hq_model_run(model, HQ_FLOAT, buffers->inputs, buffers->outputs, error);
         if (!status && given->output)
-            status = app_write_result(model, buffers, given->output, (size_t)index, error);
+            status = app_write_result(session, given->output, (size_t)index, error);
         if (status)
             break;
         printf("%s\n", given->images[index]);
@@ -123,21 +127,11 @@ static hq_status classify(hq_model *model, const arguments *given, app_buffers *
 }
 
 static hq_status run(const arguments *given, hq_error *error) {
-    hq_runtime *runtime = NULL;
-    hq_model *model = NULL;
-    app_buffers buffers = {0};
-    hq_status status = hq_runtime_open(given->libraries, &runtime, error);
+    app_session session = {0};
+    hq_status status = app_open(&session, given->libraries, given->bundle, NULL, HQ_FLOAT, error);
     if (!status)
-        status = hq_model_open(runtime, given->bundle, NULL, &model, error);
-    if (!status && hq_input_count(model) != 1)
-        status = hq_fail(error, HQ_ARGUMENT, "the network has %zu inputs; use hexaquant_run", hq_input_count(model));
-    if (!status)
-        status = app_buffers_new(model, HQ_FLOAT, &buffers, error);
-    if (!status)
-        status = classify(model, given, &buffers, error);
-    app_buffers_free(&buffers);
-    hq_model_close(model);
-    hq_runtime_close(runtime);
+        status = classify(&session, given, error);
+    app_close(&session);
     return status;
 }
 

@@ -115,8 +115,9 @@ static hq_status read_line(const hq_model *model, const arguments *given, char *
     return status;
 }
 
-static hq_status run_line(hq_model *model, const arguments *given, char *text, app_buffers *buffers, size_t *count,
-                          hq_error *error) {
+static hq_status run_line(app_session *session, const arguments *given, char *text, size_t *count, hq_error *error) {
+    hq_model *model = session->model;
+    app_buffers *buffers = &session->buffers;
     inference line = {calloc(hq_input_count(model), sizeof(uint8_t *)), hq_input_count(model), 0};
     hq_status status = line.files ? read_line(model, given, text, &line, error)
                                   : hq_fail(error, HQ_MEMORY, "out of memory");
@@ -124,7 +125,7 @@ static hq_status run_line(hq_model *model, const arguments *given, char *text, a
         fill(model, given->form, &line, sample, buffers);
         status = hq_model_run(model, given->form, buffers->inputs, buffers->outputs, error);
         if (!status)
-            status = app_write_result(model, buffers, given->output, (*count)++, error);
+            status = app_write_result(session, given->output, (*count)++, error);
     }
     for (size_t index = 0; line.files && index < line.input_count; index++)
         free(line.files[index]);
@@ -132,21 +133,21 @@ static hq_status run_line(hq_model *model, const arguments *given, char *text, a
     return status;
 }
 
-static hq_status run_list(hq_model *model, const arguments *given, app_buffers *buffers, hq_error *error) {
+static hq_status run_list(app_session *session, const arguments *given, hq_error *error) {
     uint8_t *text = NULL;
     size_t bytes, count = 0;
     hq_status status = hq_read_file(given->list, MOST_LIST_BYTES, &text, &bytes, error);
     if (!status)
         status = app_make_folder(given->output, error);
     if (!status)
-        status = app_check_names(model, error);
+        status = app_check_names(session->model, error);
     for (char *line = (char *)text, *next; !status && line && *line; line = next) {
         next = line + strcspn(line, "\n");
         if (*next)
             *next++ = 0;
         if (*line == '#' || *line == '%' || !line[strspn(line, " \t\r")])
             continue;
-        status = run_line(model, given, line, buffers, &count, error);
+        status = run_line(session, given, line, &count, error);
     }
     free(text);
     if (!status)
@@ -155,19 +156,11 @@ static hq_status run_list(hq_model *model, const arguments *given, app_buffers *
 }
 
 static hq_status run(const arguments *given, hq_error *error) {
-    hq_runtime *runtime = NULL;
-    hq_model *model = NULL;
-    app_buffers buffers = {0};
-    hq_status status = hq_runtime_open(given->libraries, &runtime, error);
+    app_session session = {0};
+    hq_status status = app_open(&session, given->libraries, given->bundle, &given->options, given->form, error);
     if (!status)
-        status = hq_model_open(runtime, given->bundle, &given->options, &model, error);
-    if (!status)
-        status = app_buffers_new(model, given->form, &buffers, error);
-    if (!status)
-        status = run_list(model, given, &buffers, error);
-    app_buffers_free(&buffers);
-    hq_model_close(model);
-    hq_runtime_close(runtime);
+        status = run_list(&session, given, error);
+    app_close(&session);
     return status;
 }
 
