@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hexaquant.analysis.metrics import find_metric, top_k
+from hexaquant.analysis.metrics import each_label, find_metric, top_k
 from hexaquant.core.errors import InputError
 
 LOGITS = {"y": np.array([0.1, 3.0, 2.0, 1.0, -1.0, 0.5])}
@@ -16,6 +16,26 @@ LOGITS = {"y": np.array([0.1, 3.0, 2.0, 1.0, -1.0, 0.5])}
 @pytest.mark.parametrize(("k", "label", "score"), [(1, 1, 1), (1, 2, 0), (2, 2, 1), (5, 4, 0), (6, 4, 1), (99, 4, 1)])
 def test_top_k(k: int, label: int, score: float) -> None:
     assert top_k(k)(LOGITS, np.int64(label)) == score
+
+
+def test_one_hot_labels_count_as_their_class() -> None:
+    one_hot = np.eye(6, dtype=np.float32)
+    assert [top_k(1)(LOGITS, label) for label in each_label(one_hot)] == [0, 1, 0, 0, 0, 0]
+    assert [top_k(1)(LOGITS, label) for label in each_label([[1], [2]])] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        (np.array([2, 5]), r"has shape \[2\]"),
+        (np.array([0, 1.0, 1.0, 0, 0, 0]), "one-hot of 6 values"),
+        (np.full(6, 1 / 6), r"has shape \[6\]"),
+        (np.float32(0.5), "is 0.5"),
+    ],
+)
+def test_labels_that_name_no_class_are_refused(label: np.ndarray, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        top_k(1)(LOGITS, label)
 
 
 def test_only_the_first_output_counts() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hexaquant.analysis.compare import Comparison
+from hexaquant.analysis.metrics import top_k
 from hexaquant.analysis.verify import verify
 from hexaquant.api.artifacts import REFERENCE, export_model
 from hexaquant.api.compile import binary_name, compile_folder
@@ -89,6 +90,17 @@ def test_the_metric_sees_every_backend(deployed: Deployed) -> None:
     result = run.verify(2, None, metric=lambda outputs, label: seen.append((outputs["y"].shape, int(label))) or 1.0)
     assert seen == [((4, 6, 6), 100)] * 3 + [((4, 6, 6), 101)] * 3
     assert result.scores() == {"fp32": 1.0, "sim": 1.0, "target": 1.0}
+
+
+def test_a_label_of_several_values_reaches_the_metric_whole(deployed: Deployed) -> None:
+    seen: list[np.ndarray] = []
+    labels = np.arange(8.0).reshape(2, 2, 2)
+    labelled = [(random(1, 3, 8, 8, seed=s), labels[i : i + 1]) for i, s in enumerate((100, 101))]
+    run = Deployed(deployed.model, deployed.folder, open_data(labelled, deployed.model.source_graph))
+    run.verify(2, None, metric=lambda outputs, label: seen.append(label) or 1.0)
+    np.testing.assert_array_equal(seen[::3], labels)
+    with pytest.raises(InputError, match=r"a label has shape \[2, 2\], but counting right classes takes"):
+        run.verify(2, None, metric=top_k(1))
 
 
 def test_progress_is_told(deployed: Deployed) -> None:

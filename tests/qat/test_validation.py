@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 import hexaquant as hq
+from hexaquant.api.training_score import make_score
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Event, Events
+from hexaquant.io.data import open_data
+from hexaquant.sim.model import QuantizedModel
 from qat.normed import images, ptq
 
 TRAIN, HELD_OUT = images(64, 1), images(64, 2)
@@ -54,6 +58,22 @@ def test_named_metrics_improve_where_training_works(metric: str, loss: object) -
     scores = [score for _, score in done.scores]
     assert len(scores) == 4 and max(scores) >= scores[0]
     assert dict(done.scores)[done.best_step] == max(scores)
+
+
+def top1(model: QuantizedModel, given: np.ndarray) -> float:
+    data = open_data({"x": HELD_OUT.numpy(), "labels": given}, model.source_graph)
+    return make_score("top1", data, 32, criterion=lambda *_: 0.0, teacher=None)(model)
+
+
+def test_top1_takes_class_numbers_in_a_column_and_one_hot_labels() -> None:
+    numbers = labels(HELD_OUT).numpy()
+    forms = {"numbers": numbers, "column": numbers[:, None], "one-hot": np.eye(5)[numbers]}
+    model, scores = ptq("w4a8"), {}
+    for name, form in forms.items():
+        scores[name] = top1(model, form)
+    assert 0 < scores["numbers"] < 1 and len(set(scores.values())) == 1
+    with pytest.raises(InputError, match="a label has shape"):
+        top1(model, np.ones((len(numbers), 2)))
 
 
 def test_live_figures_and_tensorboard_have_loss_rate_accuracy_and_score(tmp_path: Path) -> None:

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hexaquant.core.errors import InputError
 from hexaquant.core.user_code import find_object
 
 Outputs = Mapping[str, np.ndarray]
 Metric = Callable[[Outputs, Any], float]
-"""(outputs of one sample without the batch axis, its label) -> score; higher is better."""
+"""(outputs of one sample without the batch axis, its label as each_label gives it) -> score; higher is better."""
+
+
+def each_label(labels: npt.ArrayLike) -> Iterator[Any]:
+    """What a metric gets for each sample of a batch of labels (N, ...): one value as a scalar, several as they are."""
+    for label in np.asarray(labels):
+        yield label.reshape(())[()] if label.size == 1 else label
+
+
+def class_number(label: Any, classes: int) -> int:
+    """The class that ``label`` says: a whole number, or one-hot of ``classes`` values. Raises InputError for others."""
+    values = np.asarray(label).ravel()
+    if values.size == 1 and float(values[0]).is_integer():
+        return int(values[0])
+    if values.size == classes and np.count_nonzero(values) == 1 and values.max() == 1:
+        return int(values.argmax())
+    shown = f"has shape {list(np.shape(label))}" if values.size != 1 else f"is {values[0]}"
+    raise InputError(
+        f"a label {shown}, but counting right classes takes a class number or one-hot of {classes} values a sample: "
+        "convert the labels, or give a metric of your own (module:function)"
+    )
 
 
 def top_k(k: int) -> Metric:
-    """1 when the label is among the ``k`` largest values of the first output, else 0."""
+    """1 when the label's class is among the ``k`` largest values of the first output, else 0."""
 
     def score(outputs: Outputs, label: Any) -> float:
         logits = np.asarray(next(iter(outputs.values()))).ravel()
-        return float(int(label) in np.argpartition(-logits, min(k, logits.size) - 1)[:k])
+        return float(class_number(label, logits.size) in np.argpartition(-logits, min(k, logits.size) - 1)[:k])
 
     score.__name__ = f"top{k}"
     return score

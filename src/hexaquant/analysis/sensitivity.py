@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from hexaquant.analysis.metrics import Metric
+from hexaquant.analysis.metrics import Metric, each_label
 from hexaquant.analysis.walk import NOTHING, Flip, Walk
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.quantizer import ActivationQuantizer, BiasQuantizer
@@ -133,9 +133,8 @@ class Measurement:
         if self.metric is None:
             return None
         arrays = dict(zip(self.study.outputs, (part.numpy() for part in got), strict=True))
-        rows = np.asarray(labels).reshape(len(labels), -1)
-        each = (row[0] if row.size == 1 else row for row in rows)
-        return float(sum(self.metric({n: a[i] for n, a in arrays.items()}, label) for i, label in enumerate(each)))
+        rows = enumerate(each_label(labels))
+        return float(sum(self.metric({n: a[i] for n, a in arrays.items()}, label) for i, label in rows))
 
 
 def _by_start(walk: Walk, flips: Mapping[str, Flip]) -> dict[int, list[str]]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from hexaquant.analysis.compare import Comparison
-from hexaquant.analysis.metrics import Metric
+from hexaquant.analysis.metrics import Metric, each_label
 from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
@@ -146,7 +146,7 @@ def collect_samples(data: Dataset, limit: int | None) -> list[Sample]:
 
 def _samples(data: Dataset, limit: int | None) -> Iterator[Sample]:
     for batch, labels in islice(data.labelled(1), limit):
-        label = None if labels is None else np.asarray(labels).ravel()[0]
+        label = None if labels is None else next(each_label(labels))
         yield Sample(dict(batch), label, sample_hash(batch).hexdigest())
 
 

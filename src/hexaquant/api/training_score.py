@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hexaquant.analysis.metrics import class_number, each_label
 from hexaquant.core.errors import InputError
 from hexaquant.core.metrics import Sqnr
 from hexaquant.io.batches import sample_count
@@ -81,4 +82,14 @@ def _batches(
 def _top1(inputs: Mapping[str, Tensor], outputs: Any, labels: Tensor | None) -> float:
     if labels is None:
         raise InputError("the metric top1 needs labelled validation data: give labels, or the metric sqnr")
-    return float((as_tuple(outputs)[0].argmax(1) == labels).float().mean())
+    scores = as_tuple(outputs)[0]
+    predicted = scores.argmax(1)
+    if labels.shape != predicted.shape and predicted.ndim == 1:
+        numbers = [class_number(label, scores.shape[1]) for label in each_label(labels.cpu().numpy())]
+        labels = torch.tensor(numbers, device=predicted.device)
+    if labels.shape != predicted.shape:
+        raise InputError(
+            f"labels of shape {list(labels.shape)} do not fit top1 of an output of shape {list(scores.shape)}: "
+            f"give class numbers of shape {list(predicted.shape)}, or a metric of your own"
+        )
+    return float((predicted == labels).float().mean())
