@@ -57,7 +57,7 @@ def agreement(model: Graph, folder: Path, draw) -> float:  # type: ignore[no-unt
     [
         (RECIPROCAL, {}, form_division, small, r"'y' \(Reciprocal\) .* write it as Div"),
         (UNDONE, {"c": np.float32(0.3)}, swap_addends, wide, r"'y' \(Add\) adds what 'a' \(Sub\).* swap its operands"),
-        (SQUARES, LAYER, split_reshape, rows, r"'y' \(Reshape\) cuts what 'a' \(Gemm\).* to four dimensions first"),
+        (SQUARES, LAYER, split_reshape, rows, r"'y' \(Reshape\) cuts what 'a' \(Gemm\).* flatten it first"),
     ],
     ids=["reciprocal", "addend", "squares"],
 )

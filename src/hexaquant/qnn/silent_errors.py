@@ -185,7 +185,7 @@ def _squares(node: oir.Node) -> str:
         return ""
     return (
         f"cuts what '{before.name}' ({before.op_type}) computes into squares, which the target computes wrongly: "
-        "reshape it to four dimensions first"
+        "flatten it first"
     )
 
 

@@ -1,65 +1,79 @@
-"""Depthwise convolutions of kernel 1 x 1 get a second tap of zeros where the target cannot build them.
+"""Depthwise convolutions of kernel 1 get taps of zeros where the target fails on them.
 
-Release 2.7.0 fails to prepare such a layer ("could not create op") when its output leaves the network, or reaches it
-through elementwise operators: on v68 and v69 with 8-bit activations, and everywhere with strides of 3 and more. Before
-another layer it runs. With a kernel of 1 x 2, whose second column is zero and reads the padding at the right border,
-it runs in every place and computes the same sums. It costs one more product an output element.
+Release 2.7.0 cannot prepare such a layer of two dimensions ("could not create op") when its output leaves the network,
+or reaches it through elementwise operators: on v68 and v69 with 8-bit activations, and everywhere with strides of 3 and
+more. With one weight scale for the tensor it computes other numbers, without a word: everywhere with 16-bit activations
+(8 to 12 dB against the QDQ model), on v68 and v69 in one dimension with 8-bit ones.
+
+With a kernel of 1 x 2 (strides of 3 and more: 3 x 3) whose other taps are zeros it runs in every place and computes
+the same sums; the added taps read padding at the borders. That costs one (eight) more products an output element.
 """
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as oir
 
 from hexaquant.ir.edit import set_constant, sole_consumer
 
 FIRST_EXACT_ARCH = 73
-"""The architecture from which on kernel 1 runs in every place unless its stride is 3 or more."""
+"""The architecture from which on kernel 1 with stride 1 and 8-bit activations runs in every place."""
 
 
 def widen_depthwise(model: oir.Model, arch: int) -> int:
     """Widen, in place, every layer of ``model`` (QDQ) for which all of these hold; returns how many.
 
-    1. a Conv of rank 4 with one input channel a group, a kernel of 1 x 1, undilated, with explicit padding;
-    2. its stride is 3 or more, or ``arch`` is before v73 and it reads 8-bit activations;
-    3. its weight is a constant behind a DequantizeLinear (and a QuantizeLinear) with zero points 0, read by it only.
+    1. a Conv of rank 3 or 4 with one input channel a group, a kernel of one tap, undilated, with explicit padding;
+    2. its weight is a constant behind a DequantizeLinear (and a QuantizeLinear) with zero points 0, read by it only;
+    3. its stride is 1, and either ``arch`` is before v73 and it reads 8-bit activations, or it reads 16-bit ones and
+       its weight has one scale; or its stride is 3 or more and its rank 4.
     """
     changed = 0
     for node in model.graph:
-        chain = _weight_chain(node) if _is_concerned(node, arch) else []
-        if not chain:
-            continue
-        _widen(node, chain)
-        changed += 1
+        chain = _weight_chain(node) if _is_pointwise_depthwise(node) else []
+        kernel = _kernel(node, chain, arch) if chain else []
+        if kernel:
+            _widen(node, chain, kernel)
+            changed += 1
     return changed
 
 
-def _is_concerned(node: oir.Node, arch: int) -> bool:
+def _is_pointwise_depthwise(node: oir.Node) -> bool:
     weight = node.inputs[1] if node.op_type == "Conv" else None
-    shape = None if weight is None or weight.shape is None else tuple(weight.shape)
-    if shape is None or shape[1:] != (1, 1, 1) or node.attributes.get_int("group", 1) < 2:
+    shape = () if weight is None or weight.shape is None else tuple(weight.shape)
+    if len(shape) not in (3, 4) or set(shape[1:]) != {1} or node.attributes.get_int("group", 1) < 2:
         return False
-    if node.attributes.get_string("auto_pad", "NOTSET") != "NOTSET" or max(_ints(node, "dilations", 1)) > 1:
-        return False
-    if max(_ints(node, "strides", 1)) > 2:
-        return True
-    return arch < FIRST_EXACT_ARCH and _reads_8_bits(node.inputs[0])
+    return node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET" and max(_ints(node, "dilations", [1])) == 1
 
 
-def _ints(node: oir.Node, name: str, default: int) -> tuple[int, ...]:
+def _kernel(node: oir.Node, chain: list[oir.Value], arch: int) -> list[int]:
+    """The kernel that ``node`` needs; empty when its own one serves."""
+    dims, stride = len(chain[0].shape or ()) - 2, max(_ints(node, "strides", [1]))
+    if stride > 2:
+        return [3, 3] if dims == 2 else []
+    dequantize, bits = chain[0].producer(), _bits(node.inputs[0])
+    scale = None if dequantize is None or dequantize.inputs[1] is None else dequantize.inputs[1].shape
+    has_one_scale = scale is not None and prod(int(str(dim)) for dim in scale) == 1
+    fails = (bits == 8 and arch < FIRST_EXACT_ARCH) or (bits == 16 and has_one_scale)
+    return [*[1] * (dims - 1), 2] if stride == 1 and fails else []
+
+
+def _ints(node: oir.Node, name: str, default: list[int]) -> list[int]:
     attribute = node.attributes.get(name)
-    return (default,) if attribute is None else tuple(attribute.as_ints())
+    return default if attribute is None else list(attribute.as_ints())
 
 
-def _reads_8_bits(value: oir.Value | None) -> bool:
+def _bits(value: oir.Value | None) -> int:
+    """Bits of the integers that ``value`` dequantizes, 0 when it does not."""
     dequantize = None if value is None else value.producer()
     stored = dequantize.inputs[0] if dequantize is not None and dequantize.op_type == "DequantizeLinear" else None
-    return stored is not None and stored.dtype in (oir.DataType.UINT8, oir.DataType.INT8)
+    return 0 if stored is None or stored.dtype is None else int(stored.dtype.bitwidth)
 
 
 def _weight_chain(node: oir.Node) -> list[oir.Value]:
-    """From the weight that ``node`` reads back to the constant; empty where condition 3 does not hold."""
+    """From the weight that ``node`` reads back to the constant; empty where condition 2 does not hold."""
     chain, value = [], node.inputs[1]
     while value is not None and sole_consumer(value) is not None:
         chain.append(value)
@@ -77,17 +91,15 @@ def _is_symmetric(step: oir.Node) -> bool:
     return zero is None or (zero.const_value is not None and not zero.const_value.numpy().any())
 
 
-def _widen(node: oir.Node, chain: list[oir.Value]) -> None:
+def _widen(node: oir.Node, chain: list[oir.Value], kernel: list[int]) -> None:
     *computed, source = chain
     assert source.const_value is not None
-    set_constant(source, _with_zero_column(source.const_value.numpy()))
+    before = [(size - 1) // 2 for size in kernel]
+    after = [size - 1 - first for size, first in zip(kernel, before)]
+    around = [(0, 0), (0, 0), *zip(before, after)]
+    set_constant(source, np.pad(source.const_value.numpy(), around))
     for value in computed:
         value.shape = source.shape
-    top, left, bottom, right = _ints(node, "pads", 0) * (1 if "pads" in node.attributes else 4)
-    node.attributes["pads"] = oir.AttrInt64s("pads", [top, left, bottom, right + 1])
-    node.attributes["kernel_shape"] = oir.AttrInt64s("kernel_shape", [1, 2])
-
-
-def _with_zero_column(weight: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """(C, 1, 1, 1) to (C, 1, 1, 2)."""
-    return np.concatenate([weight, np.zeros_like(weight)], axis=3)
+    pads = _ints(node, "pads", [0] * 2 * len(kernel))
+    node.attributes["pads"] = oir.AttrInt64s("pads", [old + new for old, new in zip(pads, [*before, *after])])
+    node.attributes["kernel_shape"] = oir.AttrInt64s("kernel_shape", kernel)

@@ -1,16 +1,18 @@
 """A matrix cut into squares along a fifth axis is reshaped in two steps.
 
-    Reshape (x (..., F), [A, B, C, F, F])   ->   Reshape (x, [AB, C, F, F]), Reshape (..., [A, B, C, F, F])
+    Reshape (x (..., F), [A, B, C, F, F])   ->   Reshape (x, [1, ABCFF]), Reshape (..., [A, B, C, F, F])
 
 Right after a fully connected layer of F outputs the target computes the one step wrongly in every integer type (its
-values leave in another order: 0.5 dB, whatever the architecture, release 2.7.0); through four dimensions they are
-right. Reshapes cost nothing. Legal when:
+values leave in another order: 0.5 dB, whatever the architecture, release 2.7.0); through a flat row they are right.
+Reshapes cost nothing. Legal when:
 
 1. the input has two or three dimensions, and its last one is F;
-2. the shape that is asked for is a constant of five sizes, of which the last two are F and the third is known.
+2. the shape that is asked for is a constant of five sizes, none of them copied (0), of which the last two are F.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import onnx_ir as oir
@@ -39,21 +41,19 @@ def _qualifies(node: oir.Node) -> bool:
     wanted = _wanted(node)
     if source is None or len(source) not in (2, 3) or len(wanted) != 5:
         return False
-    return wanted[2] > 0 and wanted[3] == wanted[4] == source[-1]
+    return 0 not in wanted and wanted[3] == wanted[4] == source[-1]
 
 
 def _split(graph: Graph, node: oir.Node) -> None:
-    output, wanted = node.outputs[0], _wanted(node)
-    name = f"{output.name or 'reshape'}_squares"
-    shape = add_constant(graph.model.graph, f"{name}_shape", np.array([-1, *wanted[2:]], np.int64))
-    source = node.inputs[0]
+    source, output = node.inputs[0], node.outputs[0]
     assert source is not None
-    squares = insert_before(node, "Reshape", [source, shape], {}, name)
-    squares.shape, squares.type = oir.Shape(_merged(output, wanted)), source.type
-    node.replace_input_with(0, squares)
+    name = f"{output.name or 'reshape'}_row"
+    shape = add_constant(graph.model.graph, f"{name}_shape", np.array([1, -1], np.int64))
+    row = insert_before(node, "Reshape", [source, shape], {}, name)
+    row.shape, row.type = oir.Shape([1, _size(source)]), source.type
+    node.replace_input_with(0, row)
 
 
-def _merged(output: oir.Value, wanted: list[int]) -> list[int | None]:
-    first, second = (shape_of(output) or (None, None))[:2]
-    rows = first * second if isinstance(first, int) and isinstance(second, int) else None
-    return [rows, *wanted[2:]]
+def _size(value: oir.Value) -> int | None:
+    dims = [dim for dim in shape_of(value) or () if isinstance(dim, int)]
+    return math.prod(dims) if len(dims) == len(shape_of(value) or ()) else None
