@@ -67,6 +67,7 @@ def top1(model: QuantizedModel, given: np.ndarray) -> float:
 
 def test_top1_takes_class_numbers_in_a_column_and_one_hot_labels() -> None:
     numbers = labels(HELD_OUT).numpy()
+    numbers[::2] = (numbers[::2] + 1) % 5
     forms = {"numbers": numbers, "column": numbers[:, None], "one-hot": np.eye(5)[numbers]}
     model, scores = ptq("w4a8"), {}
     for name, form in forms.items():
