@@ -24,6 +24,17 @@ def test_no_report_writes_none(deployed: Path, net: Path, data: Path) -> None:
     assert not (deployed / "report.html").exists()
 
 
+def test_later_commands_write_the_page_again_where_there_is_one(deployed: Path, data: Path) -> None:
+    page, absent = deployed / "report.html", "Which quantizer costs what"
+    assert absent in page.read_text()
+    result = hexaquant("analyze", deployed, "--data", data, "--samples", 2, "--workers", 1, "--json")
+    assert result.document["samples"] == 2 and f"report: {page}" in result.err
+    assert absent not in page.read_text()
+    page.unlink()
+    assert hexaquant("verify", deployed, "--data", data, "--limit", 2, "--workers", 1).code == 0
+    assert not page.exists()
+
+
 def test_commands_on_a_folder_are_recorded_once_each_in_order(deployed: Path, data: Path) -> None:
     for _ in range(2):
         assert hexaquant("verify", deployed, "--data", data, "--limit", 2).code == 0

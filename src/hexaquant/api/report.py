@@ -7,12 +7,11 @@ from pathlib import Path
 from hexaquant.core.atomic import write_text
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
+from hexaquant.report import REPORT
 from hexaquant.report.document import report_data
 from hexaquant.report.plotly_script import INSTALL, is_installed, require_installed
 from hexaquant.report.render import render
 from hexaquant.report.sources import read_sources
-
-REPORT = "report.html"
 
 
 def write_report(folder: str | Path, file: str | Path | None = None) -> Path:

@@ -10,6 +10,7 @@ import typer
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, number, table
 from hexaquant.cli.image_options import Images, takes_image_options
+from hexaquant.cli.report_page import refresh_page
 from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def analyze(
             images=images,
             events=events,
         )
+    refresh_page(console, folder)
     document = found.to_dict()
     names = [quantizer.name for quantizer in found.worst(WORST)]
     console.result(document, lambda: heading(document), lambda: worst_table(document, names))

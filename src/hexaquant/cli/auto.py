@@ -11,6 +11,7 @@ from hexaquant.cli.console import Console, table
 from hexaquant.cli.data import calibration_data, check_choice
 from hexaquant.cli.image_options import Images, takes_image_options
 from hexaquant.cli.model import load_model
+from hexaquant.cli.report_page import write_page
 from hexaquant.cli.reports import report_drawings
 from hexaquant.core.errors import ThresholdMissed
 
@@ -61,7 +62,7 @@ def auto(
             images=images,
             events=events,
         )
-    o.write_page(console, out)
+    write_page(console, out)
     found = report["auto"]
     console.result(report, lambda: _attempts(found), lambda: _verdict(found), *report_drawings(report))
     if not found["met"]:

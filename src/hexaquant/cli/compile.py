@@ -8,6 +8,7 @@ import typer
 
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, bytes_text, table
+from hexaquant.cli.report_page import refresh_page
 
 EPILOG = """Examples:
 
@@ -33,6 +34,7 @@ def compile_command(
 
     with console.events(folder) as events:
         made = compile_folder(folder, target or None, batch=batch, o_level=o_level, force=force, events=events)
+    refresh_page(console, folder)
     document: dict[str, Any] = {
         "folder": str(made.folder),
         "dlc": {"path": str(made.dlc), "bytes": made.dlc.stat().st_size},

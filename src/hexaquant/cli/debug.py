@@ -11,6 +11,7 @@ import typer
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, number, table
 from hexaquant.cli.image_options import Images, takes_image_options
+from hexaquant.cli.report_page import refresh_page
 
 if TYPE_CHECKING:
     from hexaquant.cli.console import Fitted
@@ -60,6 +61,7 @@ def debug(
             images=images,
             events=events,
         )
+    refresh_page(console, folder)
     document = report.to_dict()
     console.result(document, lambda: tensor_table(document), lambda: findings_text(document))
 

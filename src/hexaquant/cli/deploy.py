@@ -12,6 +12,7 @@ from hexaquant.cli.data import RANDOM_WARNING, calibration_data, check_choice
 from hexaquant.cli.image_options import Images, takes_image_options
 from hexaquant.cli.lint import write_lint
 from hexaquant.cli.model import load_model
+from hexaquant.cli.report_page import write_page
 from hexaquant.cli.reports import report_drawings
 
 EPILOG = """Examples:
@@ -82,7 +83,7 @@ def deploy(
         )
     if report_page:
         write_lint(console, out, target, scheme, overrides)
-        o.write_page(console, out)
+        write_page(console, out)
     if random_data:
         console.alarm(RANDOM_WARNING)
     console.result(report, *report_drawings(report))

@@ -9,6 +9,7 @@ import typer
 
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, table
+from hexaquant.cli.report_page import refresh_page
 
 EPILOG = """Examples:
 
@@ -36,6 +37,7 @@ def estimate(
 
     with console.events(path if path.is_dir() else None) as events:
         document = make(path, soc or (DEFAULT_SOC,), o_level or (1, 2, 3), events)
+    refresh_page(console, path)
     note = f"{document['note']}; kept in {document['file']}"
     console.result(document, lambda: estimates_table(document), lambda: note)
 

@@ -20,7 +20,8 @@ EPILOG = """Examples:
   hexaquant mixed net.onnx --data photos/ --budget-size 60% --choice w4a8 --choice w8a8 --json
 
 Percentages are of the cost when every layer is w8a8. Then:
-hexaquant deploy net.onnx --data calib.npz --scheme SCHEME --overrides mixed.yaml -o out"""
+hexaquant deploy net.onnx --data calib.npz --scheme SCHEME --overrides mixed.yaml -o out
+What --json prints, kept as out/mixed.json, is the curve in the page that hexaquant report out writes."""
 
 BopsOption = Annotated[
     str | None, typer.Option(help="Bit operations a sample: a number, or percent of w8a8 (125%).", show_default="100%")

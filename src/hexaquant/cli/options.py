@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from hexaquant.cli.console import Console
 from hexaquant.core.errors import InputError, ThresholdMissed
 
 MODEL_HELP = (
@@ -89,16 +88,3 @@ def check_threshold(report: dict[str, Any], threshold: float | None) -> None:
         value, what = min(known), "top-1 agreement of simulation and target"
     if value < threshold:
         raise ThresholdMissed(f"the {what} is {value:.4g}, below the threshold of {threshold:g}")
-
-
-def write_page(console: Console, folder: Path) -> None:
-    """OUT/report.html, or a line that says how to get it."""
-    from hexaquant.api.report import report_if_installed
-    from hexaquant.core.events import Event, Events
-
-    def say(event: Event) -> None:
-        console.say(event.text)
-
-    written = report_if_installed(folder, Events(say))
-    if written is not None:
-        console.say(f"report: {written}")

@@ -11,6 +11,7 @@ from hexaquant.cli.console import Console
 from hexaquant.cli.data import RANDOM_WARNING
 from hexaquant.cli.device_options import OPTIONS, Device, takes_device_options
 from hexaquant.cli.image_options import Images, takes_image_options
+from hexaquant.cli.report_page import refresh_page
 from hexaquant.cli.reports import report_drawings
 
 VERIFY_OPTIONS = tuple(name for name in OPTIONS if name != "profiling_level")
@@ -61,6 +62,7 @@ def verify(
             device=there,
             events=events,
         )
+    refresh_page(console, folder)
     if report["random_data"]:
         console.alarm(RANDOM_WARNING)
     console.result(report, *report_drawings(report))
