@@ -318,6 +318,20 @@ def test_run_time_scales_are_refused() -> None:
         from_qdq(Graph(oir.from_onnx_text(text)))
 
 
+@pytest.mark.parametrize("zeros, fits", [("uint8[1] z = {3}", True), ("uint8[2,2] z = {3, 3, 3, 3}", False)])
+def test_zero_points_must_fit_the_scales(zeros: str, fits: bool) -> None:
+    text = (
+        f'<ir_version: 10, opset_import: ["": 21]> g (float[2,2] x) => (float[2,2] y) <float s = {{1.0}}, {zeros}>'
+        "{ q = QuantizeLinear(x, s, z)\n y = DequantizeLinear(q, s, z) }"
+    )
+    graph = Graph(oir.from_onnx_text(text))
+    if fits:
+        assert float(from_qdq(graph)[1]["x"].offset) == -3
+        return
+    with pytest.raises(EncodingError, match=r"zero points of shape \(2, 2\) do not fit scales of shape \(\)"):
+        from_qdq(graph)
+
+
 def test_integer_operators_are_refused() -> None:
     text = (
         '<ir_version: 10, opset_import: ["": 21]> g (float[2] x) => (float[2] y) <float s = {1.0}, uint8 z = {0}>'

@@ -221,7 +221,16 @@ def _numbers(node: oir.Node, source: str) -> tuple[storage.Array, storage.Array 
     zero_point = node.inputs[2] if len(node.inputs) > 2 else None
     if zero_point is not None and constant(zero_point) is None:
         raise InputError(f"{source}: '{node.name}' computes its zero point at run time; only static ones are supported")
-    return scale, constant(zero_point), axis, block
+    return scale, _zero_like(scale, constant(zero_point), f"{source}: '{node.name}'"), axis, block
+
+
+def _zero_like(scale: storage.Array, zero: storage.Array | None, where: str) -> storage.Array | None:
+    """The zero point, with as many elements as there are scales, or one for all."""
+    if zero is None or zero.shape == scale.shape:
+        return zero
+    if zero.size != 1:
+        raise EncodingError(f"{where}: zero points of shape {zero.shape} do not fit scales of shape {scale.shape}")
+    return zero.reshape(())
 
 
 def read_encoding(node: oir.Node, integers: oir.Value | None, source: str) -> Encoding:
