@@ -130,13 +130,15 @@ def _ask(digest: str, request: dict[str, Any], answers: dict[tuple[str, int], di
     """The answer, from ``answers`` where they have it.
 
     Compiling and running adds nothing on an architecture after BASE where BASE computed right or refused to lower: no
-    probe ever differed. The library's reason is asked for once a network: only numbers in it differ.
+    probe ever differed. The library's reason is asked for once a network before BASE and once from it on: within these
+    only numbers in it differ.
     """
     key = (digest, request["arch"])
     if key in answers:
         return answers[key]
     before = answers.get((digest, BASE))
-    told = next((a["reasons"] for (d, _), a in answers.items() if d == digest and a.get("by") == "target"), None)
+    alike = [a for (d, other), a in answers.items() if d == digest and (other < BASE) == (request["arch"] < BASE)]
+    told = next((a["reasons"] for a in alike if a.get("by") == "target"), None)
     lower_only = request["arch"] > BASE and before is not None and _needs_lowering_only(before)
     answer = prober.ask({**request, "why": told is None, "lower_only": lower_only})
     answers[key] = {**answer, "reasons": told} if told and answer.get("by") == "target" else answer

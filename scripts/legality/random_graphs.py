@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from hexaquant.ir.graph import Graph
-from hexaquant.targets.check import Judgement, judge, one_scheme
+from hexaquant.targets.check import Judgement, judge, needs_float16, one_scheme
 from hexaquant.targets.scheme import SCHEMES, scheme_problem
 from hexaquant.targets.soc import ARCHITECTURES, find_target
 from legality.case import SAMPLES, with_output_shapes
@@ -274,7 +274,10 @@ class Comparison:
 
     @property
     def is_decided(self) -> bool:
-        """Whether the table has a verdict at all: something is refused, or every form was measured."""
+        """Whether both have a verdict: something is refused or every form was measured, and the emulator computes what
+        a device would. Where v68 needs float16 it does not: it has float32."""
+        if self.arch == 68 and any(needs_float16(op, self.scheme) for op in self.operators):
+            return False
         return bool(self.refused_by_table) or not self.unmeasured
 
     @property

@@ -95,3 +95,20 @@ def test_rank_five_is_refused_where_the_kernel_has_four_with_the_remedy_to_resha
 def test_a_form_that_was_not_measured_is_left_to_the_backend() -> None:
     (row,) = judge(graph(CONV, w=WEIGHT), V75, one_scheme("w2a8"))
     assert row.status == "unknown" and not row.is_bad
+
+
+NORM = "(float[2,4] x) => (float[2,1] y) { y = ReduceL2 <keepdims=1> (x, a) }"
+LOG = "(float[2,4] x) => (float[2,4] y) { y = Log (x) }"
+
+
+def test_what_integers_run_in_float16_is_refused_where_there_is_none() -> None:
+    model = graph(NORM, a=np.array([1]))
+    with pytest.raises(TargetError, match=r"it runs in float16 .* has no float16; write it as Mul .* from v69 on"):
+        check_graph(model, find_target("v68"), "w8a8")
+    check_graph(model, find_target("v69"), "w8a8")
+
+
+def test_fewer_bits_are_advised_where_they_have_a_kernel() -> None:
+    with pytest.raises(TargetError, match="override this layer to w8a8, or name a target from v69 on"):
+        check_graph(graph(LOG), find_target("v68"), "w8a16")
+    check_graph(graph(LOG), find_target("v68"), "w8a8")

@@ -26,7 +26,8 @@ def widen_depthwise(model: oir.Model, arch: int) -> int:
     """Widen, in place, every layer of ``model`` (QDQ) for which all of these hold; returns how many.
 
     1. a Conv of rank 3 or 4 with one input channel a group, a kernel of one tap, undilated, with explicit padding;
-    2. its weight is a constant behind a DequantizeLinear (and a QuantizeLinear) with zero points 0, read by it only;
+    2. its weight is a constant of at most 8 bits behind a DequantizeLinear (and a QuantizeLinear) with zero points 0,
+       read by it only;
     3. its stride is 1, and either ``arch`` is before v73 and it reads 8-bit activations, or it reads 16-bit ones and
        its weight has one scale; or its stride is 3 or more and its rank 4.
     """
@@ -51,6 +52,8 @@ def _is_pointwise_depthwise(node: oir.Node) -> bool:
 def _kernel(node: oir.Node, chain: list[oir.Value], arch: int) -> list[int]:
     """The kernel that ``node`` needs; empty when its own one serves."""
     dims, stride = len(chain[0].shape or ()) - 2, max(_ints(node, "strides", [1]))
+    if _bits(chain[0]) > 8:
+        return []
     if stride > 2:
         return [3, 3] if dims == 2 else []
     dequantize, bits = chain[0].producer(), _bits(node.inputs[0])

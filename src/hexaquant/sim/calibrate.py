@@ -38,10 +38,10 @@ def calibrate(
 
     ``observer``: min_max, moving_average, percentile, mse, sqnr or entropy, for activations;
     ``weight_observer``: min_max, mse, or auto (mse below 8 bits; from 8 bits on clipping costs more than it gains
-    once biases are corrected). Ranges of 16 bits get HEADROOM_16, except with min_max. Quantizers are on afterwards.
-    Of several processes each gives its own part of the data; the encodings are those of all of it.
-    Returns the number of samples seen. Raises InputError for empty data and for NaN or infinite activations, naming
-    the tensor.
+    once biases are corrected). Ranges of 16 bits get HEADROOM_16, except with min_max and whole.
+    Quantizers are on afterwards. Of several processes each gives its own part of the data; the encodings are those of
+    all of it. Returns the number of samples seen. Raises InputError for empty data and for NaN or infinite
+    activations, naming the tensor.
     """
     fit_weights(model, weight_observer)
     seen = observe(model, batches, observer, events or Events())
@@ -89,7 +89,7 @@ def observe(model: QuantizedModel, batches: Iterable[Mapping[str, Any]], observe
         raise InputError("the calibration data is empty: give at least one sample")
     bounded = {node.outputs[0].name for node in model.source_graph.nodes if node.op_type == "Clip"}
     for quantizer in watched:
-        exact = (quantizer.plan.observer or observer) == "min_max" or quantizer.plan.name in bounded
+        exact = (quantizer.plan.observer or observer) in ("min_max", "whole") or quantizer.plan.name in bounded
         _take(quantizer, exact)
     return seen
 

@@ -29,7 +29,7 @@ class TensorPlan:
     scale of ``weight``), *fused* (never materialized: its operator and ``source``'s are one on the target),
     *float* (not quantized, because ``reason``).
     ``clamp``: (low, high) of an activation function that this tensor's own clipping replaces.
-    ``observer``: the observer that the user chose for this tensor, None for the recipe's.
+    ``observer``: the observer that the user or the operator chose for this tensor, None for the recipe's.
     """
 
     name: str

@@ -153,8 +153,10 @@ class _Planner:
         return f"the target has no {wanted.bits}-bit kernel for {node.op_type}: it computes in float16"
 
     def _observer(self, value: oir.Value) -> str | None:
-        setting = self.activations.setting(value)
-        return None if setting is None else setting.observer
+        setting, node = self.activations.setting(value), value.producer()
+        if setting is not None and setting.observer is not None:
+            return setting.observer
+        return "whole" if node is not None and node.op_type in ops.WHOLE_VALUED else None
 
     def _fixed_grid(self, name: str, rule: ops.OpRule, grid: Grid) -> Grid:
         """The kernels' own 16-bit encoding of outputs in [0, 1) is asymmetric, whatever the scheme says.

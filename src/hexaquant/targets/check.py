@@ -77,6 +77,8 @@ def judge_node(graph: Graph, node: oir.Node, target: Target, scheme: str, table:
         return Judgement(layer, node.op_type, scheme, "refused", reason, "merge axes")
     if scheme == "fp16" and (problem := scheme_problem(SCHEMES[scheme], target)):
         return Judgement(layer, node.op_type, scheme, "refused", *problem.split(": ", 1))
+    if not target.has_float16 and needs_float16(node.op_type, scheme):
+        return Judgement(layer, node.op_type, scheme, "refused", *_float16_problem(node.op_type, target))
     form = form_of(node)
     verdict = table.of_form(form, scheme, target.arch)
     if ops.rule_of(node.op_type) is None and not verdict.is_bad:
@@ -86,6 +88,20 @@ def judge_node(graph: Graph, node: oir.Node, target: Target, scheme: str, table:
     remedy = remedy_of(node.op_type, form, scheme, target, table)
     reason = verdict.reason if verdict.status == "refused" else f"the target computes it wrongly ({verdict.reason})"
     return Judgement(layer, node.op_type, scheme, verdict.status, reason, remedy)
+
+
+def needs_float16(op_type: str, scheme: str) -> bool:
+    """Whether the target executes ``op_type`` in float16 where ``scheme`` ("w8a16", "w4a8 per tensor") is of integers."""
+    bits = scheme.partition(" ")[0].rpartition("a")[2]
+    return bits.isdigit() and ops.executable_type(op_type, f"u{bits}") == "fp16"
+
+
+def _float16_problem(op_type: str, target: Target) -> tuple[str, str]:
+    kinds = ops.OPS[op_type].types
+    other = "override this layer to w8a8" if "u8" in kinds else ops.INTEGER_FORMS.get(op_type, "")
+    ways = [other, "name a target from v69 on (sm8450 and later)"]
+    reason = f"it runs in float16 in this scheme, and {target.name} (Hexagon {target.arch_name}) has no float16"
+    return reason, ", or ".join(way for way in ways if way)
 
 
 def _check_shapes(node: oir.Node, layer: Origin) -> int:

@@ -86,6 +86,14 @@ REFUSED: dict[str, str] = {
 }
 """Operators the target refuses, each with the remedy."""
 
+INTEGER_FORMS: dict[str, str] = {
+    "ReduceL2": "write it as Mul by itself, ReduceSum and Sqrt",
+    "ThresholdedRelu": "write it as Where of Greater",
+    "Selu": "use ELU",
+    "ReduceLogSumExp": "write it as Exp, ReduceSum and Log",
+}
+"""Operators that the target executes in float16 only, each with a form that integers have."""
+
 MAX_RANK = 5
 """Tensors of higher rank are refused by the target."""
 
@@ -96,6 +104,9 @@ FUSES_CLIPPING = frozenset(
     ["Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "BatchNormalization"]
 )
 """Operators into whose requantization a following Relu or Clip(0, c) disappears."""
+
+WHOLE_VALUED = frozenset(["Round", "Floor", "Ceil", "Sign"])
+"""Operators that compute integers: their outputs get grids on which integers lie exactly."""
 
 WEIGHT_INPUTS: dict[str, int] = {"Conv": 1, "ConvTranspose": 1, "Gemm": 1, "MatMul": 1}
 """Operators with a weight matrix, and the input it is."""

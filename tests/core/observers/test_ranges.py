@@ -148,3 +148,19 @@ def test_unknown_names_options_and_grids_are_refused() -> None:
     for grid in (FLOAT16, Grid(8, granularity=PerChannel(0))):
         with pytest.raises(EncodingError, match="per-tensor"):
             make_observer("mse", grid)
+
+
+@pytest.mark.parametrize(("bits", "low", "high"), [(8, -3.0, 4.0), (16, -1.0, 2.0), (8, 0.0, 255.0), (16, -9.0, 0.0)])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_whole_numbers_lie_exactly_on_the_grid(bits: int, low: float, high: float, symmetric: bool) -> None:
+    numbers = torch.arange(low, high + 1)
+    encoding = observed("whole", [numbers], Grid(bits, symmetric=symmetric))
+    steps = numbers / encoding.scale
+    assert float(encoding.min) <= low and (symmetric or float(encoding.max) >= high)
+    assert float(encoding.scale) > 1 or torch.equal(steps.round() * encoding.scale, numbers)
+
+
+def test_other_ranges_miss_whole_numbers() -> None:
+    numbers = torch.tensor([-3.0, 0.0, 1.0, 4.0])
+    scale = observed("min_max", [numbers], Grid(16)).scale
+    assert not torch.equal((numbers / scale).round() * scale, numbers)

@@ -14,6 +14,7 @@ from hexaquant.core.observers.mse import MseObserver
 from hexaquant.core.observers.observer import Observer
 from hexaquant.core.observers.percentile import PercentileObserver
 from hexaquant.core.observers.sqnr import SqnrObserver
+from hexaquant.core.observers.whole import WholeObserver
 
 OBSERVERS: Mapping[str, Callable[..., Observer]] = {
     "min_max": MinMaxObserver,
@@ -22,6 +23,7 @@ OBSERVERS: Mapping[str, Callable[..., Observer]] = {
     "mse": MseObserver,
     "sqnr": SqnrObserver,
     "entropy": EntropyObserver,
+    "whole": WholeObserver,
 }
 
 
