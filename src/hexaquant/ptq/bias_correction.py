@@ -8,8 +8,8 @@ side has the parameters of the graph that the model was built from, whatever ear
 
 Paper: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019
 (arXiv:1906.04721), section 4.2, the empirical variant. Legal for Conv, ConvTranspose and Gemm with a bias that
-no other operator shares. One pass: float and quantized network run in lock-step, operator by operator, so that
-only live tensors of the few samples are held.
+no other operator shares. One pass: float and quantized network run in lock-step, operator by operator, chunk by chunk,
+so that only live tensors of the few samples are held.
 
 With ``refit_gain`` each channel is fitted in closed form, y ~ g y~ + s by least squares: the scale of the weight takes
 up g, the bias s. That also gives back the size that clipped inputs and rounded weights have lost. The weights become
@@ -18,7 +18,7 @@ values on their grids, so that their integers stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +29,7 @@ from hexaquant.core.events import Events
 from hexaquant.core.grid import PerChannel
 from hexaquant.ptq.lockstep.live import Env
 from hexaquant.ptq.lockstep.machine import Machine
-from hexaquant.ptq.lockstep.samples import gather, split_batches, takes_batches
+from hexaquant.ptq.lockstep.samples import runnable_chunks
 from hexaquant.ptq.target_offsets import along_channels, before_activation
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.quantizer import BiasQuantizer
@@ -67,49 +67,91 @@ def correct_biases(
     (ptq/target_offsets.py): then it is the target's mean error that goes. ``refit_gain``: fit gains, too.
     """
     machine, biases = _Machine(model, offsets or {}), _bias_of_output(model)
-    chunks = list(split_batches(batches, samples))
-    env = machine.inputs(gather(chunks, samples if takes_batches(model, chunks) else 1))
+    envs = [machine.inputs(chunk) for chunk in runnable_chunks(model, batches, samples)]
     reports = []
     for node in (events or Events()).track(machine.nodes, "bias correction"):
-        machine.floating(node, env)
-        machine.quantized(node, env)
+        for env in envs:
+            machine.floating(node, env)
+            machine.quantized(node, env)
         bias_name = biases.get(node.meta.get("untapped", node.meta.get("value", "")))
         if bias_name is not None and node.op == "call_function":
-            before = float((env.float[node] - env.quant[node]).square().mean())
-            gain = _refit_gain(model, bias_name, node, env) if refit_gain else 1.0
-            shift, after = _correct(machine, bias_name, node, env)
-            reports.append(LayerReport(model.quantizers[bias_name].plan.layer, shift, before, after, gain))
-        machine.free(node, env)
+            reports.append(_corrected(machine, bias_name, node, envs, refit_gain))
+        for env in envs:
+            machine.free(node, env)
     return reports
 
 
-def _refit_gain(model: QuantizedModel, bias_name: str, node: fx.Node, env: Env) -> float:
+def _corrected(machine: _Machine, bias_name: str, node: fx.Node, envs: list[Env], refit_gain: bool) -> LayerReport:
+    """Correct one layer, and its output in ``envs``."""
+    axis = _channel_axis(machine.model, bias_name, envs[0].float[node])
+    before = None
+    gain = 1.0
+    if refit_gain:
+        before = _errors(node, envs, axis).mean_square()
+        gain = _refit_gain(machine, bias_name, node, envs, axis)
+    errors = _errors(node, envs, axis)
+    before = errors.mean_square() if before is None else before
+    shift, after = _shift(machine, bias_name, node, envs, axis, errors)
+    return LayerReport(machine.model.quantizers[bias_name].plan.layer, shift, before, after, gain)
+
+
+@dataclass(frozen=True)
+class _Errors:
+    """Sums over ``count`` elements of each channel: of the output's errors and of their squares, (C,) float64."""
+
+    total: Tensor
+    squares: Tensor
+    count: int
+
+    def mean_square(self, shift: Tensor | float = 0.0) -> float:
+        """Mean squared error of all channels once ``shift`` (C,) is added to the outputs."""
+        left = self.squares - 2 * shift * self.total + self.count * torch.as_tensor(shift).square()
+        return float(left.mean().clamp(min=0)) / self.count
+
+
+def _errors(node: fx.Node, envs: list[Env], axis: int) -> _Errors:
+    total = squares = torch.zeros((), dtype=torch.float64)
+    for env in envs:
+        error = env.float[node] - env.quant[node]
+        total = total + _sums(error, axis)
+        squares = squares + _sums(error.square_(), axis)
+    return _Errors(total, squares, _count([env.quant[node] for env in envs], axis))
+
+
+def _refit_gain(machine: _Machine, bias_name: str, node: fx.Node, envs: list[Env], axis: int) -> float:
     """Multiply the scales of the layer's weight by the gain of each channel; the one farthest from 1."""
+    model, parameters = machine.model, machine.parameters
     weight = model.quantizers[bias_name].plan.weight or ""
-    quantizer, parameters = model.quantizers[weight], model.parameters_by_name()
+    quantizer = model.quantizers[weight]
     layout = quantizer.encoding.grid.granularity
     if not isinstance(layout, PerChannel) or len(model.source_graph.value(weight).uses()) != 1:
         return 1.0
-    wanted, got = env.float[node], env.quant[node]
-    axis = _channel_axis(model, bias_name, wanted)
-    bias = model.quantizers[bias_name](parameters[bias_name]).reshape(
-        [-1 if d == axis else 1 for d in range(got.dim())]
-    )
-    gain = channel_gains(got - bias, wanted, axis)
-    env.quant[node] = (got - bias) * gain.reshape(bias.shape) + bias
+    gain = channel_gains([(env.quant[node], env.float[node]) for env in envs], axis)
+    like = envs[0].quant[node]
+    bias = model.quantizers[bias_name](parameters[bias_name]).reshape(_view(like, axis))
+    for env in envs:
+        env.quant[node].sub_(bias).mul_(gain.reshape(bias.shape)).add_(bias)
     w = parameters[weight]
-    w.copy_(quantizer(w) * gain.reshape([-1 if d == layout.axis % w.dim() else 1 for d in range(w.dim())]))
+    w.copy_(quantizer(w) * gain.reshape(_view(w, layout.axis)))
     quantizer.encoding = replace(quantizer.encoding, scale=quantizer.encoding.scale * gain)
     return float(gain[(gain - 1).abs().argmax()])
 
 
-def channel_gains(got: Tensor, wanted: Tensor, axis: int) -> Tensor:
-    """(C,) g that minimizes |wanted - g got - s|^2 for each channel, within GAINS; 1 where ``got`` hardly varies."""
-    x, y = (t.movedim(axis, 0).flatten(1) for t in (got, wanted))
-    x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
-    power = x.square().mean(1)
+def channel_gains(pairs: Sequence[tuple[Tensor, Tensor]], axis: int) -> Tensor:
+    """(C,) g that minimizes |wanted - g got - s|^2 for each channel of the ``pairs`` (got, wanted), chunk by chunk.
+
+    Within GAINS; 1 where ``got`` hardly varies.
+    """
+    power = along = means = torch.zeros((), dtype=torch.float64)
+    for got, _ in pairs:
+        means = means + _sums(got, axis)
+    means = means / _count([got for got, _ in pairs], axis)
+    for got, wanted in pairs:
+        x = got - means.to(got.dtype).reshape(_view(got, axis))
+        along = along + _sums(x * wanted, axis)
+        power = power + _sums(x.square_(), axis)
     ridge = RIDGE * power.mean().clamp(min=1e-20)
-    return (((x * y).mean(1) + ridge) / (power + ridge)).clamp(*GAINS)
+    return ((along + ridge) / (power + ridge)).clamp(*GAINS).float()
 
 
 def _bias_of_output(model: QuantizedModel) -> dict[str, str]:
@@ -124,23 +166,37 @@ def _bias_of_output(model: QuantizedModel) -> dict[str, str]:
     return {output: bias for output, bias in result.items() if uses[bias] == 1}
 
 
-def _correct(machine: _Machine, bias_name: str, node: fx.Node, env: Env) -> tuple[float, float]:
+def _shift(
+    machine: _Machine, bias_name: str, node: fx.Node, envs: list[Env], axis: int, errors: _Errors
+) -> tuple[float, float]:
     """Shift the bias; (largest shift, mean squared error that is left)."""
-    model = machine.model
-    wanted, got = env.float[node], env.quant[node]
-    axis = _channel_axis(model, bias_name, wanted)
-    dims = [d for d in range(wanted.dim()) if d != axis]
-    view = [1] * wanted.dim()
-    view[axis] = -1
-    name = node.meta.get("untapped") or node.meta["value"]
-    own = before_activation(model.plan, machine.offsets, name, got, axis)
-    error = wanted - got if own is None else wanted - got - own.reshape(view)
-    shift = error.mean(dims)
-    after = float((error - shift.reshape(view)).square().mean())
-    parameter = model.parameters_by_name()[bias_name]
-    parameter.add_(shift.reshape(parameter.shape))
-    env.quant[node] = got + shift.reshape(view)
-    return float(shift.abs().max()), after
+    model, shift = machine.model, errors.total / errors.count
+    if machine.offsets:
+        name = node.meta.get("untapped") or node.meta["value"]
+        computed = torch.cat([env.quant[node] for env in envs])
+        own = before_activation(model.plan, machine.offsets, name, computed, axis)
+        shift = shift if own is None else shift - own
+    moved = shift.float()
+    parameter = machine.parameters[bias_name]
+    parameter.add_(moved.reshape(parameter.shape))
+    for env in envs:
+        env.quant[node].add_(moved.reshape(_view(env.quant[node], axis)))
+    return float(moved.abs().max()), errors.mean_square(errors.total / errors.count)
+
+
+def _sums(x: Tensor, axis: int) -> Tensor:
+    """(C,) float64: the sum of each channel."""
+    return x.sum([d for d in range(x.dim()) if d != axis % x.dim()]).double()
+
+
+def _count(parts: Sequence[Tensor], axis: int) -> int:
+    """Elements of one channel in all ``parts``."""
+    return sum(x.numel() // x.shape[axis] for x in parts)
+
+
+def _view(like: Tensor, axis: int) -> list[int]:
+    """The shape in which a vector stands along ``axis`` of ``like``."""
+    return [-1 if d == axis % like.dim() else 1 for d in range(like.dim())]
 
 
 def _channel_axis(model: QuantizedModel, bias_name: str, output: Tensor) -> int:
@@ -155,6 +211,7 @@ class _Machine(Machine):
     def __init__(self, model: QuantizedModel, offsets: Mapping[str, Tensor]) -> None:
         super().__init__(model)
         self.offsets = offsets
+        self.parameters = model.parameters_by_name()
         self._taps: dict[str, str] = model.network.meta["tap_names"]
 
     def quantized(self, node: fx.Node, env: Env) -> None:

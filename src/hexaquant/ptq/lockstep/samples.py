@@ -28,6 +28,18 @@ def split_batches(batches: Iterable[Mapping[str, Any]], samples: int) -> Iterato
             return
 
 
+def runnable_chunks(
+    model: QuantizedModel, batches: Iterable[Mapping[str, Any]], samples: int
+) -> list[dict[str, Tensor]]:
+    """The first ``samples`` samples in chunks that ``model`` can run: a single sample where it runs no batches.
+
+    Raises InputError when there is none.
+    """
+    chunks = list(split_batches(batches, samples))
+    one = gather(chunks, 1)
+    return chunks if takes_batches(model, chunks) else [one]
+
+
 def takes_batches(model: QuantizedModel, batches: Iterable[Mapping[str, Any]]) -> bool:
     """False for a network whose operators hold on to the one example it was exported with: it cannot run two."""
     shapes = [value.shape for value in model.source_graph.inputs]
