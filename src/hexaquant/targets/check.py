@@ -91,7 +91,7 @@ def judge_node(graph: Graph, node: oir.Node, target: Target, scheme: str, table:
 
 
 def needs_float16(op_type: str, scheme: str) -> bool:
-    """Whether the target executes ``op_type`` in float16 where ``scheme`` ("w8a16", "w4a8 per tensor") is of integers."""
+    """Whether the target executes ``op_type`` in float16 where ``scheme`` ("w8a16", "w4a8 per tensor") has integers."""
     bits = scheme.partition(" ")[0].rpartition("a")[2]
     return bits.isdigit() and ops.executable_type(op_type, f"u{bits}") == "fp16"
 
