@@ -95,6 +95,7 @@ def damaged(out: Path) -> list[str]:
 
 
 def rounds(kind: str, folder: Path, kills: int, choose: random.Random) -> dict[str, object]:
+    """``kills`` kills of the command ``kind``, up to ten before it is let alone, and what came of them."""
     whole = folder / f"whole-{kind}"
     *first, last = commands(folder, whole)[kind]
     for each in first:
@@ -107,34 +108,34 @@ def rounds(kind: str, folder: Path, kills: int, choose: random.Random) -> dict[s
         *first, last = commands(folder, out)[kind]
         for each in first:
             finish(folder, each)
-        for _ in range(min(choose.randint(2, 6), kills - done)):
-            child = start(folder, last)
-            try:
-                child.wait(choose.uniform(0.3, 1.1) * seconds)
-            except subprocess.TimeoutExpired:
-                os.killpg(child.pid, signal.SIGKILL)
-                done += 1
-            child.communicate()
+        killed = 0
+        while killed < min(choose.randint(4, 10), kills - done):
+            if not killed_after(choose.uniform(0.1, 1.0) * seconds, folder, last):
+                break
+            killed += 1
             bad = damaged(out)
             corrupt += bool(bad)
             if bad:
                 print(f"{out.name}: damaged after a kill: {', '.join(bad)}", flush=True)
-            if child.returncode == 0:
-                break
+        done += killed
         finish(folder, last)
         got = digest(out)
         other = sorted(n for n in wanted.keys() | got.keys() if got.get(n) != wanted.get(n))
         ends["different" if other else "same bytes"] += 1
-        print(
-            f"{out.name}: {done} of {kills} kills, {'differs: ' + ', '.join(other) if other else 'same bytes'}",
-            flush=True,
-        )
-    return {
-        "kills": done,
-        "resumed runs": dict(ends),
-        "damaged files after a kill": corrupt,
-        "seconds whole": round(seconds, 1),
-    }
+        outcome = f"differs: {', '.join(other)}" if other else "same bytes"
+        print(f"{out.name}: killed {killed} times ({done} of {kills}), {outcome}", flush=True)
+    return {"kills": done, "resumed runs": dict(ends), "damaged files after a kill": corrupt}
+
+
+def killed_after(seconds: float, folder: Path, arguments: list[str]) -> bool:
+    """Start a command and kill its process group after ``seconds``; False when it was done before."""
+    child = start(folder, arguments)
+    try:
+        child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+    child.communicate()
+    return child.returncode == -signal.SIGKILL
 
 
 def main() -> None:
