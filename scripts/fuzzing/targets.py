@@ -94,12 +94,15 @@ def _manifest(path: Path) -> object:
 
 def _settings(path: Path) -> object:
     """The five kinds of settings files, whatever the file is."""
-    from hexaquant.cli.image_options import image_spec
+    from hexaquant.cli.image_options import ImageOptions
     from hexaquant.cli.tools.htp_config import read_config
     from hexaquant.cli.tools.io_config import read_io_config
     from hexaquant.core.errors import HexaquantError
     from hexaquant.ptq.recipe import find_recipe
     from hexaquant.sim.overrides import parse_overrides
+
+    def image_spec(file: Path) -> object:
+        return ImageOptions(file).value()
 
     for read in (parse_overrides, find_recipe, read_io_config, read_config, image_spec):
         try:

@@ -9,7 +9,8 @@ import typer
 
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, number, table
-from hexaquant.cli.image_options import Images, takes_image_options
+from hexaquant.cli.image_options import Images
+from hexaquant.cli.option_groups import grouped
 from hexaquant.cli.report_page import refresh_page
 from hexaquant.core.errors import InputError
 
@@ -30,7 +31,7 @@ MetricOption = Annotated[str, typer.Option(help="top1, top5, module:function (ex
 WorkersOption = Annotated[str | None, typer.Option(help="Processes, or ray for a cluster (default: one a core).")]
 
 
-@takes_image_options
+@grouped
 def analyze(
     context: typer.Context,
     folder: o.FolderArgument,

@@ -9,8 +9,9 @@ import typer
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, table
 from hexaquant.cli.data import calibration_data, check_choice
-from hexaquant.cli.image_options import Images, takes_image_options
+from hexaquant.cli.image_options import Images
 from hexaquant.cli.model import load_model
+from hexaquant.cli.option_groups import grouped
 from hexaquant.cli.report_page import write_page
 from hexaquant.cli.reports import report_drawings
 from hexaquant.core.errors import ThresholdMissed
@@ -25,7 +26,7 @@ A metric of 1 is 100 points. Interrupted, the same command goes on where it stop
 the best one found and the exit code is 1."""
 
 
-@takes_image_options
+@grouped
 def auto(
     context: typer.Context,
     model: o.ModelArgument,

@@ -9,7 +9,8 @@ import typer
 
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, bytes_text, table
-from hexaquant.cli.image_options import Images, takes_image_options
+from hexaquant.cli.image_options import Images
+from hexaquant.cli.option_groups import grouped
 
 EPILOG = """Examples:
 
@@ -20,7 +21,7 @@ EPILOG = """Examples:
 The folder's README.md says how to build and run it; Qualcomm's libraries are not in it."""
 
 
-@takes_image_options
+@grouped
 def bundle(
     context: typer.Context,
     folder: o.FolderArgument,

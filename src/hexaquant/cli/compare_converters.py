@@ -9,8 +9,9 @@ import typer
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, number, table
 from hexaquant.cli.data import calibration_data, check_choice
-from hexaquant.cli.image_options import Images, takes_image_options
+from hexaquant.cli.image_options import Images
 from hexaquant.cli.model import load_model
+from hexaquant.cli.option_groups import grouped
 
 EPILOG = """Examples:
 
@@ -21,7 +22,7 @@ EPILOG = """Examples:
 Ways: encodings by file or by QDQ nodes, w8a8 and w8a16, one scale a channel or a tensor of weights, O1 to O3."""
 
 
-@takes_image_options
+@grouped
 def compare_converters(
     context: typer.Context,
     model: o.ModelArgument,

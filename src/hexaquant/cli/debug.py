@@ -10,7 +10,8 @@ import typer
 
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, number, table
-from hexaquant.cli.image_options import Images, takes_image_options
+from hexaquant.cli.image_options import Images
+from hexaquant.cli.option_groups import grouped
 from hexaquant.cli.report_page import refresh_page
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ FileOption = Annotated[Path | None, typer.Option("--encodings", help="Encodings 
 TargetSwitch = Annotated[bool, typer.Option("--target/--no-target", help="Compare with the emulator too.")]
 
 
-@takes_image_options
+@grouped
 def debug(
     context: typer.Context,
     folder: o.FolderArgument,

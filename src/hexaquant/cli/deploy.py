@@ -9,9 +9,10 @@ import typer
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console
 from hexaquant.cli.data import RANDOM_WARNING, calibration_data, check_choice
-from hexaquant.cli.image_options import Images, takes_image_options
+from hexaquant.cli.image_options import Images
 from hexaquant.cli.lint import write_lint
 from hexaquant.cli.model import load_model
+from hexaquant.cli.option_groups import grouped
 from hexaquant.cli.report_page import write_page
 from hexaquant.cli.reports import report_drawings
 
@@ -26,7 +27,7 @@ EPILOG = """Examples:
 A second run on the same OUT keeps the steps whose inputs did not change."""
 
 
-@takes_image_options
+@grouped
 def deploy(
     context: typer.Context,
     model: o.ModelArgument,

@@ -11,8 +11,9 @@ import typer
 
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, table
-from hexaquant.cli.image_options import Images, takes_image_options
+from hexaquant.cli.image_options import Images
 from hexaquant.cli.model import written_model
+from hexaquant.cli.option_groups import grouped
 
 if TYPE_CHECKING:
     from hexaquant.analysis.lint.finding import Finding
@@ -39,7 +40,7 @@ SHOWN_INFOS = 3
 """Infos of one rule that the table lists; the others it counts."""
 
 
-@takes_image_options
+@grouped
 def lint(
     context: typer.Context,
     model: o.ModelArgument,

@@ -10,8 +10,9 @@ import typer
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, table
 from hexaquant.cli.data import calibration_data, check_choice
-from hexaquant.cli.image_options import Images, takes_image_options
+from hexaquant.cli.image_options import Images
 from hexaquant.cli.model import load_model
+from hexaquant.cli.option_groups import grouped
 
 EPILOG = """Examples:
 
@@ -21,6 +22,7 @@ EPILOG = """Examples:
 
 Percentages are of the cost when every layer is w8a8. Then:
 hexaquant deploy net.onnx --data calib.npz --scheme SCHEME --overrides mixed.yaml -o out
+
 What --json prints, kept as out/mixed.json, is the curve in the page that hexaquant report out writes."""
 
 BopsOption = Annotated[
@@ -33,7 +35,7 @@ ChoiceOption = Annotated[
 FileOption = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Overrides file to write.")]
 
 
-@takes_image_options
+@grouped
 def mixed(
     context: typer.Context,
     model: o.ModelArgument,

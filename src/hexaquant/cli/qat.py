@@ -9,7 +9,8 @@ import typer
 
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, table
-from hexaquant.cli.image_options import Images, takes_image_options
+from hexaquant.cli.image_options import Images
+from hexaquant.cli.option_groups import grouped
 from hexaquant.cli.quantize import file_table
 from hexaquant.core.errors import InputError
 
@@ -44,7 +45,7 @@ AgainOption = Annotated[
 ]
 
 
-@takes_image_options
+@grouped
 def qat(
     context: typer.Context,
     source: SourceArgument,

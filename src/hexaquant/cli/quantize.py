@@ -11,8 +11,9 @@ import typer
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, bytes_text, table
 from hexaquant.cli.data import RANDOM_WARNING, calibration_data, check_choice
-from hexaquant.cli.image_options import Images, takes_image_options
+from hexaquant.cli.image_options import Images
 from hexaquant.cli.model import load_model
+from hexaquant.cli.option_groups import grouped
 
 EPILOG = """Examples:
 
@@ -23,7 +24,7 @@ EPILOG = """Examples:
 Then: hexaquant compile out; hexaquant verify out --data test.npz"""
 
 
-@takes_image_options
+@grouped
 def quantize(
     context: typer.Context,
     model: o.ModelArgument,

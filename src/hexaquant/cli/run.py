@@ -9,7 +9,8 @@ import typer
 
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console
-from hexaquant.cli.device_options import Device, takes_device_options
+from hexaquant.cli.device_options import ProfiledDevice
+from hexaquant.cli.option_groups import grouped
 from hexaquant.cli.run_input import data_of, find_binary, input_specs_of
 from hexaquant.cli.run_results import result_table, written
 from hexaquant.core.errors import InputError
@@ -27,7 +28,7 @@ Each sample is one folder Result_0, Result_1 ...; floats in and out unless --nat
 FORMATS = ("raw", "npy")
 
 
-@takes_device_options()
+@grouped
 def run(
     context: typer.Context,
     binary: Annotated[Path, typer.Argument(metavar="BIN|OUT", help="Context binary, or an artifact folder.")],
@@ -47,7 +48,7 @@ def run(
     ] = None,
     callers: Annotated[int, typer.Option(help="With --throughput: callers that send requests at once.")] = 4,
     workers: o.WorkersOption = None,
-    device: Device = None,
+    device: ProfiledDevice = None,
     json: o.JsonOption = False,
 ) -> None:
     """Execute a context binary on the emulator (on a device: the NPU) and write its outputs."""

@@ -9,12 +9,11 @@ import typer
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console
 from hexaquant.cli.data import RANDOM_WARNING
-from hexaquant.cli.device_options import OPTIONS, Device, takes_device_options
-from hexaquant.cli.image_options import Images, takes_image_options
+from hexaquant.cli.device_options import Device
+from hexaquant.cli.image_options import Images
+from hexaquant.cli.option_groups import grouped
 from hexaquant.cli.report_page import refresh_page
 from hexaquant.cli.reports import report_drawings
-
-VERIFY_OPTIONS = tuple(name for name in OPTIONS if name != "profiling_level")
 
 EPILOG = """Examples:
 
@@ -27,8 +26,7 @@ EPILOG = """Examples:
 Outputs of the target are kept in OUT/.state: an interrupted run goes on where it stopped."""
 
 
-@takes_image_options
-@takes_device_options(*VERIFY_OPTIONS)
+@grouped
 def verify(
     context: typer.Context,
     folder: o.FolderArgument,
