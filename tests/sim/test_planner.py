@@ -359,6 +359,18 @@ def test_the_symmetric_operand_is_found_behind_data_movement() -> None:
     assert plan["n"].grid == Grid(16, False, True) and plan["t"].grid == plan["n"].grid
 
 
+@pytest.mark.parametrize("op", ["Softmax", "Sigmoid"])
+def test_a_second_operand_in_the_kernels_unsigned_encoding_is_converted(op: str) -> None:
+    text = f"""(float[2,4,8] a, float[2,5,8] b) => (float[2,4,5] y) {{
+        n = {op} (b)
+        t = Transpose <perm=[0,2,1]> (n)
+        y = MatMul (a, t)
+    }}"""
+    plan = planned(net(text), "w8a16")
+    assert plan["n"].grid == Grid(16) and plan["n"].high == 1 - 2**-16
+    assert plan["t_as_uint16"].grid == Grid(16, False, True)
+
+
 def test_a_product_of_one_tensor_with_itself_in_a_16_bit_layer_gets_two_converts() -> None:
     graph = net("(float[2,8,8] x) => (float[2,8,8] y) { n = Neg (x)\n y = MatMul (n, n) }")
     plan = planned(graph, "w8a8", {"y": "w8a16"})

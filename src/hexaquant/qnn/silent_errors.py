@@ -24,7 +24,8 @@ def check_silent_errors(model: oir.Model, source: str) -> None:
     5. a Clip whose bounds leave zero outside, after Add, Sub or Mul (2 to 14 dB; likewise);
     6. Reciprocal of a quantized input whose range ends at 1 or before (0.5 to 10 dB; transforms/form_division.py);
     7. Add of c to a Relu or Clip of what c was subtracted from (4 dB; transforms/swap_addends.py);
-    8. Reshape of a fully connected layer's F outputs to [., ., ., F, F] (0.5 dB; transforms/split_reshape.py).
+    8. Reshape of a fully connected layer's F outputs to [., ., ., F, F] (0.5 dB; transforms/split_reshape.py);
+    9. an 8-bit CumSum along another axis than the last (-9 to -1 dB; transforms/form_cumsum.py).
 
     Raises TargetError naming the node.
     """
@@ -196,11 +197,22 @@ def _features(node: oir.Node, weight: oir.Value) -> int:
     return 0 if len(shape) != 2 else shape[0] if is_transposed else shape[1]
 
 
+def _turned_sum(node: oir.Node) -> str:
+    data, axis = node.inputs[0], _numbers(node.inputs[1]).reshape(-1)
+    if data is None or data.shape is None or len(axis) != 1 or _zero_point_bits(data) != 8:
+        return ""
+    index = int(axis[0]) % len(data.shape)
+    if index == len(data.shape) - 1 or data.shape[index] == 1:
+        return ""
+    return "sums along another axis than the last one, which the target computes wrongly in 8 bits: transpose around it"
+
+
 CHAINS: dict[str, Callable[[oir.Node], str]] = {
     "Clip": _clip_beside_zero,
     "Reciprocal": _small_reciprocal,
     "Add": _undone_difference,
     "Reshape": _squares,
+    "CumSum": _turned_sum,
 }
 """Operator -> what is wrong with a node of it, or nothing."""
 

@@ -6,7 +6,8 @@ conversion is simulated, exported (as DequantizeLinear -> QuantizeLinear) and pr
 
 Legal for: integer -> integer of another width, float -> integer. Integer -> float needs no node: the reader
 takes the dequantized tensor. Readers of one tensor that want the same type share one convert; the second operand of
-a 16-bit product is symmetric (sim/einsum_products.py), so it gets its own.
+a 16-bit product is symmetric (sim/einsum_products.py), so it gets its own; also where both have 16 bits, when the
+operand comes from a kernel whose own encoding of [0, 1) is asymmetric (Softmax, Sigmoid).
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ def insert_converts(
         for index, value in enumerate(node.inputs):
             if value is None or constant(value) is not None or not _is_float(value):
                 continue
-            if _same_type(input_grid(value), wanted):
+            second = is_second_operand(node, index, wanted)
+            if _same_type(input_grid(value), wanted) and not (second and _is_unsigned(value)):
                 continue
-            grid = replace(wanted, symmetric=wanted.symmetric or is_second_operand(node, index, wanted))
+            grid = replace(wanted, symmetric=wanted.symmetric or second)
             key = (value.name or "", grid.bits, grid.symmetric)
             if key not in made:
                 made[key] = _convert(graph, value, grid, node)
@@ -65,6 +67,17 @@ def is_second_operand(node: oir.Node, index: int, grid: Grid) -> bool:
     """True for the right operand of a 16-bit product of two computed tensors."""
     computed = all(constant(value) is None for value in node.inputs)
     return node.op_type in ("MatMul", "Einsum") and grid.bits == 16 and index == len(node.inputs) - 1 and computed
+
+
+def _is_unsigned(value: oir.Value) -> bool:
+    """Whether ``value`` is, moved or not, the output of an operator with a fixed range from 0 on."""
+    node = value.producer()
+    rule = None if node is None else ops.rule_of(node.op_type)
+    if node is None or rule is None or CONVERT in node.metadata_props:
+        return False
+    if rule.role == "move" and node.inputs[0] is not None:
+        return _is_unsigned(node.inputs[0])
+    return rule.low == 0
 
 
 def _same_type(a: Grid, b: Grid) -> bool:

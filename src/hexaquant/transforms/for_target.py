@@ -8,6 +8,7 @@ from hexaquant.ir.graph import Graph
 from hexaquant.transforms.add_missing_bias import add_missing_bias
 from hexaquant.transforms.form_bias_vector import form_bias_vector
 from hexaquant.transforms.form_clip import form_clip
+from hexaquant.transforms.form_cumsum import form_cumsum
 from hexaquant.transforms.form_division import form_division
 from hexaquant.transforms.form_linear import form_linear
 from hexaquant.transforms.form_pointwise import form_pointwise
@@ -31,6 +32,7 @@ STEPS: tuple[Callable[[Graph], int], ...] = (
     form_pooling,
     form_clip,
     form_division,
+    form_cumsum,
     swap_addends,
     add_missing_bias,
     form_bias_vector,
