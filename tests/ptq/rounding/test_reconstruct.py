@@ -7,7 +7,7 @@ import torch
 from hexaquant.ptq.lockstep.machine import Machine
 from hexaquant.ptq.rounding.blocks import find_blocks
 from hexaquant.ptq.rounding.layers import find_layers
-from hexaquant.ptq.rounding.reconstruct import Training, reconstruct_blocks
+from hexaquant.ptq.rounding.reconstruct import PATIENCE, Training, reconstruct_blocks
 from hexaquant.ptq.rounding.soft_rounding import SoftRounding
 from ir.onnx_text import random
 from ptq.rounding.test_apply import data, fresh, rounded, sqnr
@@ -77,6 +77,18 @@ def test_a_block_that_does_not_improve_keeps_its_parameters() -> None:
     _, reports = reconstruct_blocks(model, batches, Training(iterations=1, rate=50.0))
     assert not any(report.kept for report in reports)
     assert all(torch.equal(p, before[name]) for name, p in model.parameters_by_name().items())
+
+
+def test_blocks_without_gain_in_a_row_end_it() -> None:
+    count = 3 * (PATIENCE + 2)
+    lines = "".join(f"h{i + 1} = Conv (h{i}, w{i}, b)\n" for i in range(count))
+    text = f"(float[N,4,6,6] h0) => (float[N,4,6,6] h{count}) {{ {lines} }}"
+    weights = {f"w{i}": random(4, 4, 1, 1, seed=i) for i in range(count)}
+    batches = [{"h0": random(4, 4, 6, 6, seed=i)} for i in range(2)]
+    model = quantized(net(text, **weights, b=0 * random(4)), data=batches)
+    _, reports = reconstruct_blocks(model, batches, Training(iterations=1, rate=1e-9))
+    assert not any(report.kept for report in reports)
+    assert len(reports) == PATIENCE
 
 
 def test_the_same_seed_gives_the_same_result() -> None:
