@@ -35,7 +35,7 @@ WorkersOption = Annotated[str | None, typer.Option(help="Processes, or ray for a
 def analyze(
     context: typer.Context,
     folder: o.FolderArgument,
-    data: Annotated[str, typer.Option("--data", help=f"Samples: {o.DATA_FORMS}.", show_default=False)],
+    data: o.SamplesOption,
     metric: MetricOption = "top1",
     samples: Annotated[int, typer.Option(min=1, help="Samples to measure on.")] = 32,
     workers: WorkersOption = None,

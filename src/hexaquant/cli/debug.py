@@ -37,7 +37,7 @@ TargetSwitch = Annotated[bool, typer.Option("--target/--no-target", help="Compar
 def debug(
     context: typer.Context,
     folder: o.FolderArgument,
-    data: Annotated[str, typer.Option("--data", help=f"Samples: {o.DATA_FORMS}.", show_default=False)],
+    data: o.SamplesOption,
     mode: ModeOption = "cumulative",
     samples: Annotated[int, typer.Option(min=1, help="Samples to compare on.")] = 4,
     encodings: FileOption = None,

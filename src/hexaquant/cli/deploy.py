@@ -13,6 +13,7 @@ from hexaquant.cli.image_options import Images
 from hexaquant.cli.lint import write_lint
 from hexaquant.cli.model import load_model
 from hexaquant.cli.option_groups import grouped
+from hexaquant.cli.quantization_options import Quantization
 from hexaquant.cli.report_page import write_page
 from hexaquant.cli.reports import report_drawings
 
@@ -34,11 +35,7 @@ def deploy(
     out: o.OutOption,
     data: o.DataOption = None,
     eval_data: str | None = typer.Option(None, help="Data to verify on (default: a held-out fifth of --data)."),
-    target: o.TargetOption = "sm8650",
-    scheme: o.SchemeOption = "w8a8",
-    recipe: o.RecipeOption = "fast",
-    overrides: o.OverridesOption = None,
-    shape: o.ShapeOption = None,
+    how: Quantization = Quantization(),
     metric: o.MetricOption = "top1",
     limit: o.LimitOption = None,
     workers: o.WorkersOption = None,
@@ -56,11 +53,10 @@ def deploy(
     """Quantize, export, compile and verify a network: FP32, simulation and target side by side."""
     console: Console = context.obj
     check_choice(data, random_data)
-    shapes = o.parse_shapes(shape)
-    from hexaquant.api.deploy import Settings
+    shapes = how.shapes
     from hexaquant.api.deploy import deploy as run
 
-    Settings(target, scheme, recipe, overrides, encodings_version).check()
+    how.settings(encodings_version)
     graph = load_model(model, shapes)
     with console.events(out) as events:
         report = run(
@@ -68,10 +64,10 @@ def deploy(
             calibration_data(graph, data, random_data, images),
             out,
             eval_data=eval_data,
-            target=target,
-            scheme=scheme,
-            recipe=recipe,
-            overrides=overrides,
+            target=how.target,
+            scheme=how.scheme,
+            recipe=how.recipe,
+            overrides=how.overrides,
             metric=o.metric_name(metric),
             limit=limit,
             workers=workers,
@@ -83,7 +79,7 @@ def deploy(
             events=events,
         )
     if report_page:
-        write_lint(console, out, target, scheme, overrides)
+        write_lint(console, out, how.target, how.scheme, how.overrides)
         write_page(console, out)
     if random_data:
         console.alarm(RANDOM_WARNING)

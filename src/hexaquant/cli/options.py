@@ -20,6 +20,7 @@ ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, 
 FolderArgument = Annotated[Path, typer.Argument(metavar="OUT", help="Artifact folder of deploy or quantize.")]
 OutOption = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Artifact folder to write.")]
 DataOption = Annotated[str | None, typer.Option("--data", help=f"Calibration data: {DATA_FORMS}.")]
+SamplesOption = Annotated[str, typer.Option("--data", help=f"Samples: {DATA_FORMS}.", show_default=False)]
 TargetOption = Annotated[str, typer.Option(help="SoC (sm8650, sm8550, qcs6490 ...) or architecture (v75).")]
 SchemeOption = Annotated[str, typer.Option(help="w8a8, w8a16, w4a8, w4a16, w16a16 or fp16.")]
 RecipeOption = Annotated[

@@ -11,7 +11,10 @@ from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, table
 from hexaquant.cli.image_options import Images
 from hexaquant.cli.option_groups import grouped
+from hexaquant.cli.quantization_options import Quantization
 from hexaquant.cli.quantize import file_table
+from hexaquant.cli.report_page import refresh_page
+from hexaquant.cli.training_options import Training
 from hexaquant.core.errors import InputError
 
 EPILOG = """Examples:
@@ -36,13 +39,6 @@ OutOption = Annotated[
 DataOption = Annotated[
     str, typer.Option("--data", help=f"Training data, labels not needed: {o.DATA_FORMS}.", show_default=False)
 ]
-Shapes = dict[str, list[int | str]] | None
-FeaturesOption = Annotated[
-    list[str] | None, typer.Option("--feature", help="Glob of inner tensors to draw towards FP32 too; repeat for more.")
-]
-AgainOption = Annotated[
-    bool, typer.Option("--again", help="Train a folder further that was trained with the same options and data.")
-]
 
 
 @grouped
@@ -51,34 +47,8 @@ def qat(
     source: SourceArgument,
     data: DataOption,
     out: OutOption = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training data.")] = 1,
-    steps: Annotated[int | None, typer.Option(min=1, help="Optimizer steps, instead of --epochs.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples of a step, over all processes.")] = 32,
-    loss: Annotated[str, typer.Option(help="mse (of any outputs) or kl (of logits).")] = "mse",
-    feature: FeaturesOption = None,
-    feature_weight: Annotated[float, typer.Option(help="Weight of the inner tensors in the loss.")] = 1.0,
-    mode: Annotated[str, typer.Option(help="Ranges: lsq or pact (learned), ema (moving average), fixed.")] = "lsq",
-    batchnorm: Annotated[str, typer.Option(help="folded, or batch: batch statistics until the end.")] = "folded",
-    lr: Annotated[float, typer.Option(help="Rate of weights, relative to their size.")] = 1e-3,
-    encoding_lr: Annotated[float, typer.Option(help="Rate of scales and offsets, relative; 0 keeps them.")] = 1e-3,
-    ema: Annotated[float | None, typer.Option(help="Decay of a moving average of all parameters, e.g. 0.99.")] = None,
-    dampening: Annotated[float, typer.Option(min=0, help="Draws weights to the grid (oscillation dampening).")] = 0.0,
-    freeze_oscillations: Annotated[
-        float | None, typer.Option(help="Freeze weights that oscillate this often at the end, e.g. 0.01.")
-    ] = None,
-    validate_every: Annotated[int | None, typer.Option(min=1, help="Steps; keeps the best on the held-out data.")] = (
-        None
-    ),
-    patience: Annotated[int | None, typer.Option(min=1, help="Stop after so many validations without a gain.")] = None,
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-    log_dir: Annotated[Path | None, typer.Option(help="TensorBoard logs.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of random numbers.")] = 0,
-    again: AgainOption = False,
-    target: o.TargetOption = "sm8650",
-    scheme: o.SchemeOption = "w8a8",
-    recipe: o.RecipeOption = "fast",
-    overrides: o.OverridesOption = None,
-    shape: o.ShapeOption = None,
+    training: Training = Training(),
+    how: Quantization = Quantization(),
     images: Images = None,
     json: o.JsonOption = False,
 ) -> None:
@@ -88,36 +58,15 @@ def qat(
     """
     console: Console = context.obj
     folder = _folder_of(source, out)
-    from hexaquant.api.deploy import Settings
     from hexaquant.api.qat import finetune_folder
     from hexaquant.core import ranks
 
-    options: dict[str, Any] = {
-        "epochs": epochs,
-        "steps": steps,
-        "loss": loss,
-        "features": tuple(feature or ()),
-        "feature_weight": feature_weight,
-        "mode": mode,
-        "batchnorm": batchnorm,
-        "lr": lr,
-        "encoding_lr": encoding_lr,
-        "ema": ema,
-        "dampening": dampening,
-        "freeze_oscillations": freeze_oscillations,
-        "validate_every": validate_every,
-        "patience": patience,
-        "precision": precision,
-        "log_dir": log_dir,
-        "seed": seed,
-        "again": again,
-    }
     with console.events(folder) as events:
         if out is not None:
-            settings = Settings(target, scheme, recipe, overrides)
-            _quantize(source, out, data, images, settings, o.parse_shapes(shape), events)
-        done = finetune_folder(folder, data, images=images, batch_size=batch_size, events=events, **options)
+            _quantize(source, out, data, images, how, events)
+        done = finetune_folder(folder, data, images=images, events=events, **training.keywords)
     if ranks.rank() == 0:
+        refresh_page(console, folder)
         document = _document(folder, done)
         console.result(document, lambda: _quality(document), lambda: file_table(document["files"]))
 
@@ -132,15 +81,7 @@ def _folder_of(source: str, out: Path | None) -> Path:
     return Path(source) if out is None else out
 
 
-def _quantize(
-    source: str,
-    out: Path,
-    data: str,
-    images: Any,
-    settings: Any,
-    shapes: dict[str, list[int | str]] | None,
-    events: Any,
-) -> None:
+def _quantize(source: str, out: Path, data: str, images: Any, how: Quantization, events: Any) -> None:
     """PTQ of a network on the part of the data that will train it."""
     import os
 
@@ -150,8 +91,8 @@ def _quantize(
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("quantize in one process first (hexaquant quantize), then start several with the folder")
-    settings.check()
-    graph = load_model(source, shapes)
+    settings = how.settings()
+    graph = load_model(source, how.shapes)
     training, _ = open_data(data, graph, images).split()
     quantize_folder(graph, training, out, settings, events=events)
 

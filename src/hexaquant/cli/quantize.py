@@ -14,6 +14,7 @@ from hexaquant.cli.data import RANDOM_WARNING, calibration_data, check_choice
 from hexaquant.cli.image_options import Images
 from hexaquant.cli.model import load_model
 from hexaquant.cli.option_groups import grouped
+from hexaquant.cli.quantization_options import Quantization
 
 EPILOG = """Examples:
 
@@ -30,11 +31,7 @@ def quantize(
     model: o.ModelArgument,
     out: o.OutOption,
     data: o.DataOption = None,
-    target: o.TargetOption = "sm8650",
-    scheme: o.SchemeOption = "w8a8",
-    recipe: o.RecipeOption = "fast",
-    overrides: o.OverridesOption = None,
-    shape: o.ShapeOption = None,
+    how: Quantization = Quantization(),
     encodings_version: o.VersionOption = "1.0.0",
     random_data: o.RandomOption = False,
     force: o.ForceOption = False,
@@ -44,11 +41,10 @@ def quantize(
     """Quantize a network and export ONNX, encodings and QDQ ONNX."""
     console: Console = context.obj
     check_choice(data, random_data)
-    shapes = o.parse_shapes(shape)
-    from hexaquant.api.deploy import Settings, quantize_folder
+    shapes = how.shapes
+    from hexaquant.api.deploy import quantize_folder
 
-    settings = Settings(target, scheme, recipe, overrides, encodings_version)
-    settings.check()
+    settings = how.settings(encodings_version)
     graph = load_model(model, shapes)
     with console.events(out) as events:
         samples = calibration_data(graph, data, random_data, images)
