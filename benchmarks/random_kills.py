@@ -1,9 +1,9 @@
-"""Kill ``hexaquant deploy`` and ``hexaquant qat`` at random moments, resume each until it is done, compare the bytes.
+"""Kill long commands of hexaquant at random moments, resume each until it is done, compare the bytes.
 
 Each round runs a command again and again, kills it (SIGKILL to its whole process group) after a random time, and lets
 the last try end. After every kill each file under its final name must be whole (its SHA-256 as in manifest.json);
 at the end every artifact without a time in it must have the bytes of the uninterrupted run, the context binary too.
-Usage: random_kills.py [--kills 200] [--seed 0]
+Usage: random_kills.py [deploy qat auto analyze debug] [--kills 200] [--seed 0]     (default: deploy qat)
 """
 
 from __future__ import annotations
@@ -49,8 +49,17 @@ def prepare(folder: Path) -> None:
 def commands(folder: Path, out: Path) -> dict[str, list[list[str]]]:
     """Command -> what to run one after the other; the last is the one that is killed."""
     deploy = ["deploy", "net.onnx", "--data", "data.npz", "--eval-data", "data.npz", "--scheme", "w4a8", "-o", str(out)]
+    quantize = ["quantize", *deploy[1:4], "--scheme", "w4a8", "-o", str(out)]
     train = ["qat", str(out), "--data", "data.npz", "--epochs", "6", "--batch-size", "8"]
-    return {"deploy": [deploy], "qat": [["quantize", *deploy[1:4], "--scheme", "w4a8", "-o", str(out)], train]}
+    search = ["auto", *deploy[1:6], "--max-drop", "30", "-o", str(out)]
+    look = [str(out), "--data", "data.npz", "--workers", "1"]
+    return {
+        "deploy": [deploy],
+        "qat": [quantize, train],
+        "auto": [search],
+        "analyze": [quantize, ["analyze", *look]],
+        "debug": [deploy, ["debug", *look]],
+    }
 
 
 def start(folder: Path, arguments: list[str]) -> subprocess.Popen[bytes]:
@@ -140,15 +149,15 @@ def killed_after(seconds: float, folder: Path, arguments: list[str]) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("commands", nargs="*", default=["deploy", "qat"])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
         choose = random.Random(options.seed)
-        half = options.kills // 2
-        kinds = (("deploy", options.kills - half), ("qat", half))
-        report = {kind: rounds(kind, Path(folder), count, choose) for kind, count in kinds if count}
+        share = {kind: (options.kills + n) // len(options.commands) for n, kind in enumerate(options.commands)}
+        report = {kind: rounds(kind, Path(folder), count, choose) for kind, count in share.items()}
         left = subprocess.run(["pgrep", "-f", folder], capture_output=True, text=True).stdout.split()
         print(json.dumps({**report, "processes left": len(left)}, indent=2))
 

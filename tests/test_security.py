@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from hexaquant.cli.run_results import write_outputs
 from hexaquant.core.errors import InputError
 from hexaquant.core.text_file import read_json, read_yaml
 from hexaquant.frontends import load
+from hexaquant.io.commit import complete
 from hexaquant.io.manifest import verify_files
 
 ROOT = Path(__file__).parents[1]
@@ -94,6 +96,24 @@ def test_a_manifest_cannot_point_outside_its_folder(name, tmp_path):
     (folder / "manifest.json").write_text(f'{{"format": 1, "files": {{"{name}": {record}}}}}')
     with pytest.raises(InputError, match="outside the artifact folder"):
         verify_files(folder)
+
+
+@pytest.mark.parametrize("name", ["../secret", "away/secret"])
+def test_an_unfinished_change_cannot_touch_files_outside_its_folder(name, tmp_path):
+    folder, secret = tmp_path / "out", tmp_path / "secret"
+    ready = folder / ".state" / "commit"
+    ready.mkdir(parents=True)
+    secret.write_text("kept")
+    (folder / "away").symlink_to(tmp_path, target_is_directory=True)
+    (ready / ".obsolete.json").write_text(json.dumps([name]))
+    with pytest.raises(InputError, match="outside the artifact folder"):
+        complete(folder)
+    (ready / ".obsolete.json").unlink()
+    (ready / "away").mkdir()
+    (ready / "away" / "secret").write_text("forged")
+    with pytest.raises(InputError, match="outside the artifact folder"):
+        complete(folder)
+    assert secret.read_text() == "kept"
 
 
 @pytest.mark.parametrize("name", ["../../evil", "/etc/evil", "a/b", "..", "."])

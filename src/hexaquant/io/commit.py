@@ -14,7 +14,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from hexaquant.core.atomic import write_error, write_text
-from hexaquant.io.manifest import NAME
+from hexaquant.core.errors import InputError
+from hexaquant.core.text_file import read_json
+from hexaquant.io.manifest import NAME, inside
 
 DRAFT, READY = ".state/draft", ".state/commit"
 OBSOLETE = ".obsolete.json"
@@ -48,20 +50,38 @@ def commit(folder: Path, obsolete: Collection[str] = ()) -> Iterator[Path]:
 def complete(folder: Path) -> None:
     """Finish a change of ``folder`` that was made but whose files were not all moved; the manifest comes last.
 
-    Raises EnvironmentLacksError or InputError when a file cannot be moved.
+    Raises EnvironmentLacksError or InputError when a file cannot be moved, InputError when one outside ``folder`` is
+    to go.
     """
     ready = folder / READY
     if not ready.is_dir():
         return
     try:
-        if (ready / OBSOLETE).is_file():
-            for name in json.loads((ready / OBSOLETE).read_text()):
-                (folder / name).unlink(missing_ok=True)
+        for name in _obsolete(ready):
+            _place(folder, name).unlink(missing_ok=True)
         files = [file for file in ready.rglob("*") if file.is_file() and file.name != OBSOLETE]
         for file in sorted(files, key=lambda file: (file.name == NAME, file)):
-            place = folder / file.relative_to(ready)
+            place = _place(folder, file.relative_to(ready).as_posix())
             place.parent.mkdir(parents=True, exist_ok=True)
             file.replace(place)
         shutil.rmtree(ready)
     except OSError as error:
         raise write_error(error, folder) from error
+
+
+def _obsolete(ready: Path) -> list[str]:
+    file = ready / OBSOLETE
+    if not file.is_file():
+        return []
+    names = read_json(file, "list of obsolete files")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{file} is damaged: delete {ready} and make the folder's files again")
+    return names
+
+
+def _place(folder: Path, name: str) -> Path:
+    """The file ``name`` of ``folder``, which neither its name nor a link may lead out of."""
+    place = folder / inside(name)
+    if not place.parent.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"'{name}' lies outside the artifact folder {folder}, through a link; remove the link")
+    return place

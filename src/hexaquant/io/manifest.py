@@ -82,7 +82,7 @@ def amend_manifest(
     Atomic. Raises InputError when a file is missing or lies outside the folder.
     """
     old = read_manifest(folder) if (folder / NAME).exists() else Manifest()
-    records = {_relative(name): _record(folder, name) for name in files}
+    records = {inside(name): _record(folder, name) for name in files}
     new = old.model_copy(
         update={
             "versions": versions(),
@@ -124,7 +124,7 @@ def verify_files(folder: Path, names: Collection[str] | None = None) -> Manifest
     """
     manifest = read_manifest(folder)
     for name in manifest.files if names is None else names:
-        record = manifest.files.get(_relative(name))
+        record = manifest.files.get(inside(name))
         if record is None:
             raise InputError(f"{folder / NAME} does not list '{name}'; make that file again")
         path = folder / name
@@ -135,10 +135,11 @@ def verify_files(folder: Path, names: Collection[str] | None = None) -> Manifest
     return manifest
 
 
-def _relative(name: str) -> str:
+def inside(name: str) -> str:
+    """``name`` as a path below the artifact folder. Raises InputError for one that leads out of it."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
-        raise InputError(f"'{name}' lies outside the artifact folder; record only files inside it")
+        raise InputError(f"'{name}' lies outside the artifact folder; only files inside it can be named")
     return str(path)
 
 
