@@ -119,7 +119,9 @@ def rounds(kind: str, folder: Path, kills: int, choose: random.Random) -> dict[s
             finish(folder, each)
         killed = 0
         while killed < min(choose.randint(4, 10), kills - done):
+            began = time.monotonic()
             if not killed_after(choose.uniform(0.1, 1.0) * seconds, folder, last):
+                seconds = seconds if killed else time.monotonic() - began
                 break
             killed += 1
             bad = damaged(out)
