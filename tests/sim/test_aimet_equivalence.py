@@ -11,7 +11,8 @@ import torch
 
 from hexaquant.io.qdq_reader import from_qdq
 from hexaquant.ir.graph import Graph
-from hexaquant.sim.imported import model_from_encodings
+from hexaquant.sim.imported import plan_from_encodings
+from hexaquant.sim.model import QuantizedModel
 from ir.onnx_text import run
 
 FILES = sorted((Path(__file__).parent.parent / "data" / "aimet").glob("*qdq*.onnx"))
@@ -23,7 +24,8 @@ def test_the_simulation_equals_aimets_qdq_model_within_one_step(path: Path) -> N
     original = Graph(oir.load(path), path.name)
     batch = original.inputs[0].shape[0] if original.inputs[0].shape is not None else None
     graph, encodings = from_qdq(original)
-    model = model_from_encodings(graph, encodings)
+    model = QuantizedModel(graph, plan_from_encodings(graph, encodings))
+    model.set_encodings(encodings)
     size = batch if isinstance(batch, int) else SAMPLES
     x = np.random.default_rng(11).normal(size=(SAMPLES, 3, 16, 16)).astype(np.float32)
     parts = [x[i : i + size] for i in range(0, SAMPLES, size)]

@@ -96,7 +96,6 @@ class Grid:
 
 
 FLOAT16 = Grid(16, kind="float")
-FLOAT32 = Grid(32, kind="float")
 
 
 def expand(param: Tensor, granularity: Granularity, shape: torch.Size | tuple[int, ...]) -> Tensor:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 from hexaquant.core.encoding import Encoding
 from hexaquant.ir.graph import Graph
-from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.plan import QuantPlan, TensorPlan
 from hexaquant.sim.planner import is_float_value
 from hexaquant.targets.scheme import SCHEMES, Scheme
@@ -36,10 +35,3 @@ def plan_from_encodings(
             tensors[name] = TensorPlan(name, role, "float", layer=layer, reason=reason)  # type: ignore[arg-type]
     kind = SCHEMES[scheme] if isinstance(scheme, str) else scheme
     return QuantPlan(find_target(target), kind, tensors)
-
-
-def model_from_encodings(graph: Graph, encodings: Mapping[str, Encoding]) -> QuantizedModel:
-    """The simulation of ``graph`` with exactly ``encodings``, quantizers on."""
-    model = QuantizedModel(graph, plan_from_encodings(graph, encodings))
-    model.set_encodings(encodings)
-    return model

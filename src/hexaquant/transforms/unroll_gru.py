@@ -25,7 +25,6 @@ from hexaquant.transforms.unroll_steps import (
     cut_steps,
     direction_name,
     project_inputs,
-    read_layer,
     unroll,
     weight_of,
 )
@@ -38,14 +37,7 @@ Gates = Callable[[int, oir.Value | None], tuple[oir.Value, oir.Value]]
 
 def unroll_gru(graph: Graph) -> int:
     """Returns the number of GRU operators replaced. Raises InputError or TargetError for one that cannot be."""
-    changed = 0
-    for node in graph.nodes:
-        if node.op_type == "GRU":
-            layer = read_layer(graph, node, ("Sigmoid", "Tanh"))
-            emit = Emitter(node)
-            unroll(emit, layer, lambda d, e=emit, y=layer: _cell(e, y, d), (INITIAL_H,))  # type: ignore[misc]
-            changed += 1
-    return changed
+    return unroll(graph, "GRU", ("Sigmoid", "Tanh"), _cell, (INITIAL_H,))
 
 
 def _cell(emit: Emitter, layer: Layer, direction: int) -> Cell:

@@ -21,7 +21,6 @@ from hexaquant.transforms.unroll_steps import (
     cut_steps,
     direction_name,
     project_inputs,
-    read_layer,
     unroll,
     weight_of,
 )
@@ -31,14 +30,7 @@ INITIAL_H, INITIAL_C = 5, 6
 
 def unroll_lstm(graph: Graph) -> int:
     """Returns the number of LSTM operators replaced. Raises InputError or TargetError for one that cannot be."""
-    changed = 0
-    for node in graph.nodes:
-        if node.op_type == "LSTM":
-            layer = read_layer(graph, node, ("Sigmoid", "Tanh", "Tanh"))
-            emit = Emitter(node)
-            unroll(emit, layer, lambda d, e=emit, y=layer: _cell(e, y, d), (INITIAL_H, INITIAL_C))  # type: ignore[misc]
-            changed += 1
-    return changed
+    return unroll(graph, "LSTM", ("Sigmoid", "Tanh", "Tanh"), _cell, (INITIAL_H, INITIAL_C))
 
 
 def _cell(emit: Emitter, layer: Layer, direction: int) -> Cell:

@@ -14,7 +14,6 @@ from hexaquant.transforms.unroll_steps import (
     cut_steps,
     direction_name,
     project_inputs,
-    read_layer,
     unroll,
     weight_of,
 )
@@ -24,14 +23,7 @@ INITIAL_H = 5
 
 def unroll_rnn(graph: Graph) -> int:
     """Returns the number of RNN operators replaced. Raises InputError or TargetError for one that cannot be."""
-    changed = 0
-    for node in graph.nodes:
-        if node.op_type == "RNN":
-            layer = read_layer(graph, node, ("Tanh",))
-            emit = Emitter(node)
-            unroll(emit, layer, lambda d, e=emit, y=layer: _cell(e, y, d), (INITIAL_H,))  # type: ignore[misc]
-            changed += 1
-    return changed
+    return unroll(graph, "RNN", ("Tanh",), _cell, (INITIAL_H,))
 
 
 def _cell(emit: Emitter, layer: Layer, direction: int) -> Cell:

@@ -15,7 +15,7 @@ of its own. Legal when:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,10 @@ class Layer:
     @property
     def hidden(self) -> int:
         return int(self.r.shape[2])
+
+
+CellOf = Callable[[Emitter, Layer, int], Cell]
+"""The step of a layer in one direction."""
 
 
 def read_layer(graph: Graph, node: oir.Node, defaults: tuple[str, ...]) -> Layer:
@@ -160,9 +164,24 @@ def direction_name(layer: Layer, direction: int) -> str:
     return f"{layer.name}_reverse" if layer.backwards[direction] else layer.name
 
 
-def unroll(emit: Emitter, layer: Layer, cell_of: Callable[[int], Cell], states: tuple[int, ...]) -> None:
-    """Replace the layer's node. ``cell_of(direction)`` gives the step; ``states``: the inputs of initial states."""
-    runs = [_run(layer, cell_of(d), _initial(emit, layer, d, states), layer.backwards[d]) for d in range(len(layer.w))]
+def unroll(graph: Graph, op_type: str, activations: Sequence[str], cell_of: CellOf, states: tuple[int, ...]) -> int:
+    """Replace all operators ``op_type`` and return their number. ``states``: the inputs of initial states.
+
+    Raises InputError or TargetError for one that cannot be replaced.
+    """
+    changed = 0
+    for node in graph.nodes:
+        if node.op_type == op_type:
+            layer = read_layer(graph, node, activations)
+            _unroll(Emitter(node), layer, cell_of, states)
+            changed += 1
+    return changed
+
+
+def _unroll(emit: Emitter, layer: Layer, cell_of: CellOf, states: tuple[int, ...]) -> None:
+    runs = []
+    for d, backwards in enumerate(layer.backwards):
+        runs.append(_run(layer, cell_of(emit, layer, d), _initial(emit, layer, d, states), backwards))
     outputs = layer.node.outputs
     if _is_used(outputs[0]):
         emit.replace_output(outputs[0], _sequence_output(emit, layer, [hidden for hidden, _ in runs]))
