@@ -45,6 +45,14 @@ def test_missing_and_unlisted_files(folder: Path) -> None:
         amend_manifest(folder, files=["nothing"])
 
 
+def test_names_that_no_file_can_have(folder: Path) -> None:
+    document = json.loads((folder / NAME).read_text())
+    document["files"] = {"a" * 5000: next(iter(document["files"].values()))}
+    (folder / NAME).write_text(json.dumps(document))
+    with pytest.raises(InputError, match=r"manifest\.json lists 'aaa.*': File name too long"):
+        verify_files(folder)
+
+
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd"])
 def test_files_outside_the_folder_are_refused(folder: Path, name: str) -> None:
     with pytest.raises(InputError, match="outside the artifact folder"):

@@ -128,11 +128,18 @@ def verify_files(folder: Path, names: Collection[str] | None = None) -> Manifest
         if record is None:
             raise InputError(f"{folder / NAME} does not list '{name}'; make that file again")
         path = folder / name
-        if not path.is_file():
+        if not _exists(path):
             raise InputError(f"{path} is missing; make it again")
         if path.stat().st_size != record.bytes or sha256_of(path) != record.sha256:
             raise InputError(f"{path} was changed since it was made (its SHA-256 differs); make it again")
     return manifest
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:  # a name that no file can have
+        raise InputError(f"{path.parent / NAME} lists '{path.name[:80]}': {error.strerror}; make it again") from None
 
 
 def inside(name: str) -> str:
