@@ -19,7 +19,7 @@ from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
 from hexaquant.sim.model import QuantizedModel
 from ir.onnx_text import random
-from sim.nets import batches, conv_net, quantized
+from sim.nets import batches, conv_net, net, quantized
 
 SM8650, SM8550 = 57, 43
 
@@ -101,6 +101,21 @@ def test_a_label_of_several_values_reaches_the_metric_whole(deployed: Deployed) 
     np.testing.assert_array_equal(seen[::3], labels)
     with pytest.raises(InputError, match=r"a label has shape \[2, 2\], but counting right classes takes"):
         run.verify(2, None, metric=top_k(1))
+
+
+def test_every_sample_of_a_fixed_batch_counts(tmp_path: Path) -> None:
+    text = "(float[2,3,4,4] x) => (float[2,4] y) { p = GlobalAveragePool (x)\n f = Flatten (p)\n y = Gemm (f, w) }"
+    graph = net(text, w=random(3, 4))
+    data = {"x": random(4, 3, 4, 4, seed=5), "labels": np.arange(4)}
+    model = quantized(graph, data=batches(2, (2, 3, 4, 4)))
+    export_model(model, tmp_path, reference=graph)
+    compile_folder(tmp_path)
+    run, seen, events = Deployed(model, tmp_path, open_data(data, graph)), [], []
+    options = {"metric": lambda outputs, label: seen.append((outputs["y"].shape, int(label))) or 1.0}
+    result = run.verify(3, None, events=Events(events.append), **options)
+    assert result.samples == 3 and seen[::3] == [((4,), label) for label in range(3)]
+    assert [event.done for event in events if event.task == "verify" and event.kind == "progress"] == [1, 2]
+    assert result.outputs()[0]["sim_vs_target_max_lsb"] <= 1.01
 
 
 def test_progress_is_told(deployed: Deployed) -> None:

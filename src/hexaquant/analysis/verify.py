@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -14,11 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from hexaquant.analysis.compare import Comparison
+from hexaquant.analysis.compare import BACKENDS, Comparison
 from hexaquant.analysis.metrics import Metric, each_label
 from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
+from hexaquant.io.batches import sample_count
 from hexaquant.io.dataset import Dataset, sample_hash
 from hexaquant.qnn.pool import Pool
 from hexaquant.qnn.runtime import available_cores
@@ -44,11 +44,21 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample with a batch axis of 1 on every input, its label and its content hash."""
+    """What one run of the network takes: one sample, or as many as a fixed batch holds, of which the first ``count``
+    count; a label for each, or None; the content's hash.
+    """
 
     inputs: Arrays
-    label: Any
+    labels: tuple[Any, ...] | None
     digest: str
+    count: int = 1
+
+    def each(self, *outputs: Arrays) -> Iterator[tuple[Any, list[Arrays]]]:
+        """For each sample its label and, of each of ``outputs``, its part without the batch axis (where an output has
+        none that is as long, its first)."""
+        for index in range(self.count):
+            label = None if self.labels is None else self.labels[index]
+            yield label, [{n: a[min(index, len(a) - 1)] for n, a in arrays.items()} for arrays in outputs]
 
 
 class FloatReference:
@@ -112,16 +122,14 @@ def verify(
     steps = {name: _step(encodings.get(name)) for name in float_reference.names}
     comparison = Comparison(steps, metric)
     store = TargetCache(cache, binary) if cache is not None else None
-    total = data.samples if limit is None else min(limit, data.samples or limit)
+    total = _runs(data, limit)
     with device or Pool(binary, workers=workers, soc=soc) as pool:
         pairs = _run_target(pool, _samples(data, limit), store, pool.size)
         for sample, on_target in (events or Events()).track(pairs, "verify", total):
-            outputs = {
-                "fp32": float_reference.run(sample.inputs),
-                "sim": simulate(model, sample.inputs, float_reference.names),
-                "target": on_target,
-            }
-            comparison.add({b: {n: a[0] for n, a in o.items()} for b, o in outputs.items()}, sample.label)
+            fp32 = float_reference.run(sample.inputs)
+            simulated = simulate(model, sample.inputs, float_reference.names)
+            for label, outputs in sample.each(fp32, simulated, on_target):
+                comparison.add(dict(zip(BACKENDS, outputs, strict=True)), label)
     if not comparison.samples:
         raise InputError(f"{data.source} is empty: give at least one sample to verify with")
     return comparison
@@ -144,10 +152,22 @@ def collect_samples(data: Dataset, limit: int | None) -> list[Sample]:
     return list(_samples(data, limit))
 
 
+def _runs(data: Dataset, limit: int | None) -> int | None:
+    """How often the network is run, None where only a pass can tell."""
+    samples = limit if data.samples is None else min(limit or data.samples, data.samples)
+    return None if samples is None else -(-samples // (data.fixed_batch or 1))
+
+
 def _samples(data: Dataset, limit: int | None) -> Iterator[Sample]:
-    for batch, labels in islice(data.labelled(1), limit):
-        label = None if labels is None else next(each_label(labels))
-        yield Sample(dict(batch), label, sample_hash(batch).hexdigest())
+    left = limit
+    for batch, labels in data.labelled(1):
+        count = sample_count(batch, data.specs)
+        kept = count if left is None else min(count, left)
+        each = None if labels is None else tuple(each_label(labels))
+        yield Sample(dict(batch), each, sample_hash(batch).hexdigest(), kept)
+        left = None if left is None else left - kept
+        if left == 0:
+            return
 
 
 def _run_target(

@@ -93,7 +93,7 @@ def compare_converters(
     return {
         "network": graph.source,
         "target": soc.name,
-        "samples": len(bench.samples),
+        "samples": sum(sample.count for sample in bench.samples),
         "data": data.source,
         "metric": None if metric is None else metric[0],
         "fp32": reference,
@@ -135,15 +135,16 @@ class Bench:
         return self._judge(self._wanted).metric
 
     def _judge(self, found: Sequence[Arrays]) -> Score:
-        meter, same, scores = Sqnr(), 0, []
-        for sample, wanted, outputs in zip(self.samples, self._wanted, found, strict=True):
-            for name in self._names:
-                meter.add(wanted[name], outputs[name])
-            first = self._names[0]
-            same += int(np.argmax(wanted[first]) == np.argmax(outputs[first]))
-            if self._metric is not None and sample.label is not None:
-                scores.append(float(self._metric({n: outputs[n][0] for n in self._names}, sample.label)))
-        return Score(finite(meter.db), same / len(self.samples), float(np.mean(scores)) if scores else None)
+        meter, same, scores = Sqnr(), [], []
+        for sample, fp32, target in zip(self.samples, self._wanted, found, strict=True):
+            for label, (wanted, outputs) in sample.each(fp32, target):
+                for name in self._names:
+                    meter.add(wanted[name], outputs[name])
+                first = self._names[0]
+                same.append(np.argmax(wanted[first]) == np.argmax(outputs[first]))
+                if self._metric is not None and label is not None:
+                    scores.append(float(self._metric({n: outputs[n] for n in self._names}, label)))
+        return Score(finite(meter.db), float(np.mean(same)), float(np.mean(scores)) if scores else None)
 
 
 def _rows(

@@ -195,9 +195,8 @@ def pieces(dataset: Dataset, batch_size: int) -> Iterator[Piece]:
 
 def batches_in_pass(dataset: Dataset, batch_size: int) -> int:
     """Number of batches of one pass over ``dataset``; takes a pass when only that can tell."""
-    fixed = next((s.fixed_batch for s in dataset.specs if s.fixed_batch is not None), None)
     if dataset.samples is not None:
-        return -(-dataset.samples // (fixed or batch_size))
+        return -(-dataset.samples // (dataset.fixed_batch or batch_size))
     with torch.random.fork_rng(devices=[]):
         return sum(1 for _ in dataset.batches(batch_size))
 

@@ -105,7 +105,7 @@ class CountedBatches:
     samples: int
 
     def __len__(self) -> int:
-        fixed = next((s.fixed_batch for s in self.dataset.specs if s.fixed_batch is not None), None)
+        fixed = self.dataset.fixed_batch
         return math.ceil(self.samples / (fixed or self.batch_size))
 
     def __iter__(self) -> Iterator[Batch]:

@@ -51,7 +51,7 @@ def parted(evaluation: Dataset) -> tuple[Dataset, Dataset | None]:
     count = sum(sample_count(batch, evaluation.specs) for batch in evaluation)
     choosing, final = replace(evaluation, items=lambda: _again(evaluation), count=count, part=None).split()
     sizes = (choosing.samples or 0, final.samples or 0)
-    fixed = next((spec.fixed_batch for spec in evaluation.specs if spec.fixed_batch is not None), 1)
+    fixed = evaluation.fixed_batch or 1
     if sizes[1] < LEAST or any(size % fixed for size in sizes):
         return evaluation, None
     return choosing, final

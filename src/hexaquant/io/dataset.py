@@ -41,6 +41,11 @@ class Dataset:
         held = len(range(HELD_OUT_AT, self.count, HELD_OUT_EVERY))
         return {None: self.count, "held out": held, "rest": self.count - held}[self.part]
 
+    @property
+    def fixed_batch(self) -> int | None:
+        """The batch that the graph takes, None where any will do."""
+        return next((s.fixed_batch for s in self.specs if s.fixed_batch is not None), None)
+
     def __iter__(self) -> Iterator[Batch]:
         return self.batches()
 
@@ -54,7 +59,7 @@ class Dataset:
         ``batch_size`` None keeps the user's batches, or takes the graph's batch where that is fixed. Raises
         InputError for bad items (io.batches), for data without samples, and when samples do not fill a fixed batch.
         """
-        fixed = next((s.fixed_batch for s in self.specs if s.fixed_batch is not None), None)
+        fixed = self.fixed_batch
         size = fixed or batch_size
         parts = self._selected()
         seen = 0
