@@ -15,7 +15,7 @@ of its own. Legal when:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -164,7 +164,7 @@ def direction_name(layer: Layer, direction: int) -> str:
     return f"{layer.name}_reverse" if layer.backwards[direction] else layer.name
 
 
-def unroll(graph: Graph, op_type: str, activations: Sequence[str], cell_of: CellOf, states: tuple[int, ...]) -> int:
+def unroll(graph: Graph, op_type: str, activations: tuple[str, ...], cell_of: CellOf, states: tuple[int, ...]) -> int:
     """Replace all operators ``op_type`` and return their number. ``states``: the inputs of initial states.
 
     Raises InputError or TargetError for one that cannot be replaced.
