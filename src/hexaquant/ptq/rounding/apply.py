@@ -17,7 +17,7 @@ from hexaquant.core.events import Events
 from hexaquant.core.grid import PerTensor
 from hexaquant.ptq.rounding.layers import Layer, find_layers
 from hexaquant.ptq.rounding.moments import Gram, HeldOut, Inputs, Moments
-from hexaquant.ptq.rounding.solve import Method, Problem, solve
+from hexaquant.ptq.rounding.solve import PLENTY, Method, Problem, solve
 from hexaquant.ptq.rounding.walk import walk
 from hexaquant.sim.calibrate import protect_from_overflow, safe_weight_scales
 from hexaquant.sim.model import QuantizedModel
@@ -27,6 +27,9 @@ HELD_OUT = 8
 
 HELD_COLUMNS = 2048
 """Held-out columns that are kept, at most."""
+
+FIRST = 64
+"""Samples that all layers see; those with few columns a sample see more."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def round_weights(
     batches: Iterable[Mapping[str, Any]],
     method: Method,
     *,
-    samples: int = 64,
+    samples: int = 256,
     columns: int = 8192,
     seed: int = 0,
     events: Events | None = None,
@@ -60,11 +63,13 @@ def round_weights(
     """Round all weights of ``model`` (calibrated) in place; returns the number of samples and a report a layer.
 
     ``columns``: outputs of a layer that its moments are taken from, at least (8 a weight of a row where there are as
-    many); ``seed``: of the choice of positions. Peak memory does not depend on ``samples``.
+    many); ``samples``: at most so many are used, beyond FIRST by layers that get their columns from no fewer; ``seed``:
+    of the choice of positions. Peak memory does not depend on ``samples``.
     """
     layers = find_layers(model)
     rounder = Rounder(model, layers, method, columns, seed)
-    seen = walk(model, batches, layers, rounder, samples=samples, title="round weights", events=events)
+    title = "round weights"
+    seen = walk(model, batches, layers, rounder, samples=samples, first=FIRST, title=title, events=events)
     protect_from_overflow(model)
     return seen, rounder.reports
 
@@ -77,11 +82,18 @@ class Rounder:
         self.smallest = safe_weight_scales(model, least=True)
         self.parameters = model.parameters_by_name()
         self.last = {layer.input_key: layer for layer in layers}
-        self.inputs: dict[Any, Inputs] = {}
+        self.inputs: dict[Any, tuple[int, Inputs]] = {}
         self.moments: Moments | None = None
         self.held: list[HeldOut] = []
         self.seen = 0
         self.reports: list[LayerReport] = []
+
+    def wanted(self, layer: Layer, y: Tensor) -> int:
+        fits = -(-self._columns(layer) // layer.positions(y))
+        return fits + -(-fits // (HELD_OUT - 1))
+
+    def _columns(self, layer: Layer) -> int:
+        return max(self.columns, PLENTY * layer.matrix(self.parameters[layer.weight]).shape[2])
 
     def observe(self, layer: Layer, x: Tensor, y: Tensor, samples: int) -> None:
         fits, held = _split(self.seen, len(y), samples)
@@ -92,15 +104,14 @@ class Rounder:
         self.seen += len(y)
 
     def _fit(self, layer: Layer, x: Tensor, y: Tensor, samples: int) -> None:
-        wanted = max(self.columns, 8 * layer.matrix(self.parameters[layer.weight]).shape[2])
-        at = self._positions(layer, y, wanted // max(samples - samples // HELD_OUT, 1) + 1)
+        at = self._positions(layer, y, self._columns(layer) // max(samples - samples // HELD_OUT, 1) + 1)
         X, Y = layer.columns(x, y, at), layer.outputs(y, at)
         if self.moments is None:
-            first = layer.input_key not in self.inputs
-            if first:
-                self.inputs[layer.input_key] = Inputs(X, layer.bias is not None)
-            self.collecting = first
-            self.moments = Moments(self.inputs[layer.input_key], Y, layer.bias is not None)
+            shared = self.inputs.get(layer.input_key)
+            self.collecting = shared is None or shared[0] != samples
+            if self.collecting:
+                self.inputs[layer.input_key] = samples, Inputs(X, layer.bias is not None)
+            self.moments = Moments(self.inputs[layer.input_key][1], Y, layer.bias is not None)
         X = self.moments.inputs.shifted(X)
         if self.collecting:
             self.moments.inputs.update(X)

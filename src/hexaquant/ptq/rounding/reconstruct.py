@@ -78,9 +78,9 @@ def reconstruct_blocks(
     reports = []
     with LiveStore() as store:
         try:
-            chunks, seen = feed(machine, batches, samples, store)
+            sizes = feed(machine, batches, samples, store)
             for block in (events or Events()).track(blocks, "reconstruct blocks"):
-                task = _Task(model, machine, store, block, [layers[node] for node in block.layers], chunks)
+                task = _Task(model, machine, store, block, [layers[node] for node in block.layers], len(sizes))
                 reports.append(task.run(training))
                 if len(reports) >= PATIENCE and not any(report.kept for report in reports[-PATIENCE:]):
                     break
@@ -88,7 +88,7 @@ def reconstruct_blocks(
             machine.replaced, machine.drop = {}, 0.0
             model.set_state("on")
     protect_from_overflow(model)
-    return seen, reports
+    return sum(sizes), reports
 
 
 class _Machine(Machine):

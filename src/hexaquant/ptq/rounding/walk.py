@@ -4,6 +4,10 @@ Each operator runs once for each chunk of samples. At a layer all chunks are see
 parameters, and the walk goes on with what they give: every layer sees the inputs that the layers already changed
 produce. Between two layers only live tensors are kept (lockstep/live.py).
 
+Layers differ in how many samples they need: one with 112x112 outputs has seen enough after a few, one behind a pooling
+wants hundreds. So the walk starts with few samples, and at a layer that asks for more others catch up: they run through
+the layers before it as those are by then. Only their inputs had to be kept.
+
 A layer that ends a residual branch is asked to make up for what the other branch has lost: what must be right is the
 sum (Qronos, arXiv:2505.11695, carries errors on likewise).
 """
@@ -28,10 +32,14 @@ from hexaquant.sim.model import QuantizedModel
 class Visitor(Protocol):
     """What is done at a layer."""
 
+    def wanted(self, layer: Layer, y: Tensor) -> int:
+        """How many samples the layer needs; ``y`` is its output for one chunk of them."""
+        ...
+
     def observe(self, layer: Layer, x: Tensor, y: Tensor, samples: int) -> None:
         """One chunk: ``x`` the quantized network's input of the layer, ``y`` the output that it should give on that.
 
-        ``samples``: how many there will be in all.
+        ``samples``: how many there will be in all at this layer.
         """
         ...
 
@@ -48,34 +56,48 @@ def walk(
     visitor: Visitor,
     *,
     samples: int,
+    first: int,
     title: str,
     events: Events | None = None,
 ) -> int:
-    """Lead ``visitor`` through ``layers`` on the first ``samples`` samples; returns how many there were.
+    """Lead ``visitor`` through ``layers``, on ``first`` samples to begin with and at most on ``samples``.
 
-    Quantizers are on afterwards. Raises InputError when there is no sample.
+    Returns how many were used. Quantizers are on afterwards. Raises InputError when there is no sample.
     """
     machine, by_node = Machine(model), {layer.y: layer for layer in layers}
     with LiveStore() as store:
         try:
-            chunks, seen = feed(machine, batches, samples, store)
+            sizes = feed(machine, batches, samples, store)
+            joined = _chunks_for(first, sizes)
             parts = _segments(machine.nodes, by_node)
-            pending: Layer | None = None
+            done: list[fx.Node] = []
+            present = joined
             for part in (events or Events()).track(parts, title):
-                layer = by_node.get(part[-1])
-                for chunk in range(chunks):
+                layer, chunk = by_node[part[-1]], 0
+                while chunk < joined:
                     env = store.take(chunk)
-                    _advance(machine, part, env, layer, pending)
-                    if layer is not None:
-                        visitor.observe(layer, env.quant[layer.x], goal(layer, env), seen)
-                        store.put(chunk, env)
-                if layer is None:
-                    break
+                    _advance(machine, part, env, done if chunk >= present else done[-1:])
+                    y = goal(layer, env)
+                    if chunk == 0:
+                        joined = max(joined, _chunks_for(visitor.wanted(layer, y), sizes))
+                    visitor.observe(layer, env.quant[layer.x], y, sum(sizes[:joined]))
+                    store.put(chunk, env)
+                    chunk += 1
                 visitor.finish(layer)
-                pending = layer
+                present, done = joined, done + part
         finally:
             model.set_state("on")
-    return seen
+    return sum(sizes[:joined])
+
+
+def _chunks_for(samples: int, sizes: Sequence[int]) -> int:
+    """The number of chunks, of ``sizes``, that hold ``samples`` samples; all of them when there are fewer."""
+    total = 0
+    for index, size in enumerate(sizes, start=1):
+        total += size
+        if total >= samples:
+            return index
+    return len(sizes)
 
 
 def _segments(nodes: list[fx.Node], layers: Mapping[fx.Node, Layer]) -> list[list[fx.Node]]:
@@ -88,20 +110,22 @@ def _segments(nodes: list[fx.Node], layers: Mapping[fx.Node, Layer]) -> list[lis
     return parts[:-1]
 
 
-def _advance(machine: Machine, part: list[fx.Node], env: Env, layer: Layer | None, pending: Layer | None) -> None:
-    """Compute ``part``; of ``layer``, its last node, the float side only: the other waits for new parameters.
+def _advance(machine: Machine, part: list[fx.Node], env: Env, before: list[fx.Node]) -> None:
+    """Compute ``part``; of the layer that ends it the float side only: the other waits for new parameters.
 
-    That of ``pending``, the layer before, comes first.
+    ``before``: nodes that come first: the layer before, whose quantized side has waited, or all up to it for samples
+    that have just joined.
     """
-    if pending is not None:
-        machine.quantized(pending.y, env)
-        machine.free(pending.y, env)
-    for node in part:
-        machine.floating(node, env)
-        if layer is not None and node is layer.y:
-            return
+    for node in before:
+        if node not in env.float:
+            machine.floating(node, env)
         machine.quantized(node, env)
         machine.free(node, env)
+    for node in part[:-1]:
+        machine.floating(node, env)
+        machine.quantized(node, env)
+        machine.free(node, env)
+    machine.floating(part[-1], env)
 
 
 def goal(layer: Layer, env: Env) -> Tensor:
@@ -113,17 +137,15 @@ def goal(layer: Layer, env: Env) -> Tensor:
     return wanted + (env.float[other] - env.quant[other])
 
 
-def feed(machine: Machine, batches: Iterable[Mapping[str, Any]], samples: int, store: LiveStore) -> tuple[int, int]:
-    """Put the inputs of each chunk into ``store``; (chunks, samples)."""
-    chunks = seen = 0
+def feed(machine: Machine, batches: Iterable[Mapping[str, Any]], samples: int, store: LiveStore) -> list[int]:
+    """Put the inputs of each chunk into ``store``; the samples of each. Raises InputError when there is none."""
+    sizes: list[int] = []
     for batch in split_batches(batches, samples):
-        env = machine.inputs(batch)
-        store.put(chunks, env)
-        chunks += 1
-        seen += len(next(iter(batch.values())))
-    if not seen:
+        store.put(len(sizes), machine.inputs(batch))
+        sizes.append(len(next(iter(batch.values()))))
+    if not sizes:
         raise InputError("the calibration data is empty: give at least one sample")
-    return chunks, seen
+    return sizes
 
 
 def added_to(node: fx.Node) -> fx.Node | None:

@@ -17,9 +17,9 @@ from hexaquant.sim.model import QuantizedModel
 class RoundWeights:
     """``method``: how integers are chosen; ``search_clips``: search each row's range by output error first.
 
-    ``sweeps``, ``refit_scale``: of coordinate descent; ``iterations``: of adaround and
-    flexround; ``samples``: how many are used; ``columns``: outputs of each
-    layer that are looked at, at least; ``seed``: of their choice.
+    ``sweeps``, ``refit_scale``: of coordinate descent; ``iterations``: of adaround and flexround; ``columns``: outputs
+    of each layer that are looked at, at least; ``samples``: the most that are used, those beyond 64 by layers that have
+    few outputs a sample; ``seed``: of the choice of outputs.
     """
 
     method: Literal["coordinate_descent", "gptq", "adaround", "flexround", "nearest"] = "coordinate_descent"
@@ -27,7 +27,7 @@ class RoundWeights:
     sweeps: int = 4
     refit_scale: bool = True
     iterations: int = 200
-    samples: int = 64
+    samples: int = 256
     columns: int = 8192
     seed: int = 0
 
