@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from cli.command import hexaquant
-from hexaquant.cli.main import main, system_error
+from hexaquant.cli.exit_codes import system_error
+from hexaquant.cli.main import main
 
 
 class Terminal:

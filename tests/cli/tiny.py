@@ -47,3 +47,11 @@ def save_data(path: Path, count: int = 10, **changes: np.ndarray) -> Path:
     """An .npz for the tiny network; ``changes`` replaces or adds arrays."""
     np.savez(path, **({"x": samples(count)} | changes))  # type: ignore[arg-type]
     return path
+
+
+def save_listed(folder: Path, entry: str) -> None:
+    """tiny.onnx, 4 samples x<i>.raw, and list.txt with a line for each: ``entry`` ("x:=" or "") and its file."""
+    onnx.save(tiny_model(), folder / "tiny.onnx")
+    for index, sample in enumerate(samples(4)):
+        sample.tofile(folder / f"x{index}.raw")
+    (folder / "list.txt").write_text("".join(f"{entry}x{index}.raw\n" for index in range(4)))

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from hexaquant.analysis.compare import Comparison
 from hexaquant.analysis.metrics import Metric, find_metric
 from hexaquant.analysis.verify import verify, write_report
 from hexaquant.analysis.verify_report import VerifyReport
@@ -46,11 +47,7 @@ def verify_folder(
     """
     out, manifest = open_folder(folder)
     soc = find_target(target or manifest.target)
-    binary = out / binary_name(soc)
-    if not binary.is_file():
-        raise InputError(f"{binary} does not exist: run hexaquant compile {out} --target {soc.name} first")
-    verify_files(out, [REFERENCE, binary.name])
-    _require_current(out, manifest, soc)
+    binary = _current_binary(out, manifest, soc)
     name, function = (None, None) if metric is None else find_metric(metric)
     simulation = model or load_quantized(out)
     dataset = open_data(data, simulation.source_graph, images)
@@ -67,26 +64,32 @@ def verify_folder(
         device=device,
         events=events,
     )
-    calibration = manifest.sections["quantization"].get("data", "")
-    report = VerifyReport(
-        {
-            "samples": result.samples,
-            "target": soc.name,
-            "device": None if device is None else str(device.session.address),
-            "scheme": manifest.scheme,
-            "data": dataset.source + (f" ({note})" if note else ""),
-            "calibration_data": calibration,
-            "random_data": calibration == RANDOM,
-            "outputs": result.outputs(),
-            "metric": name,
-            "metrics": result.scores(),
-            "flips": result.flips(),
-            "artifacts": artifact_sizes(out, binary),
-        }
-    )
+    about = {
+        "samples": result.samples,
+        "target": soc.name,
+        "device": None if device is None else str(device.session.address),
+        "data": dataset.source + (f" ({note})" if note else ""),
+        "metric": name,
+    }
+    report = VerifyReport(about | _figures(result) | _folder_record(out, manifest, binary))
     write_report(out / REPORT, report)
     amend_manifest(out, files=[REPORT])
     return report
+
+
+def _figures(result: Comparison) -> dict[str, Any]:
+    return {"outputs": result.outputs(), "metrics": result.scores(), "flips": result.flips()}
+
+
+def _folder_record(out: Path, manifest: Manifest, binary: Path) -> dict[str, Any]:
+    """What the report says of the folder itself."""
+    calibration = manifest.sections["quantization"].get("data", "")
+    return {
+        "scheme": manifest.scheme,
+        "calibration_data": calibration,
+        "random_data": calibration == RANDOM,
+        "artifacts": artifact_sizes(out, binary),
+    }
 
 
 def _cache_name(device: DevicePool | None) -> str:
@@ -94,14 +97,20 @@ def _cache_name(device: DevicePool | None) -> str:
     return "target" if device is None else "target-" + re.sub(r"[^\w.-]", "_", str(device.session.address))
 
 
-def _require_current(out: Path, manifest: Manifest, soc: Target) -> None:
-    """Raise InputError when the binary was compiled from an earlier quantization than the folder now holds."""
+def _current_binary(out: Path, manifest: Manifest, soc: Target) -> Path:
+    """The binary for ``soc``. Raises InputError when there is none, when files are damaged, and when it was compiled
+    from an earlier quantization than the folder now holds.
+    """
+    binary = out / binary_name(soc)
+    if not binary.is_file():
+        raise InputError(f"{binary} does not exist: run hexaquant compile {out} --target {soc.name} first")
+    verify_files(out, [REFERENCE, binary.name])
     made_from = manifest.sections.get(f"compile {soc.name}", {}).get("qdq")
     if made_from is not None and made_from != manifest.files[QDQ].sha256:
         raise InputError(
-            f"{out / binary_name(soc)} was compiled from an earlier {QDQ}: "
-            f"run hexaquant compile {out} --target {soc.name} again"
+            f"{binary} was compiled from an earlier {QDQ}: run hexaquant compile {out} --target {soc.name} again"
         )
+    return binary
 
 
 def artifact_sizes(out: Path, binary: Path) -> dict[str, dict[str, Any]]:

@@ -29,7 +29,7 @@ class Console:
 
     ``arguments``: the command line, without the program's name.
 
-    stdout is remembered here and ``sys.stdout`` points to stderr while a command runs (cli/main.py): what a user's
+    stdout is remembered here and ``sys.stdout`` points to stderr while a command runs (cli/app.py): what a user's
     function or a library prints cannot spoil the results.
     """
 

@@ -1,27 +1,12 @@
-"""Entry point of the ``hexaquant`` command, and the one place where exceptions become exit codes.
-
-Exit codes: 0 done, 1 the result misses a stated threshold, 2 bad input or usage, 3 the target refuses the model,
-4 the environment lacks something, 70 our bug, 130 interrupted.
-"""
+"""Entry point of the ``hexaquant`` command."""
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from hexaquant.cli.console import Console
-from hexaquant.core.errors import EnvironmentLacksError, HexaquantError, InputError
-
-DEBUG = "HEXAQUANT_DEBUG"
-"""Environment variable: when set and not 0, errors show their traceback."""
-
-NO_TELEMETRY = ("ORT_DISABLE_TELEMETRY", "1")
-"""onnxruntime sends usage data and leaves a file in the temporary folder unless told before it is imported."""
-
-BUG, INTERRUPTED = 70, 130
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from hexaquant.cli.exit_codes import INTERRUPTED, fail, guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,24 +14,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     console = Console(json="--json" in arguments, arguments=arguments)
     return guarded(console, lambda: _run(arguments, console))
-
-
-def guarded(console: Console, work: Callable[[], int]) -> int:
-    """The exit code of ``work``; whatever it raises becomes one sentence on stderr and its exit code."""
-    os.environ.setdefault(*NO_TELEMETRY)
-    try:
-        return work()
-    except KeyboardInterrupt:
-        return _fail(console, INTERRUPTED, "interrupted")
-    except HexaquantError as error:
-        return _fail(console, error.exit_code, f"error: {_one_line(error)}", error)
-    except OSError as error:
-        known = system_error(error)
-        if known is None:
-            return _bug(console, error)
-        return _fail(console, known.exit_code, f"error: {known}", error)
-    except Exception as error:
-        return _bug(console, error)
 
 
 def _run(arguments: list[str], console: Console) -> int:
@@ -58,15 +25,15 @@ def _run(arguments: list[str], console: Console) -> int:
     try:
         code = get_command(app)(arguments, prog_name="hexaquant", standalone_mode=False, obj=console)
     except typer.Abort:
-        return _fail(console, INTERRUPTED, "interrupted")
+        return fail(console, INTERRUPTED, "interrupted")
     except typer.Exit as leave:
         return leave.exit_code
     except Exception as error:
         if not isinstance(error, typer.BadParameter.__mro__[1]):
             raise
-        return _fail(console, 2, f"error: {_usage(error)}")
+        return fail(console, 2, f"error: {_usage(error)}")
     if code == INTERRUPTED:
-        return _fail(console, INTERRUPTED, "interrupted")
+        return fail(console, INTERRUPTED, "interrupted")
     return code if isinstance(code, int) else 0
 
 
@@ -76,38 +43,6 @@ def _usage(error: BaseException) -> str:
     context = getattr(error, "ctx", None)
     path = getattr(context, "command_path", None) or "hexaquant"
     return f"{message.rstrip('.') or 'no command was given'}; see {path} --help"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
-def system_error(error: OSError) -> HexaquantError | None:
-    """What the operating system refused, as one sentence; None when it is not the user's to mend."""
-    where = f" ({error.filename})" if error.filename else ""
-    if error.errno in _FULL:
-        return EnvironmentLacksError(f"the disk is full{where}, nothing was left half-written; free space and repeat")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
-        return InputError(f"{error.strerror}{where}: choose another place or fix its permissions")
-    if error.errno == errno.ENOENT and error.filename:
-        return InputError(f"there is no {error.filename}; check the path")
-    if error.errno in (errno.ENOMEM, errno.EMFILE):
-        return EnvironmentLacksError(f"{error.strerror}{where}: close other programs and repeat")
-    return None
-
-
-def _bug(console: Console, error: BaseException) -> int:
-    hint = f"run again with {DEBUG}=1 to see the traceback, and please report it"
-    return _fail(console, BUG, f"error: unexpected {type(error).__name__}: {_one_line(error)[:300]}; {hint}", error)
-
-
-def _fail(console: Console, code: int, sentence: str, error: BaseException | None = None) -> int:
-    if error is not None and os.environ.get(DEBUG, "0") not in ("", "0"):
-        import traceback
-
-        traceback.print_exception(error, file=sys.stderr)
-    console.fail(sentence, code)
-    return code
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
 
-from cli.tiny import samples, tiny_model
+from cli.tiny import samples, save_listed
 from cli.tools.programs import program
 from hexaquant.api.convert import read_network
 from hexaquant.sim.given_encodings import complete_encodings
@@ -25,10 +24,7 @@ NET, W8A8 = AIMET / "net_fp32.onnx", AIMET / "onnx_w8a8_1.0.0.encodings"
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """tiny.onnx, 4 samples x<i>.raw and list.txt."""
     folder = tmp_path_factory.mktemp("tiny")
-    onnx.save(tiny_model(), folder / "tiny.onnx")
-    for index, sample in enumerate(samples(4)):
-        sample.tofile(folder / f"x{index}.raw")
-    (folder / "list.txt").write_text("".join(f"x:=x{index}.raw\n" for index in range(4)))
+    save_listed(folder, "x:=")
     return folder
 
 

@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 
-from cli.tiny import samples, tiny_model
+from cli.tiny import save_listed
 from cli.tools.programs import program
 
 AIMET = Path(__file__).parents[2] / "data" / "aimet"
@@ -20,10 +19,7 @@ NET, W8A8 = AIMET / "net_fp32.onnx", AIMET / "onnx_w8a8_1.0.0.encodings"
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """tiny.onnx, its float DLC net.dlc, 4 samples and list.txt."""
     folder = tmp_path_factory.mktemp("quantizer")
-    onnx.save(tiny_model(), folder / "tiny.onnx")
-    for index, sample in enumerate(samples(4)):
-        sample.tofile(folder / f"x{index}.raw")
-    (folder / "list.txt").write_text("".join(f"x{index}.raw\n" for index in range(4)))
+    save_listed(folder, "")
     done = program("qairt-converter", "-i", folder / "tiny.onnx", "-o", folder / "net.dlc", "--soc", "sm8550")
     assert done.code == 0 and "net.dlc.source" in done.err, done.err
     return folder

@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hexaquant.cli.console import Console
-from hexaquant.cli.main import guarded
+from hexaquant.cli.exit_codes import guarded
 from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:
