@@ -67,53 +67,54 @@ def coordinate_descent(
     extra = extra.expand(*extra.shape[:2], len(order))
     S, w, G, E = (t[:, :, order].transpose(1, 2).contiguous() for t in (S, W, G, extra))
     R = torch.baddbmm(G, H, w, alpha=-1).addcmul_(E, w, value=-1)
+    q = w.div_(S)
     limits = (float(low), float(high))
     for sweep in range(sweeps):
-        changed = _sweep(w, R, H, E, S, limits)
-        if sweep and changed < SETTLED * w.numel():
+        changed = _sweep(q, R, H, E, S, limits)
+        if sweep and changed < SETTLED * q.numel():
             break
         if refit and sweep + 1 < sweeps:
-            _refit(w, R, G, S, smallest)
-    Q = torch.round(w / S).transpose(1, 2)[:, :, back]
-    return Integers(Q.contiguous(), S.transpose(1, 2)[:, :, back].contiguous())
+            _refit(q, R, G, S, smallest)
+    Q, S = (t.transpose(1, 2)[:, :, back].contiguous() for t in (q, S))
+    return Integers(Q, S)
 
 
-def _sweep(w: Tensor, R: Tensor, H: Tensor, E: Tensor, S: Tensor, limits: tuple[float, float]) -> int:
-    """One pass over all columns; w, R, S are (g, K, O) and w and R change in place. Returns how many w changed."""
-    K, changed = w.shape[1], 0
+def _sweep(q: Tensor, R: Tensor, H: Tensor, E: Tensor, S: Tensor, limits: tuple[float, float]) -> int:
+    """One pass over all columns; q = w / S, R, S are (g, K, O), q and R change in place. Returns how many q changed."""
+    K, changed = q.shape[1], 0
     for start in range(0, K, BLOCK):
         at = slice(start, min(start + BLOCK, K))
-        D = _block(w[:, at], R[:, at], H[:, at, at], E[:, at], S[:, at], limits)
+        D = _block(q[:, at], R[:, at], H[:, at, at], E[:, at], S[:, at], limits)
         R.baddbmm_(H[:, :, at], D, alpha=-1)
         R[:, at].addcmul_(E[:, at], D, value=-1)
         changed += int(torch.count_nonzero(D))
     return changed
 
 
-def _block(w: Tensor, R: Tensor, H: Tensor, E: Tensor, S: Tensor, limits: tuple[float, float]) -> Tensor:
+def _block(q: Tensor, R: Tensor, H: Tensor, E: Tensor, S: Tensor, limits: tuple[float, float]) -> Tensor:
     """Visit the columns of one block; returns how each w moved, (g, B, O). R is left to the caller.
 
     Columns not yet visited have not moved: their zeros in D let each step be one product with the whole block.
     """
-    D = torch.zeros(w.shape)
-    inverse = 1 / (torch.diagonal(H, dim1=1, dim2=2)[:, :, None] + E)
-    columns = zip(*(t.split(1, 1) for t in (w, R, H.contiguous(), inverse, S, D)))
-    for w_k, r_k, h_k, i_k, s_k, d_k in columns:
+    D = torch.zeros(q.shape)
+    inverse = 1 / ((torch.diagonal(H, dim1=1, dim2=2)[:, :, None] + E) * S)
+    columns = zip(*(t.split(1, 1) for t in (q, R, H.contiguous(), inverse, S, D)))
+    for q_k, r_k, h_k, i_k, s_k, d_k in columns:
         r = torch.baddbmm(r_k, h_k, D, alpha=-1)
-        new = torch.addcmul(w_k, r, i_k).div_(s_k).round_().clamp_(*limits).mul_(s_k)
-        torch.sub(new, w_k, out=d_k)
-        w_k.copy_(new)
+        new = torch.addcmul(q_k, r, i_k).round_().clamp_(*limits)
+        torch.sub(new, q_k, out=d_k)
+        d_k.mul_(s_k)
+    q.addcdiv_(D, S).round_()
     return D
 
 
-def _refit(w: Tensor, R: Tensor, G: Tensor, S: Tensor, smallest: Tensor | None) -> None:
-    """Multiply each row's scale by its optimum, all four in place: R = G - H w, so H w is at hand."""
-    fitted = G - R
+def _refit(q: Tensor, R: Tensor, G: Tensor, S: Tensor, smallest: Tensor | None) -> None:
+    """Multiply each row's scale by its optimum, S and R in place: R = G - H w, so H w is at hand."""
+    w, fitted = q * S, G - R
     along, curvature = (w * G).sum(1, keepdim=True), (w * fitted).sum(1, keepdim=True)
     factor = torch.where((curvature > 0) & (along > 0), along / curvature.clamp(min=1e-30), torch.ones_like(along))
     factor = factor.clamp_(0.5, 2)
     if smallest is not None:
         factor = torch.maximum(factor, (smallest.transpose(1, 2) / S).amax(1, keepdim=True).clamp(max=1))
     S *= factor
-    w *= factor
     torch.sub(G, fitted * factor, out=R)
