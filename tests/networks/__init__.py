@@ -4,7 +4,7 @@ Every network has fewer than 200,000 parameters; its inputs are tiny. ``NETWORKS
 ``.example()`` arguments for it, ``.batches(n)`` calibration data by input name.
 """
 
-from networks import architectures, convolutional, sequential
+from networks import architectures, convolutional, sequential, signals
 from networks.case import Case, Floats, Tokens
 
 IMAGE = Floats((3, 16, 16))
@@ -38,9 +38,9 @@ ARCHITECTURES: dict[str, Case] = {
     "mobilenet_v3": Case(architectures.mobilenet_v3, {"input": Floats((3, 32, 32))}),
     "vision_transformer": Case(architectures.VisionTransformer, {"image": Floats((3, 32, 32))}),
     "conv_next": Case(architectures.conv_next, {"input": Floats((3, 32, 32))}),
-    "temporal_conv_net": Case(architectures.TemporalConvNet, {"signal": Floats((6, 48))}, outputs=2),
-    "gru_tagger": Case(architectures.GruTagger, {"ids": Tokens(10, 100)}),
-    "keyword_spotter": Case(architectures.keyword_spotter, {"input": Floats((1, 40, 98))}),
+    "temporal_conv_net": Case(signals.TemporalConvNet, {"signal": Floats((6, 48))}, outputs=2),
+    "gru_tagger": Case(signals.GruTagger, {"ids": Tokens(10, 100)}),
+    "keyword_spotter": Case(signals.keyword_spotter, {"input": Floats((1, 40, 98))}),
     "super_resolution": Case(architectures.SuperResolution, {"image": Floats((3, 16, 16))}),
 }
 """Whole architectures, written before the tool was tried on any of them; under 300,000 parameters each."""
