@@ -135,6 +135,15 @@ def test_members_that_readers_could_take_for_different_ones_are_refused(program_
         check_archive(path)
 
 
+def test_a_member_without_a_name_is_refused(tmp_path):
+    path = tmp_path / "net.pt2"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", b"")
+    path.write_bytes(path.read_bytes().replace(b"a", b"\x00"))
+    with pytest.raises(InputError, match="net.pt2: not a program saved by torch.export.save"):
+        check_archive(path)
+
+
 @pytest.mark.parametrize(
     "text", ["2*s0 + 1", "Max(1, FloorDiv(s0, 2))", "Symbol('s3', integer=True)", "Ne(s0, 1) & (s1 < 4)"]
 )

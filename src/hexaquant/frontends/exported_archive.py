@@ -73,7 +73,7 @@ def check_archive(path: Path) -> None:
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
     """The archive's members by their name below its root folder."""
-    infos = [info for info in archive.infolist() if not info.is_dir()]
+    infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
     names = [info.filename.partition("/")[2] or info.filename for info in infos]
     if len(set(names)) != len(names) or any(info.compress_type != zipfile.ZIP_STORED for info in infos):
         raise InputError(f"{path}: not as torch.export.save writes it (doubled or compressed members); save it again")
