@@ -11,21 +11,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hexaquant.core.encoding import Encoding, encoding_from_range
 from hexaquant.core.errors import InputError
 from hexaquant.core.grid import Grid
-from hexaquant.core.observers.observer import Range, finite_range, require_per_tensor
+from hexaquant.core.observers.min_max import MinMaxObserver
+from hexaquant.core.observers.observer import finite_range
 
 
-class MovingAverageObserver:
+class MovingAverageObserver(MinMaxObserver):
     """``momentum`` is what remains of the old range at each batch; the first batch is taken as it is."""
 
     def __init__(self, grid: Grid, momentum: float = 0.9) -> None:
-        require_per_tensor(grid)
+        super().__init__(grid)
         if not 0 <= momentum < 1:
             raise InputError(f"momentum must lie in [0, 1), not {momentum}")
-        self.grid, self.momentum = grid, momentum
-        self.range = Range()
+        self.momentum = momentum
 
     def update(self, x: Tensor) -> None:
         low, high = finite_range(x)
@@ -35,16 +34,6 @@ class MovingAverageObserver:
         m = self.momentum
         self.range.low = m * self.range.low + (1 - m) * low
         self.range.high = m * self.range.high + (1 - m) * high
-
-    def encoding(self) -> Encoding:
-        low, high = self.range.with_zero()
-        return encoding_from_range(torch.tensor(low), torch.tensor(high), self.grid)
-
-    def state(self) -> dict[str, Tensor]:
-        return self.range.state()
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        self.range.load_state(state)
 
     def merge(self, states: Sequence[dict[str, Tensor]]) -> None:
         """The mean of the averages, each over one process's batches."""
