@@ -43,16 +43,15 @@ def lstm(
     """
     x, h, c = _time_first(x, r, initial_h, initial_c, layout)
     lengths = _lengths(sequence_lens, x)
-    functions = activations_of(activations, activation_alpha, activation_beta, ("Sigmoid", "Tanh", "Tanh"), r.shape[0])
-    if lengths is None and p is None and not clip and not input_forget and functions is None:
+    functions, usual = activations_of(
+        activations, activation_alpha, activation_beta, ("Sigmoid", "Tanh", "Tanh"), r.shape[0]
+    )
+    if lengths is None and p is None and not clip and not input_forget and usual:
         params = _torch_params(w, r, b, _LSTM_ORDER)
         y, h, c = _fused(torch.lstm, x, (h, c), params, b is not None, direction)
         return _batch_first((y, h, c), layout)[:n_outputs]
-    if functions is None:
-        functions = activations_of(("Sigmoid", "Tanh", "Tanh") * r.shape[0], (), (), (), r.shape[0])
     steps = [
-        _lstm_step(r[d], None if p is None else p[d], functions[d], clip, bool(input_forget))  # type: ignore[index]
-        for d in range(r.shape[0])
+        _lstm_step(r[d], None if p is None else p[d], functions[d], clip, bool(input_forget)) for d in range(r.shape[0])
     ]
     y, states = _loop(x, w, b, (h, c), steps, lengths, direction, both_biases=True)
     return _batch_first((y, *states), layout)[:n_outputs]
@@ -79,15 +78,13 @@ def gru(
     """x (T, B, I), w (D, 3H, I), r (D, 3H, H), b (D, 6H), initial_h (D, B, H) -> (T, D, B, H), state."""
     x, h = _time_first(x, r, initial_h, None, layout)[:2]
     lengths = _lengths(sequence_lens, x)
-    functions = activations_of(activations, activation_alpha, activation_beta, ("Sigmoid", "Tanh"), r.shape[0])
-    if lengths is None and not clip and functions is None and linear_before_reset:
+    functions, usual = activations_of(activations, activation_alpha, activation_beta, ("Sigmoid", "Tanh"), r.shape[0])
+    if lengths is None and not clip and usual and linear_before_reset:
         params = _torch_params(w, r, b, _GRU_ORDER)
         return _batch_first(_fused(torch.gru, x, h, params, b is not None, direction), layout)[:n_outputs]
-    if functions is None:
-        functions = activations_of(("Sigmoid", "Tanh") * r.shape[0], (), (), (), r.shape[0])
     hidden = r.shape[2]
     steps = [
-        _gru_step(r[d], None if b is None else b[d, 3 * hidden :], functions[d], clip, bool(linear_before_reset))  # type: ignore[index]
+        _gru_step(r[d], None if b is None else b[d, 3 * hidden :], functions[d], clip, bool(linear_before_reset))
         for d in range(r.shape[0])
     ]
     y, states = _loop(x, w, b, (h,), steps, lengths, direction, both_biases=False)
@@ -114,13 +111,11 @@ def rnn(
     """x (T, B, I), w (D, H, I), r (D, H, H), b (D, 2H), initial_h (D, B, H) -> (T, D, B, H), state."""
     x, h = _time_first(x, r, initial_h, None, layout)[:2]
     lengths = _lengths(sequence_lens, x)
-    functions = activations_of(activations, activation_alpha, activation_beta, ("Tanh",), r.shape[0])
-    if lengths is None and not clip and functions is None:
+    functions, usual = activations_of(activations, activation_alpha, activation_beta, ("Tanh",), r.shape[0])
+    if lengths is None and not clip and usual:
         params = _torch_params(w, r, b, (0,))
         return _batch_first(_fused(torch.rnn_tanh, x, h, params, b is not None, direction), layout)[:n_outputs]
-    if functions is None:
-        functions = activations_of(("Tanh",) * r.shape[0], (), (), (), r.shape[0])
-    steps = [_rnn_step(r[d], functions[d], clip) for d in range(r.shape[0])]  # type: ignore[index]
+    steps = [_rnn_step(r[d], functions[d], clip) for d in range(r.shape[0])]
     y, states = _loop(x, w, b, (h,), steps, lengths, direction, both_biases=True)
     return _batch_first((y, *states), layout)[:n_outputs]
 

@@ -44,18 +44,18 @@ _WITH_ALPHA_BETA: dict[str, tuple[Callable[..., Tensor], float, float]] = {
 
 def activations_of(
     names: Sequence[str], alphas: Sequence[float], betas: Sequence[float], default: Sequence[str], directions: int
-) -> list[tuple[Function, ...]] | None:
-    """The functions of each direction, or None when they are the operator's ``default``.
+) -> tuple[list[tuple[Function, ...]], bool]:
+    """The functions of each direction, and whether they are the operator's ``default`` (as without ``names``).
 
     ``alphas`` and ``betas`` are consumed in order by the functions that take them, as ONNX says.
     Raises UnsupportedOpError for a name that ONNX does not define.
     """
-    if not names or [n.lower() for n in names] == [n.lower() for n in default] * directions:
-        return None
+    usual = [name.lower() for name in default] * directions
+    wanted = [name.lower() for name in names] or usual
     alpha, beta = iter(alphas), iter(betas)
-    functions = [_function(name.lower(), alpha, beta) for name in names]
+    functions = [_function(name, alpha, beta) for name in wanted]
     each = len(functions) // directions
-    return [tuple(functions[d * each : (d + 1) * each]) for d in range(directions)]
+    return [tuple(functions[d * each : (d + 1) * each]) for d in range(directions)], wanted == usual
 
 
 def _function(name: str, alphas: object, betas: object) -> Function:
