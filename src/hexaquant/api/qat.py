@@ -79,9 +79,6 @@ def finetune_folder(
     """
     accelerator = accelerator_from_launch()
     out, manifest = open_folder(folder)
-    if not (out / REFERENCE).is_file():
-        raise InputError(f"{out} does not hold its FP32 network {REFERENCE}: quantize the model again")
-    verify_files(out, [MODEL, QDQ, REFERENCE])
     made = manifest.sections["quantization"]
     model = _open(out, made)
     whole = open_data(data, model.source_graph, images)
@@ -107,8 +104,16 @@ def finetune_folder(
     summary = _summary(run, before, measure(model, teacher, held_out, batch_size))
     if ranks.rank() > 0:
         return Trained(Exported(out, (), ()), summary)
-    record = {TRAINING: {"request": request, "summary": summary}, KEY: _identity(made, model)}
-    exported = export_model(
+    exported = _export(model, out, made, reference, {"request": request, "summary": summary})
+    return Trained(exported, summary | {"resumed_from": run.resumed_from})
+
+
+def _export(
+    model: Model, out: Path, made: Mapping[str, Any], reference: Graph, training: Mapping[str, Any]
+) -> Exported:
+    """The trained model in the place of the quantized one; ``made``: how that came about."""
+    record = {TRAINING: training, KEY: _identity(made, model)}
+    return export_model(
         model,
         out,
         encodings_version=made.get("encodings_version", "1.0.0"),
@@ -118,7 +123,6 @@ def finetune_folder(
         made_from={key: made[key] for key in ("data",) if key in made} | record,
         obsolete=[CHECKPOINT],
     )
-    return Trained(exported, summary | {"resumed_from": run.resumed_from})
 
 
 def _request(data: Dataset, batch_size: int, options: Mapping[str, Any]) -> str:
@@ -153,7 +157,10 @@ def _identity(made: Mapping[str, Any], model: Model) -> str:
 
 
 def _open(out: Path, made: Mapping[str, Any]) -> Model:
-    """The simulation in ``out`` as :func:`hexaquant.quantize` returned it."""
+    """The simulation in ``out`` as :func:`hexaquant.quantize` returned it. Raises InputError without FP32 network."""
+    if not (out / REFERENCE).is_file():
+        raise InputError(f"{out} does not hold its FP32 network {REFERENCE}: quantize the model again")
+    verify_files(out, [MODEL, QDQ, REFERENCE])
     stored = load_quantized(out)
     model = Model(stored.source_graph, stored.plan)
     missing = model.set_encodings(stored.encodings())
