@@ -29,7 +29,7 @@ from hexaquant.qnn.child import silence_stdout
 from hexaquant.qnn.inspect_job import record_dlc
 from hexaquant.qnn.libraries import find_libraries
 from hexaquant.qnn.log_text import failed_units
-from hexaquant.qnn.lower import LowerReport, adapt_weights, lowering_spec, prepare_io, read_model
+from hexaquant.qnn.lower import LowerReport, adapt_forms, lowering_spec, prepare_io, read_model
 from hexaquant.qnn.name_map import map_names
 from hexaquant.qnn.native_io import NativeIo
 from hexaquant.qnn.preflight import check_lowerable
@@ -52,7 +52,7 @@ def probe(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         model = read_model(path)
         check_lowerable(model, "it")
         check_silent_errors(model, "it")
-        refined = adapt_weights(model, request["arch"])
+        refined = adapt_forms(model, request["arch"])
         io, originals = prepare_io(model)
         oir.save(model, folder / "model.onnx")
         spec = lowering_spec(find_libraries(), folder, request["soc_model"], request["arch"])

@@ -17,6 +17,7 @@ from hexaquant.ir.normalize import normalize
 from hexaquant.qnn.runtime import Runtime
 from hexaquant.transforms.form_cumsum import form_cumsum
 from hexaquant.transforms.form_division import form_division
+from hexaquant.transforms.form_scalar_layer import form_scalar_layer
 from hexaquant.transforms.split_reshape import split_reshape
 from hexaquant.transforms.swap_addends import swap_addends
 from ir.onnx_text import assert_same, graph, random
@@ -87,6 +88,24 @@ def test_the_target_agrees_with_the_equal_form_only_and_lowering_refuses_the_oth
 
 def test_an_addition_of_something_else_is_left() -> None:
     assert swap_addends(normalize(graph(OTHER, c=np.float32(0.3), d=np.float32(0.5)))) == 0
+
+
+def test_a_layer_of_one_feature_is_a_convolution_and_the_other_form_is_refused(tmp_path: Path) -> None:
+    constants = {"w": random(6, 1, seed=5), "b": random(6, seed=6)}
+    before = normalize(graph("(float[1,1] x) => (float[1,6] y) { y = Gemm <transB=1> (x, w, b) }", **constants))
+    after = before.clone()
+    assert form_scalar_layer(after) == 1 and form_scalar_layer(after) == 0
+    assert_same(before, after, {"x": random(1, 1, seed=1)})
+    with pytest.raises(TargetError, match=r"'y' \(Gemm\) reads one row of one feature.* write it as a 1x1 Conv"):
+        agreement(before, tmp_path / "refused", lambda seed: random(1, 1, seed=seed))
+    assert agreement(after, tmp_path / "after", lambda seed: random(1, 1, seed=seed)) > 35
+
+
+@pytest.mark.parametrize("rows", ["8,1", "1,2"])
+def test_layers_of_several_rows_or_features_are_left(rows: str) -> None:
+    constants = {"w": random(6, int(rows[-1]), seed=5)}
+    model = graph(f"(float[{rows}] x) => (float[{rows[0]},6] y) {{ y = Gemm <transB=1> (x, w) }}", **constants)
+    assert form_scalar_layer(normalize(model)) == 0
 
 
 @pytest.mark.parametrize("shape", [[1, 4, 2, 2, 2], [1, 1, 2, 4, 4, 1], [2, 1, 4, 4]])

@@ -19,7 +19,7 @@ from hexaquant.qnn.compile import CompileReport
 from hexaquant.qnn.explain import explain
 from hexaquant.qnn.inspect import inspect_binary
 from hexaquant.qnn.libraries import find_libraries
-from hexaquant.qnn.lower import adapt_weights, lowering_spec, prepare_io, read_model
+from hexaquant.qnn.lower import adapt_forms, lowering_spec, prepare_io, read_model
 from hexaquant.qnn.preflight import check_lowerable
 from hexaquant.qnn.process import JobFailed, Limits, run_job
 from hexaquant.qnn.silent_errors import check_silent_errors
@@ -42,7 +42,7 @@ def compile_direct(
     model = read_model(qdq_onnx)
     check_lowerable(model, qdq_onnx.name)
     check_silent_errors(model, qdq_onnx.name)
-    adapt_weights(model, arch)
+    adapt_forms(model, arch)
     io, _ = prepare_io(model)
     with tempfile.TemporaryDirectory(prefix="hexaquant-direct-") as name, atomic_path(binary) as part:
         folder = Path(name)

@@ -16,6 +16,7 @@ import onnx_ir as oir
 from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError, TargetError
 from hexaquant.io.manifest import sha256_of
+from hexaquant.qnn.edge_pads import gather_edges
 from hexaquant.qnn.explain import explain
 from hexaquant.qnn.fine_depthwise import refine_depthwise
 from hexaquant.qnn.inspect import inspect_dlc
@@ -95,7 +96,7 @@ def lower(
     check_lowerable(model, qdq_onnx.name)
     check_silent_errors(model, qdq_onnx.name)
     _require_dlc_ops(model, qdq_onnx.name)
-    refined = adapt_weights(model, arch, wide_int4=wide_int4)
+    refined = adapt_forms(model, arch, wide_int4=wide_int4)
     io, originals = prepare_io(model, float_io)
     ready = LoweringChildren() if children is None else nullcontext(children)
     with tempfile.TemporaryDirectory(prefix="hexaquant-lower-") as name, ready as processes:
@@ -113,10 +114,11 @@ def lower(
     return LowerReport(dlc, sha256_of(dlc), time.monotonic() - start, io, graph, names, refined)
 
 
-def adapt_weights(model: oir.Model, arch: int, *, wide_int4: bool = False) -> dict[str, tuple[int, ...]]:
-    """Weights as the target takes and computes them best, every number unchanged, in place; what became finer."""
+def adapt_forms(model: oir.Model, arch: int, *, wide_int4: bool = False) -> dict[str, tuple[int, ...]]:
+    """Forms that the target takes and computes right, every number unchanged, in place; returns what became finer."""
     refined = refine_depthwise(model, every_layer=wide_int4)
     widen_depthwise(model, arch)
+    gather_edges(model)
     return refined
 
 

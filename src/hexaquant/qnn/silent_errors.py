@@ -25,7 +25,8 @@ def check_silent_errors(model: oir.Model, source: str) -> None:
     6. Reciprocal of a quantized input whose range ends at 1 or before (0.5 to 10 dB; transforms/form_division.py);
     7. Add of c to a Relu or Clip of what c was subtracted from (4 dB; transforms/swap_addends.py);
     8. Reshape of a fully connected layer's F outputs to [., ., ., F, F] (0.5 dB; transforms/split_reshape.py);
-    9. an 8-bit CumSum along another axis than the last (-9 to -1 dB; transforms/form_cumsum.py).
+    9. an 8-bit CumSum along another axis than the last (-9 to -1 dB; transforms/form_cumsum.py);
+    10. a quantized Gemm of one row of one feature to several: it never returns (transforms/form_scalar_layer.py).
 
     Raises TargetError naming the node.
     """
@@ -207,12 +208,21 @@ def _turned_sum(node: oir.Node) -> str:
     return "sums along another axis than the last one, which the target computes wrongly in 8 bits: transpose around it"
 
 
+def _lone_feature(node: oir.Node) -> str:
+    data, weight = node.inputs[0], _root(node.inputs[1])
+    is_lone = data is not None and data.shape is not None and tuple(data.shape) == (1, 1)
+    if not is_lone or _zero_point_bits(data) == 0 or weight is None or _features(node, weight) < 2:  # type: ignore
+        return ""
+    return "reads one row of one feature, which Qualcomm's libraries never come back from: write it as a 1x1 Conv"
+
+
 CHAINS: dict[str, Callable[[oir.Node], str]] = {
     "Clip": _clip_beside_zero,
     "Reciprocal": _small_reciprocal,
     "Add": _undone_difference,
     "Reshape": _squares,
     "CumSum": _turned_sum,
+    "Gemm": _lone_feature,
 }
 """Operator -> what is wrong with a node of it, or nothing."""
 

@@ -14,6 +14,7 @@ from hexaquant.transforms.form_linear import form_linear
 from hexaquant.transforms.form_pointwise import form_pointwise
 from hexaquant.transforms.form_pooling import form_pooling
 from hexaquant.transforms.form_product import form_product
+from hexaquant.transforms.form_scalar_layer import form_scalar_layer
 from hexaquant.transforms.separate_biases import separate_biases
 from hexaquant.transforms.split_reshape import split_reshape
 from hexaquant.transforms.swap_addends import swap_addends
@@ -27,6 +28,7 @@ STEPS: tuple[Callable[[Graph], int], ...] = (
     unroll_rnn,
     form_pointwise,
     form_linear,
+    form_scalar_layer,
     form_product,
     split_reshape,
     form_pooling,
