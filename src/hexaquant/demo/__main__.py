@@ -69,7 +69,7 @@ def run(
 
     import hexaquant as hq
     from hexaquant.demo.data import load_test, load_train, normalized
-    from hexaquant.demo.finetune import deploy_trained
+    from hexaquant.demo.finetune import Training, deploy_trained
     from hexaquant.demo.train import logits, trained_network
 
     network = trained_network(out / "fp32.safetensors", events=events)
@@ -92,17 +92,8 @@ def run(
     if qat_epochs > 0:
         scheme = schemes[-1]
         events.note("finetune", f"{scheme} trained towards FP32, {qat_epochs:g} passes over the training images")
-        report = deploy_trained(
-            graph,
-            training,
-            calibration,
-            evaluation,
-            out / f"{scheme}-qat",
-            target=target,
-            scheme=scheme,
-            epochs=qat_epochs,
-            events=events,
-        )
+        folder, how = out / f"{scheme}-qat", Training(target, scheme, qat_epochs)
+        report = deploy_trained(graph, training, calibration, evaluation, folder, how, events)
         rows.append(report | {"method": "QAT", "fp32_all_test_images": full})
     return rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,30 +36,36 @@ class ShuffledImages:
             yield {self.name: normalized(self.images[order[start : start + self.batch]])}
 
 
+@dataclass(frozen=True)
+class Training:
+    """``epochs``: passes over the training images, or a part of one."""
+
+    target: str
+    scheme: str
+    epochs: float
+
+
 def deploy_trained(
     graph: Graph,
     images: Images,
     calibration: Any,
     evaluation: Any,
     out: Path,
-    *,
-    target: str,
-    scheme: str,
-    epochs: float,
+    how: Training,
     events: Events,
 ) -> dict[str, Any]:
-    """Quantize ``graph``, train it for ``epochs`` passes over ``images``, compile and verify it in ``out``.
+    """Quantize ``graph``, train it on ``images``, compile and verify it in ``out``.
 
     Returns the report of :func:`hexaquant.verify`. A run that was interrupted, or that is repeated, goes on from
     the checkpoint in ``out``.
     """
-    model: Model = hq.quantize(graph, calibration, target=target, scheme=scheme, events=events)
+    model: Model = hq.quantize(graph, calibration, target=how.target, scheme=how.scheme, events=events)
     data = ShuffledImages(images, graph.inputs[0].name or "image")
     hq.finetune(
         model,
         data,
         loss="kl",
-        steps=max(1, round(epochs * len(data))),
+        steps=max(1, round(how.epochs * len(data))),
         batch_size=BATCH,
         lr=RATE,
         encoding_lr=RATE,
