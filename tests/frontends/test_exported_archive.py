@@ -140,7 +140,7 @@ def test_a_member_without_a_name_is_refused(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a", b"")
     path.write_bytes(path.read_bytes().replace(b"a", b"\x00"))
-    with pytest.raises(InputError, match="net.pt2: not a program saved by torch.export.save"):
+    with pytest.raises(InputError, match=r"net\.pt2: not a program saved by torch\.export\.save"):
         check_archive(path)
 
 

@@ -15,7 +15,7 @@ import hexaquant as hq
 from frontends.keras_networks import Saved, lite_output, saved
 from hexaquant.core.errors import EnvironmentLacksError, InputError
 from hexaquant.frontends import keras_model, load, tensorflow_process
-from hexaquant.frontends.keras_config import check_keras_file
+from hexaquant.frontends.keras_config import LARGEST_CONFIG, check_keras_file
 from hexaquant.io.qdq_reader import from_qdq
 from hexaquant.ir.executor.build import build_module
 from hexaquant.ir.graph import Graph
@@ -123,6 +123,20 @@ def test_code_in_a_file_is_refused_by_the_layers_name(tmp_path: Path) -> None:
     system = {"class_name": "system", "module": "os", "config": {"name": "run"}}
     with pytest.raises(InputError, match=r"custom object 'os\.system'"):
         check_keras_file(keras_archive(tmp_path / "module.keras", system))
+
+
+def test_damaged_and_swollen_archives_are_refused(tmp_path: Path) -> None:
+    path = keras_archive(tmp_path / "net.keras", {"class_name": "Dense", "module": "keras.layers", "config": {}})
+    check_keras_file(path)
+    whole = path.read_bytes()
+    unpacked = whole.index(b"PK\x01\x02") + 20  # sizes in the central directory: packed, then unpacked
+    path.write_bytes(whole[:unpacked] + b"\xff\xff\x00\x00" * 2 + whole[unpacked + 8 :])
+    with pytest.raises(InputError, match="the archive holds no Keras model"):
+        check_keras_file(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", b" " * (LARGEST_CONFIG + 1))
+    with pytest.raises(InputError, match="the archive holds no Keras model"):
+        check_keras_file(path)
 
 
 def test_lambda_of_a_model_in_memory_is_the_users_own_code() -> None:

@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hexaquant.core.archive import ARCHIVE_ERRORS
 from hexaquant.core.errors import InputError
 
 TENSOR_FILES = ("weight_", "tensor_")
@@ -67,7 +68,7 @@ def check_archive(path: Path) -> None:
             members = _members(archive, path)
             for name, member in members.items():
                 _check_member(name, archive, member, members, path)
-    except (zipfile.BadZipFile, OSError, ValueError, RecursionError, NotImplementedError) as error:
+    except ARCHIVE_ERRORS as error:
         raise InputError(f"{path}: not a program saved by torch.export.save ({error})") from None
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hexaquant.core.archive import ARCHIVE_ERRORS, read_member
 from hexaquant.core.errors import InputError
 
 REMEDY = (
@@ -20,6 +21,8 @@ REMEDY = (
 )
 TRUSTED = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "builtins")
 """Modules whose objects (and whose submodules' objects) a file may name."""
+LARGEST_CONFIG = 2**28
+"""Bytes of config.json that are read; those of large networks have less than one in a hundred of it."""
 
 
 def check_keras_file(path: Path) -> None:
@@ -58,8 +61,8 @@ def read_config(path: Path) -> Any:
 def _zip_config(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read("config.json"))
-    except (KeyError, ValueError, OSError, RuntimeError, zipfile.BadZipFile) as error:
+            return json.loads(read_member(archive, "config.json", LARGEST_CONFIG))
+    except ARCHIVE_ERRORS as error:
         raise InputError(f"{path}: the archive holds no Keras model; save it with model.save('NAME.keras')") from error
 
 

@@ -16,13 +16,13 @@ folder                     images with a preprocessing spec (io.image_folder)
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hexaquant.core.archive import ARCHIVE_ERRORS
 from hexaquant.core.errors import HexaquantError, InputError
 from hexaquant.core.user_code import find_object
 from hexaquant.io.batches import LABEL_KEYS, Array, wrong_names
@@ -96,7 +96,7 @@ def _npz(path: Path, specs: tuple[InputSpec, ...]) -> Dataset:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (*ARCHIVE_ERRORS, MemoryError) as error:
         raise InputError(f"{path} is not a readable .npz file ({error}); write it again with numpy.savez") from None
     return _named_arrays(arrays, specs, path.name)
 
@@ -104,7 +104,7 @@ def _npz(path: Path, specs: tuple[InputSpec, ...]) -> Dataset:
 def _npy(path: Path, specs: tuple[InputSpec, ...]) -> Dataset:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
         raise InputError(f"{path} is not a readable .npy file ({error}); write it again with numpy.save") from None
     return _arrays({_only(specs, path.name).name: array}, None, specs, path.name)
 
