@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -74,7 +75,7 @@ def vary_json(data: bytes, random: Random) -> bytes:
 def _vary_document(document: Any, random: Random) -> Any:
     places = list(_places(document))
     if not places:
-        return random.choice(ODD_VALUES)
+        return deepcopy(random.choice(ODD_VALUES))
     holder, key = random.choice(places)
     match random.randrange(5):
         case 0:
@@ -87,7 +88,7 @@ def _vary_document(document: Any, random: Random) -> Any:
             other, name = random.choice(places)
             holder[key] = other[name] if other is not holder and not _holds(other[name], holder) else 0
         case _:
-            holder[key] = random.choice(ODD_VALUES)
+            holder[key] = deepcopy(random.choice(ODD_VALUES))
     return document
 
 
