@@ -31,7 +31,9 @@ def make_table(rows: Iterable[Row], release: str) -> tuple[LegalityTable, list[s
     """The table, and a sentence for each form whose networks disagree (it needs another word in targets/forms.py)."""
     found: dict[tuple[str, str, int], dict[str, Verdict]] = defaultdict(dict)
     rewritten: dict[str, tuple[str, ...]] = {}
+    latest: dict[tuple[str, str, int], Row] = {}
     for row in rows:
+        latest[row["case"], row["scheme"], row["arch"]] = row
         forms = row.get("forms", [])
         if len(forms) != 1 or not _is_of(row["op"], forms[0]):
             if forms:
@@ -43,7 +45,17 @@ def make_table(rows: Iterable[Row], release: str) -> tuple[LegalityTable, list[s
     table = {form: _row(form, found) for form in sorted({form for form, _, _ in found}) if _is_complete(form, found)}
     own = {form.partition(" ")[0] for form in table}
     rewritten = {op: parts for op, parts in rewritten.items() if op not in own}
-    return LegalityTable(release, BOUNDS_DB, table, rewritten), _conflicts(found)
+    return LegalityTable(release, BOUNDS_DB, table, rewritten, _errors_16(latest.values())), _conflicts(found)
+
+
+def _errors_16(rows: Iterable[Row]) -> dict[str, int]:
+    """Operator -> largest error in steps of 16 bits in w8a16 on v73, of those that are legal and planned."""
+    found: dict[str, int] = {}
+    for row in rows:
+        is_meant = row["scheme"] == "w8a16" and row["arch"] == 73 and verdict_of(row) == LEGAL and "lsb" in row
+        if is_meant and ops.rule_of(row["op"]) is not None:
+            found[row["op"]] = max(found.get(row["op"], 0), round(row["lsb"]))
+    return found
 
 
 Found = Mapping[tuple[str, str, int], Mapping[str, Verdict]]

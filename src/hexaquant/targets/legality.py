@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -45,13 +45,15 @@ class LegalityTable:
     """``rows``: form -> scheme -> architecture -> what is not legal. A form without exceptions is legal throughout.
 
     ``release``: of the onnxruntime-qnn wheel that was probed; ``bounds_db``: by scheme, the SQNR against the QDQ
-    reference below which an output counts as wrong; ``rewritten``: operator -> what the import makes of it.
+    reference below which an output counts as wrong; ``rewritten``: operator -> what the import makes of it;
+    ``errors_16``: operator -> largest error in steps of 16 bits (w8a16, v73) of what is legal of it.
     """
 
     release: str
     bounds_db: Mapping[str, float]
     rows: Mapping[str, Mapping[str, Mapping[int, Verdict]]]
     rewritten: Mapping[str, tuple[str, ...]]
+    errors_16: Mapping[str, int] = field(default_factory=dict)
 
     def verdict(self, node: oir.Node, scheme: str, arch: int) -> Verdict:
         """Of an operator of a graph that is prepared for the target."""
@@ -84,7 +86,7 @@ def table_from_json(document: Mapping[str, Any]) -> LegalityTable:
         for form, row in document["rows"].items()
     }
     rewritten = {op: tuple(forms) for op, forms in document["rewritten"].items()}
-    return LegalityTable(document["release"], document["bounds_db"], rows, rewritten)
+    return LegalityTable(document["release"], document["bounds_db"], rows, rewritten, document["errors_16"])
 
 
 def _by_architecture(entry: Mapping[str, int], reasons: list[Verdict]) -> dict[int, Verdict]:
@@ -108,6 +110,7 @@ def table_to_json(table: LegalityTable) -> dict[str, Any]:
         "release": table.release,
         "bounds_db": dict(table.bounds_db),
         "reasons": [[verdict.status, verdict.reason] for verdict in reasons],
+        "errors_16": dict(sorted(table.errors_16.items())),
         "rewritten": {op: list(forms) for op, forms in sorted(table.rewritten.items())},
         "rows": rows,
     }
