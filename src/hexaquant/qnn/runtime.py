@@ -33,7 +33,10 @@ class Runtime:
     ``workers``: processes that run it at the same time, started when callers wait (None: one a core on the emulator,
     one on a device; one with ``profiling``). ``queue_size``: requests that may wait; more make callers wait
     (``submit(wait=False)``: fail). A process that dies fails the request it had and is replaced.
-    The other options are those of ProcessOptions.
+    ``float_io``: floats in and out, converted with the encodings in the binary; otherwise the stored integers.
+    ``soc``: refuse a binary compiled for another SoC model. ``timeout_s`` bounds each execution and the start (None:
+    process.child_seconds). ``graph``: which one, where the binary holds several (default: the first). ``memory_mb``:
+    address space of a process. ``profiling``: what profile() shall give.
     Raises InputError for damaged or foreign binaries, WorkerError when the library crashes or takes too long.
     """
 

@@ -26,13 +26,7 @@ from hexaquant.qnn.tensor_io import Inputs, TensorSpec, batch_factor, bind_input
 
 @dataclass(frozen=True)
 class ProcessOptions:
-    """How a process holds a binary.
-
-    ``float_io``: floats in and out, converted with the encodings in the binary; otherwise the stored integers.
-    ``soc``: refuse a binary compiled for another SoC model. ``timeout_s`` bounds each execution and the start (None:
-    process.child_seconds). ``graph``: which one, where the binary holds several (default: the first). ``memory_mb``:
-    its address space. ``profiling``: what profile() shall give.
-    """
+    """How a process holds a binary; the options of Runtime that are for each of its processes, explained there."""
 
     timeout_s: float | None = None
     float_io: bool = True
