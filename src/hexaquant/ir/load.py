@@ -175,7 +175,8 @@ def _claims_more_than_it_holds(tensor: oir.TensorProtocol) -> bool:
     proto = getattr(tensor, "raw", None)
     if not isinstance(proto, onnx.TensorProto):
         return False
-    return bool(tensor.size * min(tensor.dtype.bitwidth, 8) > 8 * proto.ByteSize())
+    held = len(proto.raw_data) or proto.ByteSize()
+    return bool(tensor.size * min(tensor.dtype.bitwidth, 8) > 8 * held)
 
 
 def _check_external(name: str, tensor: oir.ExternalTensor, source: str) -> None:
