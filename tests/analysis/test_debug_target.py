@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import hexaquant as hq
-from hexaquant.targets.ops import OPS
+from hexaquant.targets.legality import legality_table
 from ir.onnx_text import random
 from sim.nets import net
 
@@ -30,7 +30,7 @@ def test_a_coarse_softmax_is_explained_and_the_second_call_compiles_nothing(tmp_
     report = hq.debug(tmp_path, data, workers=1)
     assert not report.without_target
     (finding,) = [f for f in report.findings if f.tensor == "t"]
-    known = OPS["Softmax"].error_16
+    known = legality_table().errors_16["Softmax"]
     assert f"Softmax at 16 bits on this target is accurate to about {known} LSB" in finding.text
     assert "float16" in finding.fix
     assert report.first_target_leaves_simulation == "t"
