@@ -77,13 +77,12 @@ def finish(folder: Path, arguments: list[str]) -> float:
 
 
 def digest(out: Path) -> dict[str, str]:
-    """SHA-256 of every artifact; hidden state is not one."""
+    """SHA-256 of every artifact, the folder's own path in it apart; hidden state is not one."""
     files = [
         p for p in out.rglob("*") if p.is_file() and not any(part.startswith(".") for part in p.relative_to(out).parts)
     ]
-    return {
-        p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files if p.name not in VOLATILE | {"manifest.json"}
-    }
+    kept = [p for p in files if p.name not in VOLATILE | {"manifest.json"}]
+    return {p.name: hashlib.sha256(p.read_bytes().replace(bytes(out), b"OUT")).hexdigest() for p in kept}
 
 
 def damaged(out: Path) -> list[str]:

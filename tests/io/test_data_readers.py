@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as oir
@@ -226,6 +227,24 @@ def test_image_folder_with_classes(images: Path) -> None:
     first = collected(dataset)[0]
     assert first.shape == (3, 4, 6)
     assert np.allclose(first[1], (50 / 255 - 0.25) / 0.5) and np.allclose(first[0], -1)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"std": None}, "'std' is None; give a number"),
+        ({"mean": ["0.4.1"]}, r"'mean' is \('0.4.1',\); give a number"),
+        ({"mean": []}, r"'mean' is \(\)"),
+        ({"scale": "much"}, "'scale' is 'much'"),
+        ({"size": [2224]}, r"'size' is \(2224,\); give the height and the width"),
+        ({"size": 0}, r"'size' is \(0, 0\)"),
+        ({"size": 10**12}, "'size' is"),
+        ({"resize": 0.5}, "'resize' is 0.5"),
+    ],
+)
+def test_preprocessing_that_makes_no_sense(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ImageSpec.of(values)
 
 
 def test_image_layout_follows_the_input_and_colours_can_be_swapped(images: Path) -> None:

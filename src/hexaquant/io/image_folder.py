@@ -6,6 +6,7 @@ Labels: with sub-folders, the index of the image's sub-folder in sorted order; w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,6 +20,8 @@ from hexaquant.io.dataset import Dataset
 from hexaquant.io.input_spec import InputSpec
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
+LONGEST_SIDE = 2**16
+"""Pixels."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,9 @@ class ImageSpec:
             raise InputError(f"the image spec has no key '{unknown[0]}'; its keys are {', '.join(sorted(known))}")
         clean: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         for key in ("mean", "std"):
-            if isinstance(clean.get(key), int | float):
+            if _is_number(clean.get(key)):
                 clean[key] = (float(clean[key]),)
-        if isinstance(clean.get("size"), int):
+        if _is_number(clean.get("size")):
             clean["size"] = (clean["size"], clean["size"])
         return cls(**clean)
 
@@ -61,8 +64,30 @@ class ImageSpec:
             if getattr(self, key) not in allowed:
                 names = ", ".join(str(a) for a in allowed if a)
                 raise InputError(f"the image spec's '{key}' is {getattr(self, key)!r}; choose {names}")
+        self._check_numbers()
         if any(s == 0 for s in self.std):
             raise InputError("the image spec's 'std' holds 0; give the deviation to divide by")
+
+    def _check_numbers(self) -> None:
+        for key in ("mean", "std"):
+            values = getattr(self, key)
+            if not isinstance(values, tuple) or not values or not all(map(_is_number, values)):
+                raise InputError(f"the image spec's '{key}' is {values!r}; give a number, or a list of one a channel")
+        if not _is_number(self.scale):
+            raise InputError(f"the image spec's 'scale' is {self.scale!r}; give the factor for pixels of 0 to 255")
+        size, resize = self.size, self.resize
+        if size is not None and not (isinstance(size, tuple) and len(size) == 2 and all(map(_is_length, size))):
+            raise InputError(f"the image spec's 'size' is {size!r}; give the height and the width in pixels")
+        if resize is not None and not _is_length(resize):
+            raise InputError(f"the image spec's 'resize' is {resize!r}; give the shorter side in pixels")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_length(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < LONGEST_SIDE
 
 
 def image_folder(folder: Path, specs: tuple[InputSpec, ...], image: ImageSpec) -> Dataset:
