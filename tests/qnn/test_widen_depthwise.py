@@ -13,6 +13,7 @@ from torch import nn
 
 import hexaquant as hq
 from hexaquant.analysis.coverage import prove_coverage
+from hexaquant.core.metrics import sqnr_db
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import freeze_batch
 from hexaquant.qnn.compile import compile_dlc
@@ -67,6 +68,19 @@ def test_the_target_computes_it_right_with_every_encoding(
     assert np.abs(got - wanted).max() <= (2 if scheme == "w8a8" else 8) * np.ptp(wanted) / 2 ** (
         8 if scheme == "w8a8" else 16
     )
+
+
+def test_four_channels_with_a_stride_are_right(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    layer, x = nn.Conv2d(4, 4, 1, stride=2, groups=4).eval(), X[:, :4]
+    hq.quantize(layer, [x], scheme="w8a8", recipe="plain", example_inputs=(torch.from_numpy(x),)).export(tmp_path)
+    freeze_batch(Graph(oir.load(tmp_path / "model.qdq.onnx"), "net"), 1).save(tmp_path / "static.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "static.onnx"), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    dlc = lower(tmp_path / "static.onnx", tmp_path / "model.dlc", SOCS[75], 75).path
+    with Runtime(compile_dlc(dlc, tmp_path / "model.bin", SOCS[75], 75).path) as runtime:
+        got = next(iter(runtime.run({name: x}).values()))
+    assert sqnr_db(np.asarray(session.run(None, {name: x})[0]), got) > 35
 
 
 def test_where_the_layer_runs_as_it_is_it_stays(tmp_path: Path) -> None:
