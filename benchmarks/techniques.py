@@ -10,8 +10,8 @@ already (same network, scheme, technique, target and numbers of images) is not m
 at any time.
 
 efficientnet-lite0: 20 ImageNet photos inside foolbox and 130 cut-outs of tuxpaint-stamps-default, calibrated on other
-stamps (examples/efficientnet_lite0.py). demo: the demo's network on Fashion-MNIST. rescaled: a depthwise network with
-badly scaled channels (benchmarks/badly_scaled.py). Techniques whose steps this version lacks are left out.
+stamps and on photos (examples/efficientnet_lite0.py: calibration). demo: the demo's network on Fashion-MNIST.
+rescaled: a depthwise network with badly scaled channels (benchmarks/badly_scaled.py). Techniques whose steps this version lacks are left out.
 """
 
 from __future__ import annotations
@@ -94,13 +94,12 @@ def efficientnet_lite0(cache: Path) -> Task:
     import efficientnet_lite0 as example
 
     pictures = [*example.photos(), *example.cutouts()]
-    calibration = example.unlabelled()[::8]
-    if not calibration:
+    data = example.calibration()
+    if not len(data):
         raise InputError("tuxpaint-stamps-default is not installed: its other stamps calibrate; apt-get install it")
     inputs = np.stack([example.preprocess(picture.path) for picture in pictures])
     net = example.load_model()
     graph = hq.load(net, example_inputs=(torch.from_numpy(inputs[:2]),))
-    data = np.stack([example.preprocess(path) for path in calibration])
     return Task(graph, data, inputs, [picture.accepted for picture in pictures], net)
 
 
