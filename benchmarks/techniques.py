@@ -11,7 +11,8 @@ at any time.
 
 efficientnet-lite0: 20 ImageNet photos inside foolbox and 130 cut-outs of tuxpaint-stamps-default, calibrated on other
 stamps and on photos (examples/efficientnet_lite0.py: calibration). demo: the demo's network on Fashion-MNIST.
-rescaled: a depthwise network with badly scaled channels (benchmarks/badly_scaled.py). Techniques whose steps this version lacks are left out.
+rescaled: a depthwise network with badly scaled channels (benchmarks/badly_scaled.py). Techniques whose steps this
+version lacks are left out.
 """
 
 from __future__ import annotations
