@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,7 @@ def run_there(
         pool = device_pool(binary, device.address, device.options, target=target, float_io=not native, events=events)
         card = pool.session.card
         data = data_of(input_specs_of(card, native), *given, native)
-        with pool:
-            results = events.track(pool.map(data.batches()), "execute", None)
+        with pool, closing(events.track(pool.map(data.batches()), "execute", None)) as results:
             document: dict[str, Any] = written(card.binary, results, folder, form)
     document["device"] = str(pool.session.address)
     if level is not None:

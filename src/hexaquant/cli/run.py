@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -76,6 +77,6 @@ def run(
     path, soc = find_binary(binary, target)
     with Runtime(path, float_io=not native, soc=soc, workers=workers) as runtime, console.events() as events:
         data = data_of(input_specs_of(runtime, native), inputs or [], input_list, native)
-        results = events.track(runtime.map(data.batches()), "execute", None)
-        document = written(path, results, output, form)
+        with closing(events.track(runtime.map(data.batches()), "execute", None)) as results:
+            document = written(path, results, output, form)
     console.result(document, lambda: result_table(document))

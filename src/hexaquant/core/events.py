@@ -6,7 +6,7 @@ of the events is decided by whoever made it. There is no global listener.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Generator, Iterable, Sized
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -45,7 +45,7 @@ class Events:
     def warn(self, task: str, text: str, **data: Any) -> None:
         self.emit(Event("warning", task, text, data=data))
 
-    def track(self, items: Iterable[T], task: str, total: int | None = None) -> Iterator[T]:
+    def track(self, items: Iterable[T], task: str, total: int | None = None) -> Generator[T, None, None]:
         """Yield ``items`` while reporting start, progress and end of ``task``."""
         if total is None and isinstance(items, Sized):
             total = len(items)
