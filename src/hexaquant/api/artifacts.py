@@ -78,6 +78,11 @@ def export_model(
     return Exported(out, tuple(out / name for name in names), tuple(lost))
 
 
+def kept(folder: Path, lost: tuple[str, ...] = ()) -> Exported:
+    """The files that ``folder`` holds already, as export would name them."""
+    return Exported(folder, tuple(folder / name for name in (MODEL, ENCODINGS, QDQ, REFERENCE)), lost)
+
+
 def _write_networks(
     draft: Path, model: QuantizedModel, graph: Graph, encodings: dict[str, Encoding], reference: Graph | None
 ) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from hexaquant.analysis.metrics import Metric, find_metric
 from hexaquant.api import correct_on_target as on_target
-from hexaquant.api.artifacts import ENCODINGS, MODEL, QDQ, REFERENCE, Exported, export_encodings, export_model
+from hexaquant.api.artifacts import ENCODINGS, MODEL, QDQ, REFERENCE, Exported, export_encodings, export_model, kept
 from hexaquant.api.compile import compile_folder
 from hexaquant.api.quantize import override_mapping, quantize
 from hexaquant.api.report import report_if_installed
@@ -119,7 +119,7 @@ def _in_version(folder: Path, version: str) -> Exported:
     lost: tuple[str, ...] = ()
     if read_manifest(folder).sections["quantization"].get("encodings_version") != version:
         lost = export_encodings(folder, version).lost
-    return Exported(folder, tuple(folder / name for name in (MODEL, ENCODINGS, QDQ, REFERENCE)), lost)
+    return kept(folder, lost)
 
 
 def deploy(

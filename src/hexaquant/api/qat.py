@@ -10,12 +10,12 @@ from typing import Any
 import onnx_ir as oir
 
 from hexaquant.api.artifacts import (
-    ENCODINGS,
     MODEL,
     QDQ,
     REFERENCE,
     Exported,
     export_model,
+    kept,
     load_quantized,
     open_folder,
 )
@@ -36,8 +36,6 @@ from hexaquant.qat.distill import Teacher
 from hexaquant.qat.finetune import Finetuned
 
 CHECKPOINT = ".state/qat.safetensors"
-
-
 TRAINING = "training"
 """In the manifest's section "quantization": what the last training was asked and what it did."""
 UNCHANGING = ("log_dir",)
@@ -134,8 +132,7 @@ def _request(data: Dataset, batch_size: int, options: Mapping[str, Any]) -> str:
 def _kept(out: Path, made: Mapping[str, Any], events: Events | None) -> Trained:
     """The folder as it is: trained with the same options on the same data already."""
     (events or Events()).note("qat", f"{out} was trained like this already; kept (--again trains it further)")
-    files = tuple(out / name for name in (MODEL, ENCODINGS, QDQ, REFERENCE))
-    return Trained(Exported(out, files, ()), made[TRAINING]["summary"] | {"resumed_from": 0}, reused=True)
+    return Trained(kept(out), made[TRAINING]["summary"] | {"resumed_from": 0}, reused=True)
 
 
 def _summary(run: Finetuned, before: float, after: float) -> dict[str, Any]:
