@@ -13,6 +13,7 @@ from hexaquant.analysis.metrics import top_k
 from hexaquant.analysis.verify import verify
 from hexaquant.api.artifacts import REFERENCE, export_model
 from hexaquant.api.compile import binary_name, compile_folder
+from hexaquant.api.verify import verify_folder
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Event, Events
 from hexaquant.io.data import open_data
@@ -55,6 +56,15 @@ def test_three_backends_agree(deployed: Deployed) -> None:
     assert result.samples == 4
     assert output["fp32_vs_sim_sqnr_db"] > 25 and output["fp32_vs_target_sqnr_db"] > 25
     assert output["sim_vs_target_max_lsb"] <= 1.01
+
+
+def test_a_binary_compiled_for_a_batch_gives_the_same_figures(deployed: Deployed, tmp_path: Path) -> None:
+    """Four samples on a binary for three: the second run is filled up and what fills it does not count."""
+    alone = deployed.verify(None, None)
+    export_model(deployed.model, tmp_path, reference=conv_net())
+    compile_folder(tmp_path, batch=3)
+    report = verify_folder(tmp_path, [x for x, _ in deployed.data.labelled(1)], metric=None, workers=1)
+    assert report["samples"] == 4 and report["outputs"] == alone.outputs()
 
 
 def test_a_second_run_starts_no_worker(deployed: Deployed, tmp_path: Path) -> None:

@@ -75,10 +75,14 @@ def test_run_writes_what_the_target_computed(deployed: Path, tmp_path: Path) -> 
     result = hexaquant("run", deployed, *given, "--format", "npy", "-o", tmp_path / "a", "--json")
     assert result.document["inferences"] == 3 and result.document["outputs"][0]["shape"] == [1, 4]
     binary = deployed / "model.sm8650.bin"
+    np.savez(tmp_path / "x.npz", x=x)
+    zipped = hexaquant("run", deployed, "--input", f"x={tmp_path / 'x.npz'}", "--format", "npy", "-o", tmp_path / "z")
+    assert zipped.code == 0
     assert hexaquant("run", binary, "--input-list", tmp_path / "list.txt", "-o", tmp_path / "b").code == 0
     for index in range(3):
         expected = np.load(tmp_path / "a" / f"Result_{index}" / "y.npy")
         assert expected.dtype == np.float32
+        np.testing.assert_array_equal(np.load(tmp_path / "z" / f"Result_{index}" / "y.npy"), expected)
         raw = np.fromfile(tmp_path / "b" / f"Result_{index}" / "y.raw", np.float32)
         np.testing.assert_array_equal(raw, expected.ravel())
     encoding = read_encodings(deployed / "model.encodings").all["x"]
@@ -97,6 +101,8 @@ def test_run_refuses_wrong_inputs(deployed: Path, tmp_path: Path) -> None:
     out = tmp_path / "results"
     hexaquant("run", deployed, "--input", f"x={tmp_path / 'x.npy'}", "-o", out).assert_refused(2, "'x'", "1x2x8x8")
     hexaquant("run", deployed, "--input", f"z={tmp_path / 'x.npy'}", "-o", out).assert_refused(2, "'z'", "x")
+    np.savez(tmp_path / "x.npz", w=samples(1))
+    hexaquant("run", deployed, "--input", f"x={tmp_path / 'x.npz'}", "-o", out).assert_refused(2, "no array 'x' but w")
     hexaquant("run", deployed, "--input", "x=none.npy", "-o", out).assert_refused(2, "none.npy")
     hexaquant("run", deployed, "--input", "x", "-o", out).assert_refused(2, "NAME=FILE.npy")
     assert not out.exists()

@@ -18,9 +18,12 @@ def test_deploy_writes_the_page_with_lint_and_its_own_command(room: Path) -> Non
     assert progress["state"] == "done" and {"calibrate", "verify"} <= {task["task"] for task in progress["tasks"]}
 
 
-def test_no_report_writes_none(deployed: Path, net: Path, data: Path) -> None:
-    (deployed / "report.html").unlink()
-    assert hexaquant("deploy", net, "--data", data, "-o", deployed, "--no-report").code == 0
+def test_no_report_writes_none_and_says_that_one_is_old(deployed: Path, net: Path, data: Path) -> None:
+    page, command = deployed / "report.html", ("deploy", net, "--data", data, "-o", deployed, "--no-report")
+    assert f"{page} shows an earlier run" in hexaquant(*command).err
+    page.unlink()
+    result = hexaquant(*command)
+    assert result.code == 0 and "earlier run" not in result.err
     assert not (deployed / "report.html").exists()
 
 

@@ -64,7 +64,7 @@ def test_batches_are_resized_across_item_boundaries() -> None:
 def test_a_fixed_batch_is_obeyed_and_leftovers_are_an_error() -> None:
     fixed = graph("float[2,3] x")
     assert [len(b["x"]) for b in open_data(X[:6], fixed).batches()] == [2, 2, 2]
-    with pytest.raises(InputError, match="1 samples are left that do not fill the model's batch of 2"):
+    with pytest.raises(InputError, match="the last 1 of the samples do not fill the model's batch of 2"):
         list(open_data(X, fixed).batches())
 
 

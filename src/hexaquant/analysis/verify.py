@@ -18,7 +18,7 @@ from hexaquant.analysis.metrics import Metric, each_label
 from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
-from hexaquant.io.batches import sample_count
+from hexaquant.io.batches import sample_count, take
 from hexaquant.io.dataset import Dataset, sample_hash
 from hexaquant.qnn.pool import Pool
 from hexaquant.qnn.runtime import available_cores
@@ -44,7 +44,7 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class Sample:
-    """What one run of the network takes: one sample, or as many as a fixed batch holds, of which the first ``count``
+    """What one run of the network takes: one sample, or as many as the batch holds, of which the first ``count``
     count; a label for each, or None; the content's hash.
     """
 
@@ -107,6 +107,7 @@ def verify(
     limit: int | None = None,
     workers: int | None = None,
     soc: int | None = None,
+    batch: int = 1,
     cache: Path | None = None,
     device: Executor | None = None,
     events: Events | None = None,
@@ -114,7 +115,7 @@ def verify(
     """Compare FP32, simulation and target on the first ``limit`` samples of ``data``.
 
     ``reference``: the FP32 ONNX file; ``binary``: the context binary, refused when it is not for the SoC model
-    ``soc``; ``cache``: folder for the target's outputs; ``device``: runs the samples instead of this PC.
+    ``soc``; ``batch``: what it was compiled for where the network takes any, the last one filled up; ``cache``: folder for the target's outputs; ``device``: runs the samples instead of this PC.
     Progress goes to ``events`` as task "verify".
     """
     float_reference = FloatReference(reference)
@@ -122,9 +123,9 @@ def verify(
     steps = {name: _step(encodings.get(name)) for name in float_reference.names}
     comparison = Comparison(steps, metric)
     store = TargetCache(cache, binary) if cache is not None else None
-    total = _runs(data, limit)
+    total = _runs(data, limit, batch)
     with device or Pool(binary, workers=workers, soc=soc) as pool:
-        pairs = _run_target(pool, _samples(data, limit), store, pool.size)
+        pairs = _run_target(pool, _samples(data, limit, batch), store, pool.size)
         for sample, on_target in (events or Events()).track(pairs, "verify", total):
             fp32 = float_reference.run(sample.inputs)
             simulated = simulate(model, sample.inputs, float_reference.names)
@@ -152,18 +153,20 @@ def collect_samples(data: Dataset, limit: int | None) -> list[Sample]:
     return list(_samples(data, limit))
 
 
-def _runs(data: Dataset, limit: int | None) -> int | None:
+def _runs(data: Dataset, limit: int | None, batch: int) -> int | None:
     """How often the network is run, None where only a pass can tell."""
     samples = limit if data.samples is None else min(limit or data.samples, data.samples)
-    return None if samples is None else -(-samples // (data.fixed_batch or 1))
+    return None if samples is None else -(-samples // (data.fixed_batch or batch))
 
 
-def _samples(data: Dataset, limit: int | None) -> Iterator[Sample]:
+def _samples(data: Dataset, limit: int | None, size: int = 1) -> Iterator[Sample]:
     left = limit
-    for batch, labels in data.labelled(1):
+    for batch, labels in data.labelled(size):
         count = sample_count(batch, data.specs)
         kept = count if left is None else min(count, left)
         each = None if labels is None else tuple(each_label(labels))
+        if count < size and data.fixed_batch is None:
+            batch, _ = take(batch, None, data.specs, np.minimum(np.arange(size), count - 1))
         yield Sample(dict(batch), each, sample_hash(batch).hexdigest(), kept)
         left = None if left is None else left - kept
         if left == 0:

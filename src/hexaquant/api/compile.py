@@ -73,7 +73,7 @@ def compile_folder(
             log.note("compile", f"{name} is up to date")
             continue
         done = compile_dlc(out / DLC, out / name, soc.model, soc.arch, o_level=o_level, graph_name="model")
-        info = {KEY: wanted, "qdq": qdq, "o_level": o_level, "seconds": round(done.seconds, 3)}
+        info = {KEY: wanted, "qdq": qdq, "batch": batch, "o_level": o_level, "seconds": round(done.seconds, 3)}
         amend_manifest(out, files=[name], sections={section: info})
     binaries = {soc.name: out / binary_name(soc) for soc in targets}
     return Compiled(out, out / DLC, binaries, tuple(reused))

@@ -60,6 +60,7 @@ def verify_folder(
         limit=limit,
         workers=workers,
         soc=soc.model,
+        batch=manifest.sections.get(f"compile {soc.name}", {}).get("batch", 1),
         cache=out / ".state" / _cache_name(device),
         device=device,
         events=events,

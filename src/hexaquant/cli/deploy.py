@@ -55,6 +55,7 @@ def deploy(
     check_choice(data, random_data)
     shapes = how.shapes
     from hexaquant.api.deploy import deploy as run
+    from hexaquant.report import REPORT
 
     how.settings(encodings_version)
     graph = load_model(model, shapes)
@@ -81,6 +82,8 @@ def deploy(
     if report_page:
         write_lint(console, out, how.target, how.scheme, how.overrides)
         write_page(console, out)
+    elif (out / REPORT).is_file():
+        console.warn(f"{out / REPORT} shows an earlier run: hexaquant report {out} writes it again")
     if random_data:
         console.alarm(RANDOM_WARNING)
     console.result(report, *report_drawings(report))

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hexaquant.core.archive import ARCHIVE_ERRORS
 from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def input_specs_of(runtime: Runtime | ModelCard, native: bool | Collection[str])
 
 
 def data_of(specs: tuple[InputSpec, ...], inputs: list[str], listed: Path | None, native: bool) -> Dataset:
-    """The samples in ``inputs`` (NAME=FILE.npy) or in the input list ``listed``."""
+    """The samples in ``inputs`` (NAME=FILE.npy or .npz) or in the input list ``listed``."""
     from hexaquant.io.data import from_iterable
     from hexaquant.io.input_list import input_list
 
@@ -73,8 +74,15 @@ def _read(text: str) -> tuple[str, np.ndarray]:
     if not equals:
         raise InputError(f"--input {text} is not of the form NAME=FILE.npy; correct it")
     try:
-        return name, np.load(file, allow_pickle=False)
+        found = np.load(file, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return name, found
+        with found:
+            if name not in found.files:
+                names = ", ".join(found.files) or "nothing"
+                raise InputError(f"--input {text}: {file} has no array '{name}' but {names}; name the input so")
+            return name, found[name]
     except FileNotFoundError:
         raise InputError(f"--input {text}: there is no file {file}; check the path") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"--input {text}: {file} is not a readable .npy file ({error}); write it again") from None
+    except ARCHIVE_ERRORS as error:
+        raise InputError(f"--input {text}: {file} is not a readable .npy or .npz ({error}); write it again") from None

@@ -67,8 +67,8 @@ class Dataset:
             count = sample_count(batch, self.specs)
             if fixed is not None and count != fixed:
                 raise InputError(
-                    f"{self.source}: {count} samples are left that do not fill the model's batch of {fixed}; "
-                    f"give a multiple of {fixed} samples or load the model with a dynamic batch"
+                    f"{self.source}: the last {count} of the samples do not fill the model's batch of {fixed}; "
+                    f"give a multiple of {fixed} samples, or load the model with a dynamic batch and compile it for 1"
                 )
             seen += count
             yield batch, labels
