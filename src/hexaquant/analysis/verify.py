@@ -115,7 +115,8 @@ def verify(
     """Compare FP32, simulation and target on the first ``limit`` samples of ``data``.
 
     ``reference``: the FP32 ONNX file; ``binary``: the context binary, refused when it is not for the SoC model
-    ``soc``; ``batch``: what it was compiled for where the network takes any, the last one filled up; ``cache``: folder for the target's outputs; ``device``: runs the samples instead of this PC.
+    ``soc``; ``batch``: what it was compiled for where the network takes any, the last one filled up; ``cache``: folder
+    for the target's outputs; ``device``: runs the samples instead of this PC.
     Progress goes to ``events`` as task "verify".
     """
     float_reference = FloatReference(reference)

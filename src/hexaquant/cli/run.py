@@ -37,7 +37,8 @@ def run(
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder for the results.")
     ] = None,
     inputs: Annotated[
-        list[str] | None, typer.Option("--input", help="NAME=FILE.npy or .npz; repeat for more inputs. Axis 0 is samples.")
+        list[str] | None,
+        typer.Option("--input", help="NAME=FILE.npy or .npz; repeat for more inputs. Axis 0 is samples."),
     ] = None,
     input_list: Annotated[Path | None, typer.Option(help="One inference a line: NAME:=FILE.raw ...")] = None,
     target: Annotated[str | None, typer.Option(help="Which binary of an artifact folder.")] = None,
