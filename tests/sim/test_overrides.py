@@ -81,7 +81,7 @@ def test_an_override_that_matches_nothing_is_an_error() -> None:
         ("w9a9", "unknown scheme 'w9a9'"),
         ({"bits": 7}, "bits must be 4, 8 or 16"),
         ({"granularity": "row"}, "granularity must be"),
-        ({"observer": "minmax"}, "observer must be one of min_max, "),
+        ({"observer": "minmax"}, "unknown observer 'minmax'; choose one of min_max, "),
         ({"bit": 8}, "mapping with keys among"),
     ],
 )

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hexaquant.core.errors import InputError
-from hexaquant.core.observers import OBSERVERS
+from hexaquant.core.observers import parse_observer
 from hexaquant.core.text_file import read_yaml
 from hexaquant.targets.scheme import SCHEMES, Scheme
 
@@ -90,8 +90,11 @@ def _setting(glob: str, value: Any) -> Setting:
     if granularity not in (None, "tensor", "channel", "block", "lpbq"):
         raise InputError(f"override '{glob}': granularity must be tensor, channel, block or lpbq, not {granularity}")
     observer = value.get("observer")
-    if observer is not None and observer not in OBSERVERS:
-        raise InputError(f"override '{glob}': observer must be one of {', '.join(OBSERVERS)}, not {observer}")
+    if observer is not None:
+        try:
+            parse_observer(str(observer))
+        except InputError as error:
+            raise InputError(f"override '{glob}': {error}") from None
     return Setting(
         bits=bits,
         symmetric=value.get("symmetric"),

@@ -78,6 +78,31 @@ def test_given_encodings_can_be_forgotten_and_all_be_written_out(tmp_path: Path)
     assert {(r["tensor"], r["has"]) for r in first} == {(r["tensor"], r["has"]) for r in second}
 
 
+def dumped(tiny: Path, out: Path, *arguments: object) -> dict[str, float]:
+    """Scales by tensor after a calibration with ``arguments``."""
+    tail = ("--input_list", tiny / "list.txt", "--dump_encoding_json", "--use_per_channel_quantization")
+    done = program("qairt-quantizer", "-i", tiny / "net.dlc", "-o", out, *tail, *arguments)
+    assert done.code == 0, done.err
+    found = json.loads(out.with_suffix(".encodings").read_text())
+    return {entry["name"]: entry["scale"][0] for entry in found["activation_encodings"] + found["param_encodings"]}
+
+
+def test_a_percentile_clips_activations_and_leaves_weights(tiny: Path, tmp_path: Path) -> None:
+    how = ("--act_quantizer_calibration", "percentile", "--percentile_calibration_value")
+    whole, clipped = dumped(tiny, tmp_path / "a.dlc", *how, 100), dumped(tiny, tmp_path / "b.dlc", *how, 90)
+    assert clipped["x"] < 0.9 * whole["x"] and clipped["w"] == whole["w"]
+    assert whole == dumped(tiny, tmp_path / "c.dlc", "--act_quantizer", "min-max")
+
+
+def test_4_bit_weights_take_8_bits_on_request(tiny: Path, tmp_path: Path) -> None:
+    """The same numbers, of which the library stores twice as many bytes."""
+    four, wide = tmp_path / "a.dlc", tmp_path / "b.dlc"
+    scales = dumped(tiny, four, "--weight_bw", 4)
+    assert scales == dumped(tiny, wide, "--weight_bw", 4, "--int4_weights_as_int8")
+    rows = [{r["tensor"]: r for r in json.loads(Path(f"{p}.coverage.json").read_text())["rows"]} for p in (four, wide)]
+    assert rows[0]["w"]["has"] != rows[1]["w"]["has"] and rows[0]["x"] == rows[1]["x"]
+
+
 def test_a_dlc_without_its_source_is_refused(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "alone.dlc").write_bytes((tiny / "net.dlc").read_bytes())
     call = ("qairt-quantizer", "-o", tmp_path / "q.dlc", "--input_list", tiny / "list.txt", "-i")
@@ -98,6 +123,8 @@ def test_a_dlc_without_its_source_is_refused(tiny: Path, tmp_path: Path) -> None
         (["--input_list", "l", "--enable_float_fallback"], ["contradict"]),
         (["--input_list", "l", "--act_quantizer_schema", "symmetric"], ["--act_quantizer_schema", "asymmetric"]),
         (["--input_list", "l", "--use_per_row_quantization"], ["--use_per_channel_quantization"]),
+        (["--input_list", "l", "--percentile_calibration_value", "99"], ["--act_quantizer percentile"]),
+        (["--input_list", "l", "--act_quantizer", "percentile", "--percentile_calibration_value", "9"], ["90 to 100"]),
         (["--restrict_quantization_steps", "a"], ["full grid"]),
         (["--enable_float_fallback", "--act_bitwidth", "16"], ["--act_bw", "--input_list"]),
         (["--nonsense"], ["--nonsense"]),

@@ -106,6 +106,7 @@ def test_percentile_clips_at_the_quantile() -> None:
     assert float(e.max) < 2  # the bin that holds the quantile is as wide as half a unit
     y = torch.randn(16_000, generator=torch.Generator().manual_seed(0))
     e = observe("percentile", y, Grid(16), percentile=99.0)
+    assert observe("percentile:99", y, Grid(16)).max == e.max
     assert float(e.max) == pytest.approx(float(y.quantile(0.99)), abs=0.01)
     assert float(e.min) == pytest.approx(float(y.quantile(0.01)), abs=0.01)
     assert float(observe("percentile", y, Grid(8), percentile=100).max) == float(encoding_of(y, Grid(8)).max)

@@ -145,6 +145,9 @@ def test_unknown_names_options_and_grids_are_refused() -> None:
         make_observer("min_max", Grid(8), gamma=3)
     with pytest.raises(InputError, match="percentile"):
         make_observer("percentile", Grid(8), percentile=0.99)
+    for name, words in (("percentile:30", "50, 100"), ("percentile:x", "not a number"), ("mse:3", "only percentile")):
+        with pytest.raises(InputError, match=words):
+            make_observer(name, Grid(8))
     for grid in (FLOAT16, Grid(8, granularity=PerChannel(0))):
         with pytest.raises(EncodingError, match="per-tensor"):
             make_observer("mse", grid)

@@ -17,10 +17,10 @@ _OBSERVERS = {"tf": "min_max", "enhanced": "sqnr"}
 _WEIGHTS = {"tf": "min_max", "symmetric": "min_max", "enhanced": "mse", "min-max": "min_max", "mse": "mse"}
 SCHEMAS = ("asymmetric", "symmetric", "unsignedsymmetric")
 _SCHEMA = "the HTP takes symmetric weights and asymmetric activations (symmetric with 16-bit weights)"
-_CALIBRATION = ("act_bw", "weight_bw", "bias_bw", "act_quantizer", "param_quantizer", "use_per_channel_quantization")
+_CALIBRATION = ("act_bw", "weight_bw", "bias_bw", "act_quantizer", "percentile_calibration_value", "param_quantizer")
+_CALIBRATION += ("use_per_channel_quantization", "use_native_input_files")
 CALIBRATION_REFUSED = {
     "--algorithms": "not supported yet; hexaquant quantize corrects biases",
-    "--percentile_calibration_value": "not supported yet; percentile takes hexaquant's own value",
     "--restrict_quantization_steps": "the HTP takes the full grid of each width",
 }
 """Flags of the originals that are refused."""
@@ -42,6 +42,12 @@ CALIBRATION_FLAGS = (
         dest="act_quantizer",
         choices=("tf", "enhanced", "min-max", "sqnr", "entropy", "mse", "percentile"),
         help="Ranges of activations. tf (default) is min-max, enhanced is sqnr.",
+    ),
+    flag(
+        "--percentile_calibration_value",
+        type=float,
+        metavar="PERCENT",
+        help="With --act_quantizer percentile: 90 to 100. Default 99.99.",
     ),
     flag(
         "--param_quantizer",
@@ -71,9 +77,12 @@ CALIBRATION_FLAGS = (
 
 def check_calibration(options: argparse.Namespace) -> None:
     """Raise InputError for flags that would have no effect and for widths that the target does not combine."""
-    for name in (*_CALIBRATION, "use_native_input_files") if options.input_list is None else ():
+    for name in _CALIBRATION if options.input_list is None else ():
         if getattr(options, name):
             raise InputError(f"--{name} is for calibration and has no effect without --input_list; give both or none")
+    percent = options.percentile_calibration_value
+    if percent is not None and (options.act_quantizer != "percentile" or not 90 <= percent <= 100):
+        raise InputError("--percentile_calibration_value is for --act_quantizer percentile, from 90 to 100; correct it")
     if options.act_quantizer_schema != "asymmetric" or options.param_quantizer_schema != "symmetric":
         raise InputError(f"--act_quantizer_schema and --param_quantizer_schema: {_SCHEMA}; leave them out")
     if options.use_per_row_quantization and not options.use_per_channel_quantization:
@@ -96,7 +105,10 @@ def calibrate_from_list(
     from hexaquant.ptq.steps.calibrate import Calibrate
 
     acts, weights = options.act_quantizer or "tf", options.param_quantizer or "tf"
-    ranges = Calibrate(_OBSERVERS.get(acts, acts.replace("-", "_")), _WEIGHTS[weights])
+    observer = _OBSERVERS.get(acts, acts.replace("-", "_"))
+    if options.percentile_calibration_value is not None:
+        observer += f":{options.percentile_calibration_value:g}"
+    ranges = Calibrate(observer, _WEIGHTS[weights])
     data = input_list(options.input_list, input_specs(network.graph), options.use_native_input_files)
     if not options.use_per_channel_quantization:
         tell.warn("one scale a weight; --use_per_channel_quantization is more accurate at the same speed")

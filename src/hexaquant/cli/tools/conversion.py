@@ -142,8 +142,6 @@ def convert_as_told(
     float_io: bool | list[str],
     children: LoweringChildren | None,
     tell: Messages,
-    *,
-    wide_int4: bool = False,
 ) -> Converted:
     """hq.convert with the program's options; tensors that lack an encoding are named on stderr before the error."""
     from hexaquant.api.convert import convert
@@ -157,7 +155,7 @@ def convert_as_told(
             float_fallback=options.float_fallback,
             float_io=float_io,
             children=children,
-            wide_int4=wide_int4,
+            wide_int4=options.wide_int4,
         )
     except MissingEncodings as error:
         for name in error.names:

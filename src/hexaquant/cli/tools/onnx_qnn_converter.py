@@ -145,7 +145,7 @@ def _lower(options: argparse.Namespace, children: LoweringChildren | None, tell:
     path = _dlc_path(options)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        done = convert_as_told(network, path, options, float_io, children, tell, wide_int4=options.wide_int4)
+        done = convert_as_told(network, path, options, float_io, children, tell)
     except MissingEncodings as error:
         raise InputError(f"{error}, or calibrate them with --input_list") from error
     if options.dump_encoding_json:

@@ -122,7 +122,7 @@ def _lower(options: argparse.Namespace, children: LoweringChildren | None, tell:
         dry_run(network, options, tell)
         return
     path = options.output_path or options.input_network.with_suffix(".dlc")
-    done = convert_as_told(network, path, options, keep, children, tell, wide_int4=options.wide_int4)
+    done = convert_as_told(network, path, options, keep, children, tell)
     if has_float(done):
         tell.info(f"for qairt-quantizer: {keep_source(network, done, float_io=keep)}")
     _report(done, tell)

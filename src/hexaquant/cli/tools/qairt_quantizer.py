@@ -44,6 +44,7 @@ PROGRAM = Program(
         ),
         shared_flags.float_bitwidth_flag("--float_bitwidth"),
         flag("--preserve_io_datatype", action="store_true", help="Inputs and outputs stay float32."),
+        shared_flags.WIDE_INT4,
         shared_flags.TARGET_BACKEND,
         shared_flags.soc_flag("Default: that of the input DLC."),
         shared_flags.JSON,

@@ -30,12 +30,29 @@ OBSERVERS: Mapping[str, Callable[..., Observer]] = {
 def make_observer(name: str, grid: Grid, **options: Any) -> Observer:
     """Observer ``name`` for ``grid``; ``options`` are its own (percentile=99.9, gamma=3, momentum=0.9, bins=2048).
 
-    Raises InputError for an unknown name or option.
+    "percentile:99.9" is percentile with its value. Raises InputError for an unknown name or option.
     """
-    kind = OBSERVERS.get(name.replace("-", "_"))
-    if kind is None:
-        raise InputError(f"unknown observer '{name}'; choose one of {', '.join(OBSERVERS)}")
+    kind, given = parse_observer(name)
     try:
-        return kind(grid, **options)
+        return OBSERVERS[kind](grid, **(given | options))
     except TypeError as error:
         raise InputError(f"observer '{name}' does not take these options: {error}") from error
+
+
+def parse_observer(name: str) -> tuple[str, dict[str, float]]:
+    """(key of OBSERVERS, options) of "mse", "min-max" or "percentile:99.9". Raises InputError for anything else."""
+    kind, colon, value = name.partition(":")
+    kind = kind.replace("-", "_")
+    if kind not in OBSERVERS:
+        raise InputError(f"unknown observer '{name}'; choose one of {', '.join(OBSERVERS)}")
+    if not colon:
+        return kind, {}
+    if kind != "percentile":
+        raise InputError(f"observer '{name}': only percentile takes a value, such as percentile:99.9")
+    try:
+        percentile = float(value)
+    except ValueError:
+        raise InputError(f"observer '{name}': '{value}' is not a number; give e.g. percentile:99.9") from None
+    if not 50 < percentile <= 100:
+        raise InputError(f"percentile must lie in (50, 100], not {value}")
+    return kind, {"percentile": percentile}

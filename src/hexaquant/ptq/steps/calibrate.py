@@ -13,7 +13,8 @@ from hexaquant.sim.model import QuantizedModel
 
 @dataclass(frozen=True)
 class Calibrate:
-    """``observer``: of activations; ``weight_observer``: min_max, mse, or auto (mse below 8 bits)."""
+    """``observer``: of activations ("percentile:99.9" with its value); ``weight_observer``: min_max, mse, or auto (mse
+    below 8 bits)."""
 
     observer: str = "mse"
     weight_observer: str = "auto"
