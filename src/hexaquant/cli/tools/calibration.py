@@ -17,7 +17,14 @@ _OBSERVERS = {"tf": "min_max", "enhanced": "sqnr"}
 _WEIGHTS = {"tf": "min_max", "symmetric": "min_max", "enhanced": "mse", "min-max": "min_max", "mse": "mse"}
 SCHEMAS = ("asymmetric", "symmetric", "unsignedsymmetric")
 _SCHEMA = "the HTP takes symmetric weights and asymmetric activations (symmetric with 16-bit weights)"
-_CALIBRATION = ("act_bw", "weight_bw", "bias_bw", "act_quantizer", "percentile_calibration_value", "param_quantizer")
+_CALIBRATION: tuple[str, ...] = (
+    "act_bw",
+    "weight_bw",
+    "bias_bw",
+    "act_quantizer",
+    "percentile_calibration_value",
+    "param_quantizer",
+)
 _CALIBRATION += ("use_per_channel_quantization", "use_native_input_files")
 CALIBRATION_REFUSED = {
     "--algorithms": "not supported yet; hexaquant quantize corrects biases",
