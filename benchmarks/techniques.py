@@ -38,6 +38,7 @@ from hexaquant.ptq.recipe import RECIPES, Recipe, parse_recipe
 RANGES: list[Any] = ["calibrate"]
 TECHNIQUES: dict[str, list[Any] | str] = {
     "nearest": "plain",
+    "rotation": ["rotate_bottlenecks", "calibrate"],
     "CLE": ["equalize_layers", "calibrate"],
     "bias correction": [*RANGES, "correct_biases"],
     "gain and shift": [*RANGES, "refit_outputs"],

@@ -31,6 +31,7 @@ from hexaquant.ptq.steps.fold_norm_scale import FoldNormScale
 from hexaquant.ptq.steps.reconstruct_blocks import ReconstructBlocks
 from hexaquant.ptq.steps.refine_ranges import RefineRanges
 from hexaquant.ptq.steps.refit_outputs import RefitOutputs
+from hexaquant.ptq.steps.rotate_bottlenecks import RotateBottlenecks
 from hexaquant.ptq.steps.rotate_transformer import RotateTransformer
 from hexaquant.ptq.steps.round_weights import RoundWeights
 from hexaquant.ptq.steps.smooth_activations import SmoothActivations
@@ -70,12 +71,22 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
-    "fast": Recipe("fast", (IfBetter(EqualizeLayers()), Calibrate(), CorrectBiases(), IfBetter(RefitOutputs()))),
+    "fast": Recipe(
+        "fast",
+        (
+            IfBetter(RotateBottlenecks()),
+            IfBetter(EqualizeLayers()),
+            Calibrate(),
+            CorrectBiases(),
+            IfBetter(RefitOutputs()),
+        ),
+    ),
     "best": Recipe(
         "best",
         (
             IfBetter(FoldNormScale()),
             IfBetter(RotateTransformer()),
+            IfBetter(RotateBottlenecks()),
             IfBetter(EqualizeLayers()),
             IfBetter(AbsorbBiases()),
             IfBetter(SmoothActivations()),

@@ -62,6 +62,8 @@ def decline_reason(spaces: Spaces, norm: Norm) -> str | None:
         return "its output is normalized again"
     if not space.readers:
         return "no linear layer reads it"
+    if any(port.node.op_type == "Conv" for port in space.readers):
+        return "a convolution reads it"
     shift = affine(norm.node)[1]
     if shift.any() and any(port.bias is None for port in space.readers):
         return "a layer that reads it has no bias to take up beta"

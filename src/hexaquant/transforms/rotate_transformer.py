@@ -31,10 +31,11 @@ import onnx_ir as oir
 
 from hexaquant.ir.edit import add_constant, taken_names, unique_name
 from hexaquant.ir.graph import Graph, constant
-from hexaquant.transforms.fold_norm_scale import affine, data_of, decline_reason, fold, reset, store
+from hexaquant.transforms.fold_norm_scale import affine, decline_reason, fold, reset
 from hexaquant.transforms.form_linear import form_linear
 from hexaquant.transforms.orthogonal import Matrix, mixing_matrix
-from hexaquant.transforms.rotation_spaces import Norm, Port, Spaces
+from hexaquant.transforms.rotate_bottlenecks import turn
+from hexaquant.transforms.rotation_spaces import Norm, Spaces
 
 
 @dataclass
@@ -68,7 +69,7 @@ def rotate_transformer(graph: Graph, *, extra_linears: bool = False, seed: int =
             rotations[norm.result] = rotations[norm.source]
     for number, rotation in rotations.items():
         for port in spaces[number].writers + spaces[number].readers:
-            _turn(port, rotation)
+            turn(port, rotation)
     form_linear(graph)
     return report
 
@@ -128,8 +129,3 @@ def _follow(graph: Graph, norm: Norm, before: Matrix | None, after: Matrix | Non
     for node in (product, total):
         node.metadata_props.update(norm.node.metadata_props)
     core.insert_after(norm.node, [product, total])
-
-
-def _turn(port: Port, rotation: Matrix) -> None:
-    data = np.moveaxis(data_of(port.value), port.axis, 0)
-    store(port.value, np.moveaxis(np.tensordot(rotation, data, (1, 0)), 0, port.axis))

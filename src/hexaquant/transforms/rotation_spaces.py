@@ -1,8 +1,9 @@
-"""The vector spaces of a transformer's activations: which tensors must be rotated together, and what can absorb that.
+"""The vector spaces of a network's activations: which tensors must be rotated together, and what can absorb that.
 
 A space is the channel axis of some tensors that additions and data movement tie together: a residual stream. It is
-written by linear layers, embedding tables, constants and normalizations, and read by linear layers and normalizations.
-Anything else that reads it (an activation function, a product of two tensors, an output of the network) blocks it.
+written by linear layers and ungrouped convolutions, embedding tables, constants and normalizations, and read by linear
+layers, ungrouped convolutions and normalizations. Anything else that reads it (an activation function, a product of two
+tensors, an output of the network) blocks it.
 """
 
 from __future__ import annotations
@@ -88,6 +89,10 @@ class Spaces:
 
     def __getitem__(self, number: int) -> Space:
         return self._spaces[number]
+
+    def items(self) -> list[tuple[int, Space]]:
+        """All spaces by number, in the order of the graph."""
+        return sorted(self._spaces.items())
 
     def of(self, value: oir.Value | None) -> Place | None:
         return None if value is None else self._places.get(value.name or "")
@@ -210,7 +215,7 @@ def _linear(spaces: Spaces, node: oir.Node) -> None:
         return
     out_axis = 0 if image or int_attribute(node, "transB", 0) else 1
     place, axis = spaces.of(node.inputs[0]), 1 - len(y) if image else -1
-    if place is not None and (place[1] != axis or image):
+    if place is not None and place[1] != axis:
         _block(spaces, node)
     elif place is not None:
         spaces[place[0]].readers.append(Port(node, weight, 1 - out_axis, bias))

@@ -13,6 +13,7 @@ from hexaquant.ptq.steps.fold_norm_scale import FoldNormScale
 from hexaquant.ptq.steps.reconstruct_blocks import ReconstructBlocks
 from hexaquant.ptq.steps.refine_ranges import RefineRanges
 from hexaquant.ptq.steps.refit_outputs import RefitOutputs
+from hexaquant.ptq.steps.rotate_bottlenecks import RotateBottlenecks
 from hexaquant.ptq.steps.rotate_transformer import RotateTransformer
 from hexaquant.ptq.steps.round_weights import RoundWeights
 from hexaquant.ptq.steps.smooth_activations import SmoothActivations
@@ -29,5 +30,6 @@ STEPS: dict[str, type[Any]] = {
     "smooth_activations": SmoothActivations,
     "absorb_biases": AbsorbBiases,
     "rotate_transformer": RotateTransformer,
+    "rotate_bottlenecks": RotateBottlenecks,
     "fold_norm_scale": FoldNormScale,
 }
