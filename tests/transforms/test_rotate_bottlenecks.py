@@ -16,7 +16,7 @@ from hexaquant.ir.graph import Graph
 from hexaquant.ptq.graph_change import require_same_function, watch
 from hexaquant.ptq.recipe import parse_recipe
 from hexaquant.ptq.steps.rotate_bottlenecks import RotateBottlenecks
-from hexaquant.transforms.flat_rotation import flat_rotation
+from hexaquant.transforms.flat_rotation import affordable, flat_rotation
 from hexaquant.transforms.for_target import prepare_for_target
 from hexaquant.transforms.rotate_bottlenecks import rotate_bottlenecks
 from ir.onnx_text import random
@@ -155,6 +155,13 @@ def test_rotations_are_orthogonal_and_depend_on_the_seed_alone() -> None:
     assert not np.allclose(first, flat_rotation(writers, readers, steps=30, seed=1))
     silent = [np.zeros((10, 30))]
     assert np.isfinite(flat_rotation(silent, [np.zeros((20, 10, 9))], steps=30)).all()
+
+
+def test_large_spaces_get_fewer_steps() -> None:
+    assert affordable(100, 192, 4 * 2 * 1152 * 192) == 100
+    assert affordable(100, 1024, 4 * 2 * 4096 * 1024) < 50
+    assert affordable(100, 4096, 2 * 11008 * 4096) == 20 and affordable(5, 4096, 2 * 11008 * 4096) == 5
+    assert affordable(0, 16, 500) == 0
 
 
 def test_a_negative_number_of_steps_is_refused() -> None:

@@ -26,8 +26,10 @@ POWER = 8
 STEPS = 100
 RATE = 0.02
 """Of Adam on S, falling to 0."""
-LARGEST = 1024
-"""Larger spaces keep their random rotation: each step solves a system of that size."""
+WORK = 2e12
+"""Multiplications that one space may cost, about half a minute on one core; the first steps gain the most."""
+FEWEST = 20
+"""Steps that even a space of thousands of channels gets."""
 
 
 def flat_rotation(writers: Sequence[Matrix], readers: Sequence[Matrix], *, steps: int = STEPS, seed: int = 0) -> Matrix:
@@ -38,8 +40,9 @@ def flat_rotation(writers: Sequence[Matrix], readers: Sequence[Matrix], *, steps
     out, into = [[torch.from_numpy(w).float() for w in part] for part in (writers, readers)]
     skew = torch.zeros(n, n, requires_grad=True)
     optimizer = torch.optim.Adam([skew], lr=RATE)
+    steps = affordable(steps, n, sum(w.numel() for w in out + into))
     with torch.enable_grad():
-        for step in range(steps if n <= LARGEST else 0):
+        for step in range(steps):
             optimizer.param_groups[0]["lr"] = RATE * (1 - step / steps)
             loss = peakedness(_cayley(skew, start), out, into)
             optimizer.zero_grad()
@@ -48,6 +51,12 @@ def flat_rotation(writers: Sequence[Matrix], readers: Sequence[Matrix], *, steps
     found = _cayley(skew.detach(), start).double()
     u, _, vh = torch.linalg.svd(found)
     return np.asarray((u @ vh).numpy())
+
+
+def affordable(steps: int, size: int, elements: int) -> int:
+    """As many of ``steps`` as stay below WORK, or FEWEST: for a space of ``size`` with ``elements`` weights around it."""
+    one = 6.0 * size * (elements + size**2)
+    return min(steps, max(FEWEST, int(WORK / one)))
 
 
 def peakedness(rotation: Tensor, writers: Sequence[Tensor], readers: Sequence[Tensor]) -> Tensor:
