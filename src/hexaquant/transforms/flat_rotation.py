@@ -54,7 +54,7 @@ def flat_rotation(writers: Sequence[Matrix], readers: Sequence[Matrix], *, steps
 
 
 def affordable(steps: int, size: int, elements: int) -> int:
-    """As many of ``steps`` as stay below WORK, or FEWEST: for a space of ``size`` with ``elements`` weights around it."""
+    """As many of ``steps`` as stay below WORK, or FEWEST: a space of ``size`` with ``elements`` weights around it."""
     one = 6.0 * size * (elements + size**2)
     return min(steps, max(FEWEST, int(WORK / one)))
 
