@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import hexaquant as hq
 from analysis.nets import exported, quantized_net, samples
 from hexaquant.analysis.debugger import compare_tensors, suspects
 from hexaquant.analysis.walk import Walk
 from hexaquant.core.errors import EncodingError, InputError
+from hexaquant.ptq.recipe import parse_recipe
 
 DATA = {"x": samples(4)}
 INPUTS = [{"x": torch.from_numpy(DATA["x"][i : i + 1])} for i in range(2)]
@@ -70,6 +72,33 @@ def test_nothing_stands_out_where_all_is_well(folder: Path) -> None:
         document = json.loads((folder / "debug.json").read_text())
         assert [entry["name"] for entry in document["tensors"]] == ["x", "ra", "rb", "c", "s", "rd", "re", "p", "y"]
         assert all(entry["sqnr_fp32_sim_db"] > 20 for entry in document["tensors"])
+
+
+class Block(nn.Module):
+    """What its last layer adds to the input also makes up for what the input has lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        up, wide, down = nn.Conv2d(12, 48, 1), nn.Conv2d(48, 48, 3, padding=1, groups=48), nn.Conv2d(48, 12, 1)
+        self.layers = nn.Sequential(up, nn.ReLU6(), wide, nn.ReLU6(), down)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = x + self.layers(x)
+        return found
+
+
+def test_integers_that_a_rounding_step_chose_are_not_blamed(tmp_path: Path) -> None:
+    """They make more noise in their layer than the nearest ones (for the sake of the output), with a good encoding."""
+    torch.manual_seed(0)
+    tail = [nn.Conv2d(12, 32, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10)]
+    net = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), Block(), Block(), *tail).eval()
+    graph = hq.load(net, example_inputs=(torch.zeros(2, 3, 16, 16),))
+    name = graph.inputs[0].name or ""
+    data = {name: np.random.default_rng(0).standard_normal((64, 3, 16, 16)).astype(np.float32)}
+    recipe = parse_recipe({"steps": ["equalize_layers", "calibrate", "round_weights"]})
+    hq.quantize(graph, data, scheme="w4a8", recipe=recipe).export(tmp_path)
+    report = hq.debug(tmp_path, {name: data[name][:4]}, target=False)
+    assert not [found for found in report.findings if found.tensor.endswith("weight")]
 
 
 def test_alone_each_layer_is_better_than_in_a_whole_run(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import hexaquant as hq
 from hexaquant.core.encoding import encoding_of
@@ -16,6 +17,7 @@ from hexaquant.ir.graph import Graph
 from hexaquant.ptq.graph_change import require_same_function, watch
 from hexaquant.ptq.recipe import parse_recipe
 from hexaquant.ptq.steps.rotate_bottlenecks import RotateBottlenecks
+from hexaquant.sim.write_back import write_back
 from hexaquant.transforms.flat_rotation import affordable, flat_rotation
 from hexaquant.transforms.for_target import prepare_for_target
 from hexaquant.transforms.rotate_bottlenecks import rotate_bottlenecks
@@ -144,6 +146,23 @@ def test_a_weight_that_two_layers_share_is_not_turned() -> None:
     graph, before = block(text), block(text)
     assert not rotate_bottlenecks(graph).sizes
     require_same_function(before, graph, lambda: [X], 0.0, "test")
+
+
+def test_turned_weights_go_back_into_the_module() -> None:
+    """Also into one whose BatchNorms were folded: it computes what it did before."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 12, 3, bias=False), nn.BatchNorm2d(12), nn.Conv2d(12, 5, 1), nn.ReLU()).train()
+    for _ in range(3):
+        net(torch.randn(8, 3, 8, 8) * 2 + 0.3)
+    x = torch.randn(2, 3, 8, 8)
+    wanted = net.eval()(x).detach()
+    before = net[2].weight.detach().clone()
+    graph = hq.load(net, example_inputs=(x,))
+    assert rotate_bottlenecks(graph).sizes == [12]
+    parameters = {name: torch.from_numpy(np.array(tensor(graph, name))) for name in graph.initializers}
+    assert not write_back(graph, parameters, net).left
+    assert float((net[2].weight.detach() - before).abs().max()) > 0.05
+    torch.testing.assert_close(net(x), wanted, atol=1e-5, rtol=0)
 
 
 def test_rotations_are_orthogonal_and_depend_on_the_seed_alone() -> None:

@@ -4,8 +4,9 @@
 
 A good encoding lies within a few dB of the best, whatever the tensor; a scale four times too large loses 12 dB, one
 four times too small or a shifted offset clips and loses more. For activations both come from the histogram in closed
-form (core/observers/noise.py); for weights from the layer's output, run on FP32 inputs with the weight as it is
-quantized and as it best could be.
+form (core/observers/noise.py); for weights from the layer's output, run on FP32 inputs with the weight rounded to the
+nearest on its encoding and on the best one. The integers that a rounding step chose for the sake of later layers are not
+judged: they make more noise here, and less where it counts.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class Regression:
 
 
 class WeightNoise:
-    """Of one layer's output over the samples: error by its quantized weight and by the best, against the signal."""
+    """Of one layer's output over the samples: error by its weight's encoding and by the best, against the signal."""
 
     def __init__(self, axis: int) -> None:
         self.quantized, self.best = Regression(axis), Regression(axis)
@@ -101,25 +102,25 @@ class WeightNoise:
 def collect_weight_noise(
     model: QuantizedModel, floats: Mapping[str, Tensor], sites: Iterable[Site], batches: Iterable[Mapping[str, Any]]
 ) -> dict[str, WeightNoise]:
-    """Weight -> what its quantization does to the first layer that reads it. ``batches``: arrays by input name."""
+    """Weight -> what its encoding does to the first layer that reads it. ``batches``: arrays by input name."""
     walk = Walk(model.network, floats, on=False)
     parameters = model.parameters_by_name()
     weights = [site.name for site in sites if site.kind == "weight"]
-    flips = {name: frozenset([walk.taps[name]]) for name in weights}
     starting: dict[int, list[str]] = {}
     for name in weights:
-        starting.setdefault(walk.start(flips[name]), []).append(name)
-    best = {}
+        starting.setdefault(walk.start(frozenset([walk.taps[name]])), []).append(name)
+    nearest, best = {}, {}
     for name in weights:
-        value = floats.get(name, parameters[name]).detach()
-        best[name] = {walk.taps[name]: fake_quantize(value, best_encoding(value, model.quantizers[name].encoding))}
+        value, encoding = floats.get(name, parameters[name]).detach(), model.quantizers[name].encoding
+        nearest[name] = {walk.taps[name]: fake_quantize(value, encoding)}
+        best[name] = {walk.taps[name]: fake_quantize(value, best_encoding(value, encoding))}
     found = {name: WeightNoise(_channel_axis(model, name)) for name in weights}
     for batch in batches:
         for index, node, live in walk.run({name: torch.as_tensor(value) for name, value in batch.items()}):
             for name in starting.get(index, ()):
                 wanted = walk.value(node, live)
                 meter = found[name]
-                meter.quantized.add(walk.value(node, live, flips[name]), wanted)
+                meter.quantized.add(walk.value(node, live, replaced=nearest[name]), wanted)
                 meter.best.add(walk.value(node, live, replaced=best[name]), wanted)
     return found
 
