@@ -34,14 +34,18 @@ def labelled(graph: Graph, x: np.ndarray, clear: float) -> dict[str, np.ndarray]
 
 
 def difference_net(gap: float) -> Graph:
-    """Its second layer takes the difference of channels that are equal up to ``gap``; the rest sees only that."""
+    """Its second layer takes the difference of channels that are equal up to ``gap``; the rest sees only that.
+
+    The pooling keeps these channels apart: a rotation would separate sums from differences.
+    """
     w1, w2 = np.zeros((8, 3, 1, 1), np.float32), np.zeros((4, 8, 1, 1), np.float32)
     for row in range(4):
         w1[2 * row, row % 3], w1[2 * row + 1, row % 3] = 10.0 * (1 + gap), 10.0
         w2[row, 2 * row], w2[row, 2 * row + 1] = 1.0, -1.0
     text = """(float[N,3,16,16] x) => (float[N,10] y) {
         a = Conv (x, w1)
-        b = Conv (a, w2)
+        p = MaxPool <kernel_shape=[2,2], strides=[2,2]> (a)
+        b = Conv (p, w2)
         c = Conv <pads=[1,1,1,1]> (b, w3, b3)
         r = Relu (c)
         m = GlobalAveragePool (r)

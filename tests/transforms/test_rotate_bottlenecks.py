@@ -172,6 +172,8 @@ def test_rotations_are_orthogonal_and_depend_on_the_seed_alone() -> None:
     np.testing.assert_allclose(first @ first.T, np.eye(10), atol=1e-12)
     np.testing.assert_array_equal(first, flat_rotation(writers, readers, steps=30))
     assert not np.allclose(first, flat_rotation(writers, readers, steps=30, seed=1))
+    grown = flat_rotation([1e20 * writers[0]], [1e-20 * readers[0]], steps=30)
+    np.testing.assert_allclose(first, grown, atol=1e-4)
     silent = [np.zeros((10, 30))]
     assert np.isfinite(flat_rotation(silent, [np.zeros((20, 10, 9))], steps=30)).all()
 

@@ -37,7 +37,7 @@ def flat_rotation(writers: Sequence[Matrix], readers: Sequence[Matrix], *, steps
     n = writers[0].shape[0] if writers else readers[0].shape[1]
     generator = torch.Generator().manual_seed(seed)
     start = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64, generator=generator))[0].float()
-    out, into = [[torch.from_numpy(w).float() for w in part] for part in (writers, readers)]
+    out, into = [[_normalized(w) for w in part] for part in (writers, readers)]
     skew = torch.zeros(n, n, requires_grad=True)
     optimizer = torch.optim.Adam([skew], lr=RATE)
     steps = affordable(steps, n, sum(w.numel() for w in out + into))
@@ -51,6 +51,12 @@ def flat_rotation(writers: Sequence[Matrix], readers: Sequence[Matrix], *, steps
     found = _cayley(skew.detach(), start).double()
     u, _, vh = torch.linalg.svd(found)
     return np.asarray((u @ vh).numpy())
+
+
+def _normalized(weight: Matrix) -> Tensor:
+    """float32, of mean square 1 (a weight of zeros stays): its eighth powers do not overflow."""
+    size = float(np.sqrt(np.square(weight).mean()))
+    return torch.from_numpy(weight / (size or 1.0)).float()
 
 
 def affordable(steps: int, size: int, elements: int) -> int:
