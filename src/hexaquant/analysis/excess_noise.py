@@ -5,8 +5,8 @@
 A good encoding lies within a few dB of the best, whatever the tensor; a scale four times too large loses 12 dB, one
 four times too small or a shifted offset clips and loses more. For activations both come from the histogram in closed
 form (core/observers/noise.py); for weights from the layer's output, run on FP32 inputs with the weight rounded to the
-nearest on its encoding and on the best one. The integers that a rounding step chose for the sake of later layers are not
-judged: they make more noise here, and less where it counts.
+nearest on its encoding and on the best one. The integers that a rounding step chose for the sake of later layers are
+not judged: they make more noise here, and less where it counts.
 """
 
 from __future__ import annotations
