@@ -174,6 +174,7 @@ def test_rotations_are_orthogonal_and_depend_on_the_seed_alone() -> None:
     assert not np.allclose(first, flat_rotation(writers, readers, steps=30, seed=1))
     grown = flat_rotation([1e20 * writers[0]], [1e-20 * readers[0]], steps=30)
     np.testing.assert_allclose(first, grown, atol=1e-4)
+    np.testing.assert_array_equal(flat_rotation([np.full((10, 30), np.inf)], readers, steps=2), np.eye(10))
     silent = [np.zeros((10, 30))]
     assert np.isfinite(flat_rotation(silent, [np.zeros((20, 10, 9))], steps=30)).all()
 

@@ -33,7 +33,10 @@ FEWEST = 20
 
 
 def flat_rotation(writers: Sequence[Matrix], readers: Sequence[Matrix], *, steps: int = STEPS, seed: int = 0) -> Matrix:
-    """Orthogonal (n, n), float64. ``writers``: (n, m) each; ``readers``: (rows, n, m) each; ``steps`` 0 is Q0."""
+    """Orthogonal (n, n), float64. ``writers``: (n, m) each; ``readers``: (rows, n, m) each; ``steps`` 0 is Q0.
+
+    The identity for weights that are not finite, which calibration names.
+    """
     n = writers[0].shape[0] if writers else readers[0].shape[1]
     generator = torch.Generator().manual_seed(seed)
     start = torch.linalg.qr(torch.randn(n, n, dtype=torch.float64, generator=generator))[0].float()
@@ -49,14 +52,17 @@ def flat_rotation(writers: Sequence[Matrix], readers: Sequence[Matrix], *, steps
             loss.backward()
             optimizer.step()
     found = _cayley(skew.detach(), start).double()
+    if not bool(found.isfinite().all()):
+        return np.eye(n)
     u, _, vh = torch.linalg.svd(found)
     return np.asarray((u @ vh).numpy())
 
 
 def _normalized(weight: Matrix) -> Tensor:
     """float32, of mean square 1 (a weight of zeros stays): its eighth powers do not overflow."""
-    size = float(np.sqrt(np.square(weight).mean()))
-    return torch.from_numpy(weight / (size or 1.0)).float()
+    with np.errstate(invalid="ignore", over="ignore"):
+        size = float(np.sqrt(np.square(weight).mean()))
+        return torch.from_numpy(weight / (size or 1.0)).float()
 
 
 def affordable(steps: int, size: int, elements: int) -> int:
