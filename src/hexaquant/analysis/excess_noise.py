@@ -4,9 +4,10 @@
 
 A good encoding lies within a few dB of the best, whatever the tensor; a scale four times too large loses 12 dB, one
 four times too small or a shifted offset clips and loses more. For activations both come from the histogram in closed
-form (core/observers/noise.py); for weights from the layer's output, run on FP32 inputs with the weight rounded to the
-nearest on its encoding and on the best one. The integers that a rounding step chose for the sake of later layers are
-not judged: they make more noise here, and less where it counts.
+form (core/observers/noise.py); for weights from the layer's output, run on FP32 inputs with the weight as it is
+quantized, or rounded to the nearest on its encoding, whichever is better, and as it best could be. For the integers
+that a rounding step chose for the sake of later layers make more noise here, and less where it counts; and an encoding
+whose scale took up a gain would clip the weight as it was.
 """
 
 from __future__ import annotations
@@ -88,14 +89,16 @@ class Regression:
 
 
 class WeightNoise:
-    """Of one layer's output over the samples: error by its weight's encoding and by the best, against the signal."""
+    """Of one layer's output over the samples: error by its weight as quantized, by the nearest integers on its encoding
+    and by the best encoding, against the signal."""
 
     def __init__(self, axis: int) -> None:
-        self.quantized, self.best = Regression(axis), Regression(axis)
+        self.quantized, self.nearest, self.best = Regression(axis), Regression(axis), Regression(axis)
 
     @property
     def excess_db(self) -> float:
-        return ratio_db(self.quantized.residual(), self.best.residual(), self.quantized.power())
+        noise = min(self.quantized.residual(), self.nearest.residual())
+        return ratio_db(noise, self.best.residual(), self.quantized.power())
 
 
 @torch.no_grad()
@@ -106,9 +109,10 @@ def collect_weight_noise(
     walk = Walk(model.network, floats, on=False)
     parameters = model.parameters_by_name()
     weights = [site.name for site in sites if site.kind == "weight"]
+    flips = {name: frozenset([walk.taps[name]]) for name in weights}
     starting: dict[int, list[str]] = {}
     for name in weights:
-        starting.setdefault(walk.start(frozenset([walk.taps[name]])), []).append(name)
+        starting.setdefault(walk.start(flips[name]), []).append(name)
     nearest, best = {}, {}
     for name in weights:
         value, encoding = floats.get(name, parameters[name]).detach(), model.quantizers[name].encoding
@@ -120,7 +124,8 @@ def collect_weight_noise(
             for name in starting.get(index, ()):
                 wanted = walk.value(node, live)
                 meter = found[name]
-                meter.quantized.add(walk.value(node, live, replaced=nearest[name]), wanted)
+                meter.quantized.add(walk.value(node, live, flips[name]), wanted)
+                meter.nearest.add(walk.value(node, live, replaced=nearest[name]), wanted)
                 meter.best.add(walk.value(node, live, replaced=best[name]), wanted)
     return found
 
