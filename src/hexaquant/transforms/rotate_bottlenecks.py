@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hexaquant.ir.graph import Graph
+from hexaquant.ir.graph import Graph, shape_of
 from hexaquant.transforms.flat_rotation import STEPS, Matrix, flat_rotation
 from hexaquant.transforms.fold_norm_scale import data_of, store
 from hexaquant.transforms.rotation_spaces import Port, Space, Spaces
@@ -39,7 +39,7 @@ def rotate_bottlenecks(graph: Graph, *, steps: int = STEPS, seed: int = 0) -> Ro
     spaces, report = Spaces(graph), RotatedBottlenecks()
     normalized = {number for norm in spaces.norms for number in (norm.source, norm.result)}
     for number, space in spaces.items():
-        weights = [port for port in space.writers if data_of(port.value).ndim > 1]
+        weights = [port for port in space.writers if len(shape_of(port.value) or ()) > 1]
         if number in normalized or space.size < 2 or not weights:
             continue
         reason = space.blocked or ("" if space.readers else "no linear layer reads it")
@@ -54,7 +54,7 @@ def rotate_bottlenecks(graph: Graph, *, steps: int = STEPS, seed: int = 0) -> Ro
 
 def _rotate(space: Space, weights: list[Port], steps: int, seed: int) -> None:
     writers = [_first(port).reshape(space.size, -1) for port in weights]
-    readers = [np.moveaxis(_first(port), 1, 0).reshape(-1, space.size, _kernel(port)) for port in space.readers]
+    readers = [_rows(_first(port)) for port in space.readers]
     rotation = flat_rotation(writers, readers, steps=steps, seed=seed)
     for port in space.writers + space.readers:
         turn(port, rotation)
@@ -65,9 +65,9 @@ def _first(port: Port) -> Matrix:
     return np.moveaxis(data_of(port.value), port.axis, 0)
 
 
-def _kernel(port: Port) -> int:
-    """Positions of a convolution's kernel, 1 of other layers."""
-    return int(np.prod(data_of(port.value).shape[2:]))
+def _rows(weight: Matrix) -> Matrix:
+    """(rows, n, positions of the kernel) of a weight (n, rows, ...) that reads the space."""
+    return np.moveaxis(weight, 1, 0).reshape(*weight.shape[1::-1], -1)
 
 
 def turn(port: Port, rotation: Matrix) -> None:

@@ -12,7 +12,7 @@ from hexaquant.core.observers.min_max import MinMaxObserver
 from hexaquant.core.observers.moving_average import MovingAverageObserver
 from hexaquant.core.observers.mse import MseObserver
 from hexaquant.core.observers.observer import Observer
-from hexaquant.core.observers.percentile import PercentileObserver
+from hexaquant.core.observers.percentile import PercentileObserver, checked
 from hexaquant.core.observers.sqnr import SqnrObserver
 from hexaquant.core.observers.whole import WholeObserver
 
@@ -50,9 +50,6 @@ def parse_observer(name: str) -> tuple[str, dict[str, float]]:
     if kind != "percentile":
         raise InputError(f"observer '{name}': only percentile takes a value, such as percentile:99.9")
     try:
-        percentile = float(value)
+        return kind, {"percentile": checked(float(value))}
     except ValueError:
         raise InputError(f"observer '{name}': '{value}' is not a number; give e.g. percentile:99.9") from None
-    if not 50 < percentile <= 100:
-        raise InputError(f"percentile must lie in (50, 100], not {value}")
-    return kind, {"percentile": percentile}

@@ -17,9 +17,7 @@ class PercentileObserver(HistogramObserver):
 
     def __init__(self, grid: Grid, percentile: float = 99.99, bins: int = 2048) -> None:
         super().__init__(grid, bins)
-        if not 50 < percentile <= 100:
-            raise InputError(f"percentile must lie in (50, 100], not {percentile}")
-        self.percentile = percentile
+        self.percentile = checked(percentile)
 
     def clip(self, low: float, high: float) -> Encoding:
         tail = 1 - self.percentile / 100
@@ -27,6 +25,13 @@ class PercentileObserver(HistogramObserver):
             bottom, top = quantiles(self.histogram, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
             low, high = max(low, min(bottom, 0.0)), min(high, max(top, 0.0))
         return encoding_from_range(torch.tensor(low), torch.tensor(high), self.grid)
+
+
+def checked(percentile: float) -> float:
+    """``percentile``, which lies in (50, 100]; InputError otherwise."""
+    if not 50 < percentile <= 100:
+        raise InputError(f"percentile must lie in (50, 100], not {percentile:g}")
+    return percentile
 
 
 def quantiles(histogram: Histogram, q: Tensor) -> Tensor:
