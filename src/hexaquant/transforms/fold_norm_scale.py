@@ -19,14 +19,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as oir
 
-from hexaquant.ir.edit import set_constant
 from hexaquant.ir.graph import Graph, constant
-from hexaquant.transforms.rotation_spaces import Norm, Space, Spaces
-
-Matrix = npt.NDArray[np.float64]
+from hexaquant.transforms.rotation_spaces import Matrix, Norm, Space, Spaces, data_of, store
 
 
 @dataclass
@@ -97,13 +93,3 @@ def reset(node: oir.Node) -> None:
         value = node.inputs[index] if len(node.inputs) > index else None
         if value is not None:
             store(value, np.full(data_of(value).shape, fill))
-
-
-def data_of(value: oir.Value) -> Matrix:
-    """The data of a constant in float64."""
-    return np.asarray(constant(value), np.float64)
-
-
-def store(value: oir.Value, data: Matrix) -> None:
-    """Give a constant new data in its own type."""
-    set_constant(value, data.astype(constant(value).dtype))  # type: ignore[union-attr]

@@ -21,7 +21,6 @@ import numpy as np
 
 from hexaquant.ir.graph import Graph, shape_of
 from hexaquant.transforms.flat_rotation import STEPS, Matrix, flat_rotation
-from hexaquant.transforms.fold_norm_scale import data_of, store
 from hexaquant.transforms.rotation_spaces import Port, Space, Spaces
 
 
@@ -53,24 +52,13 @@ def rotate_bottlenecks(graph: Graph, *, steps: int = STEPS, seed: int = 0) -> Ro
 
 
 def _rotate(space: Space, weights: list[Port], steps: int, seed: int) -> None:
-    writers = [_first(port).reshape(space.size, -1) for port in weights]
-    readers = [_rows(_first(port)) for port in space.readers]
+    writers = [port.data().reshape(space.size, -1) for port in weights]
+    readers = [_rows(port.data()) for port in space.readers]
     rotation = flat_rotation(writers, readers, steps=steps, seed=seed)
     for port in space.writers + space.readers:
-        turn(port, rotation)
-
-
-def _first(port: Port) -> Matrix:
-    """The constant with the space on its first axis."""
-    return np.moveaxis(data_of(port.value), port.axis, 0)
+        port.turn(rotation)
 
 
 def _rows(weight: Matrix) -> Matrix:
     """(rows, n, positions of the kernel) of a weight (n, rows, ...) that reads the space."""
     return np.moveaxis(weight, 1, 0).reshape(*weight.shape[1::-1], -1)
-
-
-def turn(port: Port, rotation: Matrix) -> None:
-    """Rotate the constant's axis that carries the space."""
-    turned = np.tensordot(rotation, _first(port), (1, 0))
-    store(port.value, np.moveaxis(turned, 0, port.axis))

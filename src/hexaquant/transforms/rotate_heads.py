@@ -21,8 +21,8 @@ from hexaquant.ir.graph import Graph
 from hexaquant.transforms.channel_ids import PINNED, Ids
 from hexaquant.transforms.channel_rules import find_scaling
 from hexaquant.transforms.channel_scaling import Operand, Scaling
-from hexaquant.transforms.fold_norm_scale import data_of, store
 from hexaquant.transforms.orthogonal import Matrix, mixing_matrix
+from hexaquant.transforms.rotation_spaces import data_of, store
 
 PASSES = frozenset(["Reshape", "Transpose", "MatMul", "Gemm"])
 

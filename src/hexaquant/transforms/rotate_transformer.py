@@ -34,7 +34,6 @@ from hexaquant.ir.graph import Graph, constant
 from hexaquant.transforms.fold_norm_scale import affine, decline_reason, fold, reset
 from hexaquant.transforms.form_linear import form_linear
 from hexaquant.transforms.orthogonal import Matrix, mixing_matrix
-from hexaquant.transforms.rotate_bottlenecks import turn
 from hexaquant.transforms.rotation_spaces import Norm, Spaces
 
 
@@ -69,7 +68,7 @@ def rotate_transformer(graph: Graph, *, extra_linears: bool = False, seed: int =
             rotations[norm.result] = rotations[norm.source]
     for number, rotation in rotations.items():
         for port in spaces[number].writers + spaces[number].readers:
-            turn(port, rotation)
+            port.turn(rotation)
     form_linear(graph)
     return report
 

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as oir
 
-from hexaquant.ir.edit import int_attribute, ints_attribute, private_constant
+from hexaquant.ir.edit import int_attribute, ints_attribute, private_constant, set_constant
 from hexaquant.ir.graph import Graph, constant, shape_of
 from hexaquant.transforms.channel_ids import Labels, on_axis, reshape_ids
 
+Matrix = npt.NDArray[np.float64]
 Place = tuple[int, int]
 """A space and the axis of a tensor, counted from the right (-1: last), that it lies on."""
 NORMS = ("LayerNormalization", "RMSNormalization")
@@ -31,6 +33,14 @@ class Port:
     value: oir.Value
     axis: int
     bias: oir.Value | None = None
+
+    def data(self) -> Matrix:
+        """The constant in float64, the space on its first axis."""
+        return np.moveaxis(data_of(self.value), self.axis, 0)
+
+    def turn(self, rotation: Matrix) -> None:
+        """Rotate the axis that carries the space."""
+        store(self.value, np.moveaxis(np.tensordot(rotation, self.data(), (1, 0)), 0, self.axis))
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,16 @@ class Spaces:
         if place is not None:
             space = self._spaces[place[0]]
             space.blocked = space.blocked or why
+
+
+def data_of(value: oir.Value) -> Matrix:
+    """The data of a constant in float64."""
+    return np.asarray(constant(value), np.float64)
+
+
+def store(value: oir.Value, data: Matrix) -> None:
+    """Give a constant new data in its own type."""
+    set_constant(value, data.astype(constant(value).dtype))  # type: ignore[union-attr]
 
 
 def _block(spaces: Spaces, node: oir.Node) -> None:
