@@ -27,6 +27,20 @@ def step(model: QuantizedModel, call: object) -> tuple[Tensor, dict[str, Tensor]
     return outputs.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
+def assert_same_gradients(expected: dict[str, Tensor], got: dict[str, Tensor]) -> None:
+    """Equal to 1e-3 of their own size, or to a hundredth of float32's step at the size of the largest gradient.
+
+    The gradient of a range of 16 bits is what remains of terms as large as those of the weights, a hundred million
+    times smaller: the order of summation, another one on each processor, is all of its last digits (measured: up to
+    1e-9 beside a largest gradient of 23, where this allows 3e-8). A gradient that is absent is still ten times that.
+    """
+    assert expected.keys() == got.keys()
+    noise = 1e-2 * torch.finfo(torch.float32).eps * max(float(g.abs().max()) for g in expected.values())
+    for name, gradient in expected.items():
+        own = 1e-3 * float(gradient.abs().max())
+        assert torch.allclose(gradient, got[name], rtol=1e-3, atol=max(own, noise)), name
+
+
 @pytest.mark.parametrize("scheme", ["w8a8", "w4a16"])
 def test_a_compiled_step_is_one_graph_and_the_same_step(scheme: str) -> None:
     model = quantized(conv_net(), scheme)
@@ -36,9 +50,7 @@ def test_a_compiled_step_is_one_graph_and_the_same_step(scheme: str) -> None:
     torch._dynamo.reset()
     compiled_outputs, compiled = step(model, torch.compile(model, backend="aot_eager", fullgraph=True))
     assert torch.allclose(outputs, compiled_outputs, atol=1e-6)
-    assert gradients.keys() == compiled.keys()
-    for name, gradient in gradients.items():
-        assert torch.allclose(gradient, compiled[name], rtol=1e-3, atol=1e-3 * float(gradient.abs().max())), name
+    assert_same_gradients(gradients, compiled)
 
 
 def test_a_compiled_step_without_learned_ranges_is_one_graph_too() -> None:
@@ -47,8 +59,7 @@ def test_a_compiled_step_without_learned_ranges_is_one_graph_too() -> None:
     torch._dynamo.reset()
     compiled_outputs, compiled = step(model, torch.compile(model, backend="aot_eager", fullgraph=True))
     assert torch.allclose(outputs, compiled_outputs, atol=1e-6)
-    for name, gradient in gradients.items():
-        assert torch.allclose(gradient, compiled[name], rtol=1e-3, atol=1e-3 * float(gradient.abs().max())), name
+    assert_same_gradients(gradients, compiled)
 
 
 def test_training_continues_with_scales_that_moved() -> None:
