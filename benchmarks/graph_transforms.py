@@ -20,9 +20,9 @@ from torch import Tensor, nn
 import hexaquant as hq
 from hexaquant.core.metrics import sqnr_db
 from hexaquant.demo.data import load_test, load_train, normalized
+from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.ptq.recipe import parse_recipe
 from hexaquant.transforms.channel_rules import find_scaling
-from hexaquant.transforms.for_target import prepare_for_target
 
 PLAIN: dict[str, Any] = {"calibrate": {"observer": "min_max", "weight_observer": "min_max"}}
 RECIPES: dict[str, list[Any]] = {

@@ -27,11 +27,11 @@ from cnns import resnet18, settle_statistics
 
 import hexaquant as hq
 from hexaquant.core.metrics import sqnr_db
+from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.ptq.apply import apply_recipe
 from hexaquant.ptq.recipe import parse_recipe
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.planner import make_plan
-from hexaquant.transforms.for_target import prepare_for_target
 
 OURS: dict[str, dict[str, Any]] = {
     "nearest": {"method": "nearest", "search_clips": False},

@@ -7,7 +7,7 @@
 
 probe: every case (legality/*.py) in every scheme on every architecture, one line for each in RESULTS.jsonl. What is
 there already is not probed again, so an interrupted run goes on. About 45 ms a probe; 35,000 probes.
-table: makes src/hexaquant/targets/legality.json of them. compare: random networks, the table against the backend.
+table: makes src/hexaquant/htp/legality.json of them. compare: random networks, the table against the backend.
 document: makes docs/legality.md of the table.
 """
 
@@ -25,16 +25,16 @@ from typing import Any
 import onnx_ir as oir
 
 from hexaquant.core.errors import HexaquantError
+from hexaquant.htp.forms import form_of
+from hexaquant.htp.legality import FILE, legality_table, table_to_json
+from hexaquant.htp.soc import ARCHITECTURES
 from hexaquant.qnn.libraries import find_libraries
-from hexaquant.targets.forms import form_of
-from hexaquant.targets.legality import FILE, legality_table, table_to_json
-from hexaquant.targets.soc import ARCHITECTURES
 from legality import document, elementwise, layers, movement, random_graphs, table_file
 from legality.case import Case
 from legality.prober import Prober, Variant, import_case, quantize, variants
 
 ROOT = Path(__file__).resolve().parent.parent
-TABLE = ROOT / "src/hexaquant/targets" / FILE
+TABLE = ROOT / "src/hexaquant/htp" / FILE
 PAGE = ROOT / "docs/legality.md"
 BASE = 73
 """The architecture after which the others behave alike."""
@@ -161,7 +161,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def make_table(results: list[Path]) -> None:
-    """Forms are derived anew, so that a change in targets/forms.py needs no new probes."""
+    """Forms are derived anew, so that a change in htp/forms.py needs no new probes."""
     forms = {case.name: _forms(case) for case in all_cases()}
     rows = [row for path in results for row in read_lines(path) if row["case"] in forms]
     rows = [{**row, "forms": forms[row["case"]]} for row in rows]

@@ -18,8 +18,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
 MORE: dict[str, dict[str, tuple[str, ...]]] = {
     "The objects": {
         "Plan and target": (
-            "hexaquant.sim.plan.QuantPlan", "hexaquant.sim.plan.TensorPlan", "hexaquant.targets.soc.Target",
-            "hexaquant.targets.scheme.Scheme",
+            "hexaquant.sim.plan.QuantPlan", "hexaquant.sim.plan.TensorPlan", "hexaquant.htp.soc.Target",
+            "hexaquant.htp.scheme.Scheme",
         ),
         "Grids": (
             "hexaquant.core.grid.PerTensor", "hexaquant.core.grid.PerChannel", "hexaquant.core.grid.PerBlock",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from hexaquant.targets import ops
-from hexaquant.targets.legality import LEGAL, LegalityTable, Verdict
-from hexaquant.targets.scheme import SCHEMES
-from hexaquant.targets.soc import ARCHITECTURES
+from hexaquant.htp import kernels
+from hexaquant.htp.legality import LEGAL, LegalityTable, Verdict
+from hexaquant.htp.scheme import SCHEMES
+from hexaquant.htp.soc import ARCHITECTURES
 
 HEAD = """# What the target takes
 
@@ -27,7 +27,7 @@ our probes; it is no statement of Qualcomm's.
   them in float32, which no device with v68 does.
 * *refused*: the library does not take it; its own reason follows. *wrong*: it compiles, but the output has an SQNR
   below {low:g} dB (16-bit activations: {high:g} dB) against the QDQ model on the CPU. *unknown*: not measured.
-* Where the scheme's type has no kernel, hexaquant computes the operator in another type (targets/ops.py) and says so in
+* Where the scheme's type has no kernel, hexaquant computes the operator in another type (htp/kernels.py) and says so in
   the plan; the verdict is of the result.
 """
 
@@ -103,7 +103,7 @@ def remedy(form: str) -> str:
     """What to do about a form that is refused everywhere."""
     if " rank 5" in form:
         return "reshape to four dimensions"
-    return ops.REFUSED.get(form.partition(" ")[0], "replace it, or move it out of the network")
+    return kernels.REFUSED.get(form.partition(" ")[0], "replace it, or move it out of the network")
 
 
 def _rewritten(table: LegalityTable) -> Iterator[str]:

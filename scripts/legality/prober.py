@@ -18,6 +18,10 @@ import onnx
 
 from hexaquant.core.errors import WorkerError
 from hexaquant.frontends import load
+from hexaquant.htp import kernels
+from hexaquant.htp.for_target import prepare_for_target
+from hexaquant.htp.scheme import SCHEMES
+from hexaquant.htp.soc import ARCHITECTURES, find_target
 from hexaquant.io.qdq_writer import to_qdq
 from hexaquant.ir.graph import Graph
 from hexaquant.sim.calibrate import calibrate
@@ -25,10 +29,6 @@ from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.node_schemes import PER_TENSOR
 from hexaquant.sim.overrides import parse_overrides
 from hexaquant.sim.planner import plan_unchecked
-from hexaquant.targets import ops
-from hexaquant.targets.scheme import SCHEMES
-from hexaquant.targets.soc import ARCHITECTURES, find_target
-from hexaquant.transforms.for_target import prepare_for_target
 from legality.case import run_reference
 
 ROOT = Path(__file__).parent.parent
@@ -87,8 +87,8 @@ def quantize(graph: Graph, feeds: Sequence[Mapping[str, np.ndarray]], variant: V
     """
     copy = graph.clone()
     overrides = parse_overrides({"*": {"granularity": "tensor"}} if variant.per_tensor else None)
-    unknown = {node.op_type: ops.OpRule() for node in copy.nodes if ops.rule_of(node.op_type) is None}
-    with patch.dict(ops.OPS, unknown):
+    unknown = {node.op_type: kernels.OpRule() for node in copy.nodes if kernels.rule_of(node.op_type) is None}
+    with patch.dict(kernels.OPS, unknown):
         model = QuantizedModel(copy, plan_unchecked(copy, "v75", variant.scheme, overrides))
         calibrate(model, feeds, observer="min_max", weight_observer="min_max")
         qdq = to_qdq(model.exported_graph(), model.encodings(), bypass=model.bypassed())

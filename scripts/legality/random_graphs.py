@@ -11,10 +11,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from hexaquant.htp.check import Judgement, judge, needs_float16, one_scheme
+from hexaquant.htp.scheme import SCHEMES, scheme_problem
+from hexaquant.htp.soc import ARCHITECTURES, find_target
 from hexaquant.ir.graph import Graph
-from hexaquant.targets.check import Judgement, judge, needs_float16, one_scheme
-from hexaquant.targets.scheme import SCHEMES, scheme_problem
-from hexaquant.targets.soc import ARCHITECTURES, find_target
 from legality.case import SAMPLES, with_output_shapes
 from legality.prober import Prober, Variant, import_case, quantize
 

@@ -7,10 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hexaquant.targets import ops
-from hexaquant.targets.legality import LEGAL, UNKNOWN, LegalityTable, Verdict
-from hexaquant.targets.scheme import SCHEMES
-from hexaquant.targets.soc import ARCHITECTURES
+from hexaquant.htp import kernels
+from hexaquant.htp.legality import LEGAL, UNKNOWN, LegalityTable, Verdict
+from hexaquant.htp.scheme import SCHEMES
+from hexaquant.htp.soc import ARCHITECTURES
 
 BOUNDS_DB = {name: 35.0 if scheme.act_bits == 16 and not scheme.is_float else 20.0 for name, scheme in SCHEMES.items()}
 """Least SQNR of the target's output against the QDQ reference, by scheme; below it the verdict is "wrong".
@@ -20,7 +20,7 @@ The kernels give more than 35 dB at 8 bits and 50 dB at 16 bits in nearly all pr
 is worse than 8 bits would be.
 """
 UNPLANNED = Verdict("refused", "hexaquant has no rule to plan it by")
-"""Of what the backend takes alone, but the planner does not (targets/ops.py)."""
+"""Of what the backend takes alone, but the planner does not (htp/kernels.py)."""
 EQUAL = 0.9
 """Least share of equal values where the output is no real number."""
 
@@ -28,7 +28,7 @@ Row = Mapping[str, Any]
 
 
 def make_table(rows: Iterable[Row], release: str) -> tuple[LegalityTable, list[str]]:
-    """The table, and a sentence for each form whose networks disagree (it needs another word in targets/forms.py)."""
+    """The table, and a sentence for each form whose networks disagree (it needs another word in htp/forms.py)."""
     found: dict[tuple[str, str, int], dict[str, Verdict]] = defaultdict(dict)
     rewritten: dict[str, tuple[str, ...]] = {}
     latest: dict[tuple[str, str, int], Row] = {}
@@ -56,7 +56,7 @@ def _errors_16(rows: Iterable[Row]) -> dict[str, int]:
     found: dict[str, int] = {}
     for row in rows:
         is_meant = row["scheme"] == "w8a16" and row["arch"] == 73 and verdict_of(row) == LEGAL and "lsb" in row
-        if is_meant and "computed weight" not in row["forms"][0] and ops.rule_of(row["op"]) is not None:
+        if is_meant and "computed weight" not in row["forms"][0] and kernels.rule_of(row["op"]) is not None:
             found[row["op"]] = max(found.get(row["op"], 0), round(row["lsb"]))
     return found
 
@@ -78,7 +78,7 @@ def _row(form: str, found: Found) -> dict[str, dict[int, Verdict]]:
         for arch in ARCHITECTURES:
             verdicts = found.get((form, scheme, arch), {})
             worst = max(verdicts.values(), key=lambda v: (v.is_bad, v.status == "refused"), default=UNKNOWN)
-            if worst == LEGAL and ops.rule_of(form.split(" ")[0].rpartition(".")[2]) is None:
+            if worst == LEGAL and kernels.rule_of(form.split(" ")[0].rpartition(".")[2]) is None:
                 worst = UNPLANNED
             if worst != LEGAL:
                 row[scheme][arch] = worst

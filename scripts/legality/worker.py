@@ -22,6 +22,7 @@ import onnx_ir as oir
 
 from hexaquant.analysis.coverage import prove_coverage
 from hexaquant.core.errors import HexaquantError
+from hexaquant.htp.refusals import check_silent_errors
 from hexaquant.io.manifest import sha256_of
 from hexaquant.ir.graph import Graph
 from hexaquant.qnn import compile_job, lower_job
@@ -34,7 +35,6 @@ from hexaquant.qnn.name_map import map_names
 from hexaquant.qnn.native_io import NativeIo
 from hexaquant.qnn.preflight import check_lowerable
 from hexaquant.qnn.refusal import Refusal
-from hexaquant.qnn.silent_errors import check_silent_errors
 from hexaquant.qnn.system import System
 from hexaquant.qnn.tensor_io import ordered_specs, prepare, to_float
 from hexaquant.qnn.worker import Session

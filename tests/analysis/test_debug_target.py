@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import hexaquant as hq
-from hexaquant.targets.legality import legality_table
+from hexaquant.htp.legality import legality_table
 from ir.onnx_text import random
 from sim.nets import net
 

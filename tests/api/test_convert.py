@@ -17,6 +17,7 @@ from onnx import numpy_helper
 from hexaquant.api.convert import Network, check_operators, convert, read_network
 from hexaquant.core.errors import EncodingError, InputError, TargetError
 from hexaquant.frontends import load
+from hexaquant.htp.legality import legality_table
 from hexaquant.io.encodings_file import read_encodings
 from hexaquant.io.manifest import verify_files
 from hexaquant.io.qdq_reader import from_qdq
@@ -24,7 +25,6 @@ from hexaquant.ir.graph import constant
 from hexaquant.qnn.compile import compile_dlc
 from hexaquant.qnn.runtime import Runtime
 from hexaquant.sim.given_encodings import MissingEncodings, complete_encodings
-from hexaquant.targets.legality import legality_table
 
 AIMET = Path(__file__).parent.parent / "data" / "aimet"
 NET = AIMET / "net_fp32.onnx"

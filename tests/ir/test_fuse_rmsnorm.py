@@ -11,9 +11,9 @@ from onnx_text import assert_same, graph, ops, random
 from torch import Tensor, nn
 
 from hexaquant.frontends import load
+from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import normalize
-from hexaquant.transforms.for_target import prepare_for_target
 from hexaquant.transforms.rotate_transformer import rotate_transformer
 
 HEAD = "(float[N,3,8] x) => (float[N,3,8] y) "

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hexaquant.targets.forms import form_of
-from hexaquant.targets.legality import legality_table
-from hexaquant.targets.scheme import SCHEMES
-from hexaquant.targets.soc import ARCHITECTURES
+from hexaquant.htp.forms import form_of
+from hexaquant.htp.legality import legality_table
+from hexaquant.htp.scheme import SCHEMES
+from hexaquant.htp.soc import ARCHITECTURES
 from legality.case import Case
 from legality.prober import Prober, Variant, import_case
 from legality.random_graphs import compare

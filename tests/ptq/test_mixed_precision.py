@@ -13,6 +13,8 @@ import hexaquant as hq
 from hexaquant.api.mixed import CHOICES, MixedPrecision, allowed_schemes, mixed_precision
 from hexaquant.core.errors import InputError
 from hexaquant.core.metrics import sqnr_db
+from hexaquant.htp.scheme import SCHEMES
+from hexaquant.htp.soc import find_target
 from hexaquant.ir.executor.build import build_module
 from hexaquant.ptq.mixed_precision import Problem, overrides_of, pareto
 from hexaquant.ptq.recipe import Recipe
@@ -20,8 +22,6 @@ from hexaquant.ptq.sensitivity import Sensitivities
 from hexaquant.ptq.steps.calibrate import Calibrate
 from hexaquant.ptq.units import Unit, find_units
 from hexaquant.sim.planner import make_plan
-from hexaquant.targets.scheme import SCHEMES
-from hexaquant.targets.soc import find_target
 from ir.onnx_text import random
 from qat.rescaled import rescaled_net, smooth_images
 from sim.nets import net

@@ -8,10 +8,10 @@ import pytest
 from hexaquant.core.errors import TargetError
 from hexaquant.core.grid import FLOAT16, Grid, PerChannel, PerTensor
 from hexaquant.frontends import load
+from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.ir.graph import Graph
 from hexaquant.sim.constants import is_parameter
 from hexaquant.sim.planner import is_float_value, make_plan
-from hexaquant.transforms.for_target import prepare_for_target
 from ir.onnx_text import random
 from networks import NETWORKS
 from sim.nets import conv_net, net, planned

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from hexaquant.core.events import Events
+from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.ir.graph import Graph
 from hexaquant.ptq.steps.absorb_biases import AbsorbBiases
 from hexaquant.transforms.absorb_biases import absorbable
-from hexaquant.transforms.for_target import prepare_for_target
 from ir.onnx_text import assert_same, random, run
 from sim.nets import net
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.ir.graph import Graph
 from hexaquant.transforms.channel_rules import find_scaling
 from hexaquant.transforms.equalize_layers import Equalized, equalize_layers
-from hexaquant.transforms.for_target import prepare_for_target
 from ir.onnx_text import assert_same, random, run
 from ir.onnx_text import graph as parse
 from sim.nets import net

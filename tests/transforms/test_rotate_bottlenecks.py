@@ -13,13 +13,13 @@ from hexaquant.core.errors import InputError
 from hexaquant.core.fake_quant import fake_quantize
 from hexaquant.core.grid import Grid, PerChannel
 from hexaquant.core.metrics import sqnr_db
+from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.ir.graph import Graph
 from hexaquant.ptq.graph_change import require_same_function, watch
 from hexaquant.ptq.recipe import parse_recipe
 from hexaquant.ptq.steps.rotate_bottlenecks import RotateBottlenecks
 from hexaquant.sim.write_back import write_back
 from hexaquant.transforms.flat_rotation import affordable, flat_rotation
-from hexaquant.transforms.for_target import prepare_for_target
 from hexaquant.transforms.rotate_bottlenecks import rotate_bottlenecks
 from ir.onnx_text import random
 from sim.nets import net

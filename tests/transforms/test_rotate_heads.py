@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.ir.graph import Graph
-from hexaquant.transforms.for_target import prepare_for_target
 from hexaquant.transforms.rotate_heads import rotate_heads
 from ir.onnx_text import assert_same, ops, random
 from sim.nets import net

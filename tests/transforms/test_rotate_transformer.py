@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.ir.graph import Graph
 from hexaquant.ptq.graph_change import require_same_function, watch
 from hexaquant.transforms.fold_norm_scale import fold_norm_scale
-from hexaquant.transforms.for_target import prepare_for_target
 from hexaquant.transforms.orthogonal import hadamard, mixing_matrix
 from hexaquant.transforms.rotate_transformer import rotate_transformer
 from ir.onnx_text import ops, random

@@ -1,7 +1,7 @@
 """The coverage proof: read the lowered graph back and check that every tensor carries exactly our encoding.
 
 Verdicts: *exact* (a lowered tensor has scale, offset and bits to the last bit, or holds the same numbers as 8-bit
-multiples of 16 of a 16th of the scale: qnn/fine_depthwise.py), *inherited* (a further lowered
+multiples of 16 of a 16th of the scale: htp/depthwise.py), *inherited* (a further lowered
 tensor that holds the same data, moved or transposed, with the same encoding), *inserted* (the lowering's own
 tensor), *absorbed* (no lowered tensor of its own: data movement that was merged into a neighbour; of the tensors
 before and after it one is left, with the encoding that both have), *missing*
@@ -21,12 +21,12 @@ import torch
 from hexaquant.core import html
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import TargetError
+from hexaquant.htp import kernels
 from hexaquant.io.qdq_reader import read_encoding
 from hexaquant.io.qdq_writer import TENSOR
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.qnn.lower import LowerReport
 from hexaquant.qnn.records import QuantInfo, TensorInfo
-from hexaquant.targets import ops
 
 Verdict = Literal["exact", "inherited", "inserted", "absorbed", "missing", "changed"]
 BAD: tuple[Verdict, ...] = ("missing", "changed")
@@ -140,7 +140,7 @@ def _successors(qdq: Graph) -> dict[str, set[str]]:
     """Our tensor -> the tensors that data movement makes of it, where these have the same encoding."""
     found: dict[str, set[str]] = {}
     for node in qdq.nodes:
-        rule = ops.rule_of(node.op_type)
+        rule = kernels.rule_of(node.op_type)
         before = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
         if rule is None or rule.role != "move" or before is None or before.op_type != "DequantizeLinear":
             continue
@@ -172,7 +172,7 @@ def _is_moved(stored: oir.Value) -> bool:
     if producer.op_type == "DequantizeLinear":
         pairs = zip(quantize.inputs[1:3], producer.inputs[1:3], strict=False)
         return all(np.array_equal(_data(a), _data(b)) for a, b in pairs)
-    rule = ops.rule_of(producer.op_type)
+    rule = kernels.rule_of(producer.op_type)
     return rule is not None and rule.role == "move"
 
 

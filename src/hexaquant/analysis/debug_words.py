@@ -10,8 +10,8 @@ from hexaquant.analysis.debugger import TensorErrors
 from hexaquant.analysis.places import Place
 from hexaquant.analysis.statistics import TensorStatistics
 from hexaquant.core.encoding import Encoding
+from hexaquant.htp.legality import legality_table
 from hexaquant.sim.plan import TensorPlan
-from hexaquant.targets.legality import legality_table
 
 CLIPS, UNUSED = 0.002, 0.35
 """A part of the values beyond the range, and of the grid without values, that is worth a word."""
@@ -79,7 +79,7 @@ def explain_mismatch(plan: TensorPlan, encoding: Encoding, wanted: Encoding) -> 
 
 
 def known_error(place: Place, bits: int | str) -> int:
-    """Largest error of the operator's kernel in steps, as measured (targets/legality.json); 1: as exact as its type."""
+    """Largest error of the operator's kernel in steps, as measured (htp/legality.json); 1: as exact as its type."""
     return legality_table().errors_16.get(place.op, 1) if bits == 16 else 1
 
 

@@ -13,6 +13,7 @@ from types import TracebackType
 import numpy as np
 
 from hexaquant.core.errors import InputError
+from hexaquant.htp.soc import Target
 from hexaquant.io.manifest import amend_manifest, verify_files
 from hexaquant.io.qdq_writer import TENSOR
 from hexaquant.ir.graph import Graph
@@ -20,7 +21,6 @@ from hexaquant.ir.normalize import freeze_batch
 from hexaquant.qnn.compile import compile_dlc
 from hexaquant.qnn.lower import lower
 from hexaquant.qnn.pool import Pool
-from hexaquant.targets.soc import Target
 
 Arrays = Mapping[str, np.ndarray]
 

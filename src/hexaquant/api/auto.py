@@ -41,6 +41,7 @@ from hexaquant.core.atomic import write_text
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.frontends import load
+from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
 from hexaquant.io.image_folder import ImageSpec
@@ -48,7 +49,6 @@ from hexaquant.io.manifest import NAME, amend_manifest
 from hexaquant.ir.fingerprint import fingerprint
 from hexaquant.ir.graph import Graph
 from hexaquant.ptq.mixed_precision import Problem
-from hexaquant.targets.soc import Target, find_target
 
 SECTION = "auto"
 MEMORY, ROOM = ".state/auto.json", ".state/auto"

@@ -12,12 +12,12 @@ from hexaquant.bundle.assemble import assemble
 from hexaquant.bundle.card import ModelCard, picture_of, read_labels
 from hexaquant.bundle.platforms import Platform, find_platform
 from hexaquant.core.errors import InputError
+from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.io.manifest import verify_files
 from hexaquant.qnn.inspect import inspect_binary
 from hexaquant.qnn.integrity import recorded_io
 from hexaquant.qnn.tensor_io import ordered_specs
-from hexaquant.targets.soc import Target, find_target
 
 
 @dataclass(frozen=True)

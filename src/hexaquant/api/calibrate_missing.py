@@ -8,15 +8,15 @@ from typing import Any
 
 from hexaquant.api.convert import Network
 from hexaquant.core.events import Events
+from hexaquant.htp import kernels
+from hexaquant.htp.scheme import Scheme
+from hexaquant.htp.soc import Target
 from hexaquant.ir.graph import Graph
 from hexaquant.ptq.steps.calibrate import Calibrate
 from hexaquant.sim.calibrate import calibrate
 from hexaquant.sim.given_encodings import exact_glob, settings_of
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.planner import make_plan
-from hexaquant.targets import ops
-from hexaquant.targets.scheme import Scheme
-from hexaquant.targets.soc import Target
 
 OWN_RANGE = ("observed", "own")
 """Kinds of plan whose encoding calibration finds; the rest follows from these, or is fixed."""
@@ -60,7 +60,7 @@ def _weight_settings(graph: Graph, per_channel: bool) -> dict[str, Any]:
     kind = "channel" if per_channel else "tensor"
     names = []
     for node in graph.nodes:
-        weight = node.inputs[1] if node.op_type in ops.WEIGHT_INPUTS and len(node.inputs) > 1 else None
+        weight = node.inputs[1] if node.op_type in kernels.WEIGHT_INPUTS and len(node.inputs) > 1 else None
         if weight is not None and weight.name and weight.is_initializer():
             names.append(weight.name)
     return {exact_glob(name): {"granularity": kind} for name in names}

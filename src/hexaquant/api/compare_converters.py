@@ -25,11 +25,11 @@ from hexaquant.api.quantize import quantize
 from hexaquant.core.errors import HexaquantError, InputError
 from hexaquant.core.events import Events
 from hexaquant.core.metrics import Sqnr
+from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.dataset import Dataset
 from hexaquant.ir.graph import Graph
 from hexaquant.qnn.compile import compile_dlc
 from hexaquant.qnn.runtime import Runtime
-from hexaquant.targets.soc import Target, find_target
 
 CARRIERS = ("overrides", "QDQ nodes")
 GRANULARITIES = ("channel", "tensor")

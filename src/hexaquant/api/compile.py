@@ -15,12 +15,12 @@ from hexaquant.api.artifacts import DLC, QDQ, open_folder
 from hexaquant.api.resume import KEY, is_current, step_fingerprint
 from hexaquant.core.atomic import write_text
 from hexaquant.core.events import Events
+from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.manifest import amend_manifest, verify_files
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import freeze_batch
 from hexaquant.qnn.compile import compile_dlc
 from hexaquant.qnn.lower import lower
-from hexaquant.targets.soc import Target, find_target
 
 STATIC = ".state/static.qdq.onnx"
 COVERAGE = "coverage.json"

@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 
 from hexaquant.analysis.coverage import Coverage, prove_coverage
-from hexaquant.api.expand_blocks import expand_lpbq
 from hexaquant.api.untouched import require_untouched
 from hexaquant.core.atomic import atomic_path, write_text
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import EncodingError, InputError
 from hexaquant.core.events import Events
 from hexaquant.frontends import load
+from hexaquant.htp.check import by_name, judge, verdict_text
+from hexaquant.htp.expand_blocks import expand_lpbq
+from hexaquant.htp.for_target import prepare_for_target
+from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.encodings_file import EncodingsFile, read_encodings, unknown_names_message
 from hexaquant.io.manifest import amend_manifest
 from hexaquant.io.qdq_reader import from_qdq, is_qdq
@@ -31,9 +34,6 @@ from hexaquant.ir.normalize import freeze_batch
 from hexaquant.qnn.lower import LowerReport, lower
 from hexaquant.qnn.lowering_children import LoweringChildren
 from hexaquant.sim.given_encodings import Decision, complete_encodings, given_schemes
-from hexaquant.targets.check import by_name, judge, verdict_text
-from hexaquant.targets.soc import Target, find_target
-from hexaquant.transforms.for_target import prepare_for_target
 
 Shapes = Mapping[str, Sequence[int | str]]
 _Raw = dict[str, np.ndarray | None]

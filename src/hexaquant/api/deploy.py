@@ -21,6 +21,8 @@ from hexaquant.api.resume import KEY, is_current, is_trained, quantization_finge
 from hexaquant.api.verify import verify_folder
 from hexaquant.core.events import Events
 from hexaquant.frontends import load
+from hexaquant.htp.scheme import Scheme, check_scheme, find_scheme
+from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
 from hexaquant.io.encoding_losses import check_version
@@ -30,8 +32,6 @@ from hexaquant.ir.graph import Graph
 from hexaquant.ptq.apply import State
 from hexaquant.ptq.recipe import Recipe, find_recipe
 from hexaquant.sim.model import QuantizedModel
-from hexaquant.targets.scheme import Scheme, check_scheme, find_scheme
-from hexaquant.targets.soc import Target, find_target
 
 BATCH_SIZE = 16
 """Samples that calibration runs at once where the graph's batch is free."""

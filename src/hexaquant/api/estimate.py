@@ -13,11 +13,11 @@ from hexaquant.api.artifacts import DLC, open_folder
 from hexaquant.core.atomic import write_text
 from hexaquant.core.errors import InputError, TargetError
 from hexaquant.core.events import Events
+from hexaquant.htp.soc import find_target, target_of_model
 from hexaquant.io.manifest import NAME, amend_manifest, read_manifest, sha256_of, verify_files
 from hexaquant.qnn.compile import GraphSource, compile_graphs
 from hexaquant.qnn.estimate import ESTIMATED_SOCS, Estimate, estimates_of
 from hexaquant.qnn.integrity import check_integrity
-from hexaquant.targets.soc import find_target, target_of_model
 
 INFO = "info.json"
 DEFAULT_SOC = "sa8255p"

@@ -19,15 +19,15 @@ from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import HexaquantError, InputError, TargetError, ThresholdMissed
 from hexaquant.frontends import load
 from hexaquant.frontends.written import load_written
+from hexaquant.htp.check import Judgement
+from hexaquant.htp.legality import legality_table
+from hexaquant.htp.scheme import Scheme, find_scheme, scheme_problem, scheme_warnings
+from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.data import open_data
 from hexaquant.io.encodings_file import read_encodings
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.ir.graph import Graph
 from hexaquant.sim.overrides import parse_overrides
-from hexaquant.targets.check import Judgement
-from hexaquant.targets.legality import legality_table
-from hexaquant.targets.scheme import Scheme, find_scheme, scheme_problem, scheme_warnings
-from hexaquant.targets.soc import Target, find_target
 
 SAMPLES = 8
 """Samples that the rules on activations look at."""

@@ -12,6 +12,12 @@ from hexaquant.core import html
 from hexaquant.core.errors import InputError, TargetError
 from hexaquant.core.events import Events
 from hexaquant.frontends import load
+from hexaquant.htp import kernels
+from hexaquant.htp.check import judge_node
+from hexaquant.htp.for_target import prepare_for_target
+from hexaquant.htp.legality import legality_table
+from hexaquant.htp.scheme import Scheme, check_scheme, find_scheme
+from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.data import open_data
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.ir.graph import Graph
@@ -19,12 +25,6 @@ from hexaquant.ptq.mixed_precision import COSTS, Choice, Cost, Problem, override
 from hexaquant.ptq.sensitivity import measure_sensitivities
 from hexaquant.ptq.units import Unit, find_units
 from hexaquant.sim.planner import plan_unchecked
-from hexaquant.targets import ops
-from hexaquant.targets.check import judge_node
-from hexaquant.targets.legality import legality_table
-from hexaquant.targets.scheme import Scheme, check_scheme, find_scheme
-from hexaquant.targets.soc import Target, find_target
-from hexaquant.transforms.for_target import prepare_for_target
 
 CHOICES = ("w4a8", "w8a8", "w4a16", "w8a16", "fp16")
 REFERENCE = "w8a8"
@@ -155,7 +155,7 @@ def allowed_schemes(graph: Graph, unit: Unit, schemes: Sequence[Scheme], target:
     found: dict[tuple[int, int, bool], str] = {}
     for scheme in sorted(schemes, key=lambda s: -s.weight_bits):
         kind = "fp16" if scheme.is_float else f"u{scheme.act_bits}"
-        if node is not None and ops.executable_type(node.op_type, kind) != kind:
+        if node is not None and kernels.executable_type(node.op_type, kind) != kind:
             continue
         if node is not None and judge_node(graph, node, target, scheme.name, table).is_bad:
             continue

@@ -14,6 +14,9 @@ from hexaquant.api.artifacts import Exported, export_model
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.frontends import load
+from hexaquant.htp.for_target import prepare_for_target
+from hexaquant.htp.scheme import Scheme
+from hexaquant.htp.soc import Target
 from hexaquant.io.batches import Batch
 from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
@@ -25,9 +28,6 @@ from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.overrides import parse_overrides, read_overrides
 from hexaquant.sim.plan import QuantPlan
 from hexaquant.sim.planner import make_plan
-from hexaquant.targets.scheme import Scheme
-from hexaquant.targets.soc import Target
-from hexaquant.transforms.for_target import prepare_for_target
 
 RANDOM = "random noise"
 """Source of :func:`random_data`, by which reports know that a model was calibrated on it."""

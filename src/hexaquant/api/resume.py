@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from hexaquant.core.errors import InputError
+from hexaquant.htp.scheme import Scheme, find_scheme
+from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.commit import complete
 from hexaquant.io.dataset import Dataset
 from hexaquant.io.manifest import NAME, read_manifest, verify_files, versions
 from hexaquant.ir.fingerprint import fingerprint
 from hexaquant.ir.graph import Graph
 from hexaquant.ptq.recipe import Recipe, find_recipe
-from hexaquant.targets.scheme import Scheme, find_scheme
-from hexaquant.targets.soc import Target, find_target
 
 KEY = "fingerprint"
 

@@ -16,11 +16,11 @@ from hexaquant.api.quantize import RANDOM
 from hexaquant.bundle.remote.pool import DevicePool
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
+from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.data import open_data
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.io.manifest import Manifest, amend_manifest, verify_files
 from hexaquant.sim.model import QuantizedModel
-from hexaquant.targets.soc import Target, find_target
 
 REPORT = "verify.json"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from hexaquant.core.errors import InputError
+from hexaquant.htp.soc import Target
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.qnn.tensor_io import TensorSpec
-from hexaquant.targets.soc import Target
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def _steps(folder: Path) -> Iterator[tuple[str, Any]]:
     from hexaquant.api.compile import binary_name, compile_folder
     from hexaquant.api.quantize import quantize, random_data
     from hexaquant.frontends import load
-    from hexaquant.targets.soc import find_target
+    from hexaquant.htp.soc import find_target
 
     target = find_target("sm8650")
     graph = load(tiny_network())

@@ -138,9 +138,9 @@ def _dlc(path: Path) -> Document:
 
 
 def _binary(path: Path) -> Document:
+    from hexaquant.htp.soc import target_of_model
     from hexaquant.qnn.inspect import inspect_binary
     from hexaquant.qnn.integrity import check_integrity
-    from hexaquant.targets.soc import target_of_model
 
     recorded = check_integrity(path)
     content = inspect_binary(path)

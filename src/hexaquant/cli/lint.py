@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hexaquant.analysis.lint.finding import Finding
     from hexaquant.analysis.lint.repair import Applied
     from hexaquant.api.lint import Lint
-    from hexaquant.targets.check import Judgement
+    from hexaquant.htp.check import Judgement
 
 EPILOG = """Examples:
 

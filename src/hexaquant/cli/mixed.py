@@ -55,7 +55,7 @@ def mixed(
     check_choice(data, False)
     shapes = o.parse_shapes(shape)
     from hexaquant.api.mixed import CHOICES, mixed_precision
-    from hexaquant.targets.scheme import find_scheme
+    from hexaquant.htp.scheme import find_scheme
 
     for name in choice or ():
         find_scheme(name)

@@ -23,7 +23,7 @@ def find_binary(path: Path, target: str | None) -> tuple[Path, int | None]:
 
     The SoC model is None where nobody said what it should be.
     """
-    from hexaquant.targets.soc import find_target
+    from hexaquant.htp.soc import find_target
 
     if not path.is_dir():
         return path, None if target is None else find_target(target).model

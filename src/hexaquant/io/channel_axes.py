@@ -19,8 +19,8 @@ import onnx_ir as oir
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import EncodingError
 from hexaquant.core.grid import Grid, Lpbq, PerBlock, PerChannel, PerTensor
+from hexaquant.htp import kernels
 from hexaquant.ir.graph import shape_of
-from hexaquant.targets import ops
 
 PASS_THROUGH = {"QuantizeLinear", "DequantizeLinear", "Identity", "Cast"}
 """Ops that keep the axes of their input: the consumer behind them decides."""
@@ -43,7 +43,7 @@ def _axis_of_input(node: oir.Node, index: int, rank: int) -> int | None:
     if index != 1 or rank < 2:
         return None
     transposed = node.attributes.get("transB")
-    return ops.channel_axis(node.op_type, {} if transposed is None else {"transB": transposed.as_int()}, rank)
+    return kernels.channel_axis(node.op_type, {} if transposed is None else {"transB": transposed.as_int()}, rank)
 
 
 def block_axis(channel: int, rank: int) -> int:

@@ -16,9 +16,9 @@ from hexaquant.core.errors import HexaquantError, InputError
 from hexaquant.core.fake_quant import fake_quantize
 from hexaquant.core.grid import Grid
 from hexaquant.core.metrics import sqnr_db
+from hexaquant.htp import kernels
 from hexaquant.ir.executor.build import build_module
 from hexaquant.ir.graph import Graph, constant
-from hexaquant.targets import ops
 
 Batches = Callable[[], Iterable[Mapping[str, Any]]]
 
@@ -94,7 +94,7 @@ def changed_layers(before: Graph, after: Graph) -> list[dict[str, Any]]:
     in dB of its weight on one 8-bit scale, before and after."""
     old, rows = before.initializers, []
     for node in after.nodes:
-        index = ops.WEIGHT_INPUTS.get(node.op_type)
+        index = kernels.WEIGHT_INPUTS.get(node.op_type)
         value = node.inputs[index] if index is not None else None
         new = constant(value)
         was = constant(old.get(value.name or "")) if value is not None else None
@@ -111,7 +111,7 @@ def changed_layers(before: Graph, after: Graph) -> list[dict[str, Any]]:
 
 def _output_axis(node: Any, rank: int) -> int:
     attributes = {"transB": int(node.attributes.get_int("transB", 0) or 0)}
-    return ops.channel_axis(node.op_type, attributes, rank) or 0
+    return kernels.channel_axis(node.op_type, attributes, rank) or 0
 
 
 def _ratio(weight: npt.NDArray[Any], axis: int) -> float:

@@ -24,9 +24,9 @@ import numpy as np
 from torch import Tensor
 
 from hexaquant.core.errors import InputError
+from hexaquant.htp.scheme import SCHEMES, Scheme
 from hexaquant.ptq.sensitivity import Sensitivities
 from hexaquant.ptq.units import Unit
-from hexaquant.targets.scheme import SCHEMES, Scheme
 
 Cost = Literal["bops", "size"]
 COSTS: tuple[Cost, ...] = ("bops", "size")

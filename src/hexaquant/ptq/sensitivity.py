@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 
 from hexaquant.core.events import Events
+from hexaquant.htp.soc import Target
 from hexaquant.ir.graph import Graph
 from hexaquant.ptq.units import Unit
 from hexaquant.sim.calibrate import calibrate
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.planner import plan_unchecked
 from hexaquant.sim.quantizer import BiasQuantizer
-from hexaquant.targets.soc import Target
 
 KEPT = 4096
 """At most so many values of each sample's outputs are looked at, evenly spread."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as oir
 
+from hexaquant.htp import kernels
 from hexaquant.ir.edit import int_attribute
 from hexaquant.ir.graph import Graph, shape_of
 from hexaquant.sim.plan import QuantPlan
-from hexaquant.targets import ops
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def find_units(graph: Graph, plan: QuantPlan) -> list[Unit]:
         units.append(Unit(name, f"input '{name}'", "", (name,), (name,), None, (), 0, 0, _elements(value)))
     fused = set(plan.bypass)
     for node in graph.nodes:
-        rule, output = ops.rule_of(node.op_type), node.outputs[0].name or ""
+        rule, output = kernels.rule_of(node.op_type), node.outputs[0].name or ""
         reads = [owner[v.name or ""] for v in node.inputs if v is not None and (v.name or "") in owner]
         if rule is None or rule.role == "logic":
             continue
@@ -65,7 +65,7 @@ def find_units(graph: Graph, plan: QuantPlan) -> list[Unit]:
 
 
 def _unit(graph: Graph, node: oir.Node, reads: tuple[int, ...]) -> Unit:
-    index = ops.WEIGHT_INPUTS.get(node.op_type)
+    index = kernels.WEIGHT_INPUTS.get(node.op_type)
     weight = node.inputs[index] if index is not None else None
     if weight is not None and not weight.is_initializer():
         weight = None

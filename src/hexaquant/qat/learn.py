@@ -173,7 +173,7 @@ def freeze_encodings(model: QuantizedModel) -> list[str]:
 
     BatchNorms that were put back for training (qat/batchnorm.py) are folded again. Encodings are the trained ones to
     the last bit, except weight scales that would overflow the target's int32 arithmetic, which are raised
-    (sim/overflow.py); the names of those are returned.
+    (htp/overflow.py); the names of those are returned.
     """
     for quantizer in model.quantizers.values():
         if isinstance(quantizer, Quantizer) and quantizer.learned is not None:

@@ -14,6 +14,7 @@ import onnx_ir as oir
 
 from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError
+from hexaquant.htp.refusals import check_silent_errors
 from hexaquant.io.manifest import sha256_of
 from hexaquant.qnn.compile import CompileReport
 from hexaquant.qnn.explain import explain
@@ -22,7 +23,6 @@ from hexaquant.qnn.libraries import find_libraries
 from hexaquant.qnn.lower import adapt_forms, lowering_spec, prepare_io, read_model
 from hexaquant.qnn.preflight import check_lowerable
 from hexaquant.qnn.process import JobFailed, Limits, run_job
-from hexaquant.qnn.silent_errors import check_silent_errors
 
 
 def compile_direct(

@@ -21,7 +21,7 @@ def explain(
     if failure.kind != "target":
         return failure.as_error(f"lowering {source} for {target}")
     if "INVALID_CONFIG" in failure.stderr:
-        return TargetError(f"{source}: the backend knows no SoC model {spec['soc_model']}: name one of targets/")
+        return TargetError(f"{source}: the backend knows no SoC model {spec['soc_model']}: name one of htp/soc.py")
     units = _failed_units(spec, limits)
     reasons = _backend_reasons(spec, limits)
     if not units and not reasons:

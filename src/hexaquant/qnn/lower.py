@@ -15,10 +15,12 @@ import onnx_ir as oir
 
 from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError, TargetError
+from hexaquant.htp.depthwise import refine_depthwise
+from hexaquant.htp.edge_pads import gather_edges
+from hexaquant.htp.refusals import check_silent_errors
+from hexaquant.htp.widen_depthwise import widen_depthwise
 from hexaquant.io.manifest import sha256_of
-from hexaquant.qnn.edge_pads import gather_edges
 from hexaquant.qnn.explain import explain
-from hexaquant.qnn.fine_depthwise import refine_depthwise
 from hexaquant.qnn.inspect import inspect_dlc
 from hexaquant.qnn.libraries import QnnLibraries, find_libraries
 from hexaquant.qnn.lowering_children import LoweringChildren
@@ -28,8 +30,6 @@ from hexaquant.qnn.preflight import check_lowerable
 from hexaquant.qnn.process import JobFailed, Limits
 from hexaquant.qnn.records import GraphRecord
 from hexaquant.qnn.safe_names import make_names_safe
-from hexaquant.qnn.silent_errors import check_silent_errors
-from hexaquant.qnn.widen_depthwise import widen_depthwise
 
 NO_DLC_OPS = ("LSTM", "GRU")
 """Operators whose DLC the libraries of release 2.7.0 write but cannot read (direct.py compiles them)."""
@@ -42,7 +42,7 @@ class LowerReport:
     ``names``: lowered tensor -> tensor of the QDQ ONNX that it stands for (the output of its QuantizeLinear, a
     graph input, output or initializer). Lowered tensors not in it were added by the lowering.
     ``refined``: integer tensors of the QDQ ONNX that arrive as the same numbers on a grid finer by these factors, one
-    a scale (fine_depthwise.py).
+    a scale (htp/depthwise.py).
     """
 
     path: Path
@@ -87,7 +87,7 @@ def lower(
     ``soc_model``: Qualcomm's number (57 = SM8650); ``arch``: 68, 69, 73, 75, 79, 81; ``float_io``: inputs and outputs
     that stay float, by name or all; the others are integers (native_io.py); ``children``: processes that wait for this
     lowering (default: new ones); ``wide_int4``: all 4-bit weights of Conv and Gemm as the same numbers in 8 bits
-    (fine_depthwise.py). Raises TargetError naming the refused
+    (htp/depthwise.py). Raises TargetError naming the refused
     operators and the library's reasons, InputError for a model that is not valid or not static, WorkerError for crashes
     and timeouts.
     """

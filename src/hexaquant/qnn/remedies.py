@@ -7,17 +7,17 @@ from collections.abc import Iterable
 import onnx_ir as oir
 
 from hexaquant.core.errors import HexaquantError
+from hexaquant.htp.check import Judgement, by_name, judge
+from hexaquant.htp.soc import target_of_model
 from hexaquant.io.qdq_reader import from_qdq
 from hexaquant.ir.graph import Graph
 from hexaquant.sim.given_encodings import given_schemes
-from hexaquant.targets.check import Judgement, by_name, judge
-from hexaquant.targets.soc import target_of_model
 
 
 def advice(model: oir.Model, soc_model: int, names: Iterable[str], source: str) -> list[str]:
     """For each node of ``names`` (of the QDQ ``model``) that the table refuses too: "layer 'head': remedy".
 
-    Empty for SoCs that have no row in targets/soc.py, and where the table sees nothing wrong.
+    Empty for SoCs that have no row in htp/soc.py, and where the table sees nothing wrong.
     """
     wanted = set(names)
     found = [j for j in _judgements(model, soc_model, source) if j.layer.node in wanted]

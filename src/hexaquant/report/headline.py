@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hexaquant.core.errors import HexaquantError
+from hexaquant.htp.soc import find_target
 from hexaquant.report.schema import Estimate, Verification
 from hexaquant.report.sources import Sources
-from hexaquant.targets.soc import find_target
 
 SHARES = ("top1", "top5")
 """Metrics that are shares of the samples and shown in percent."""

@@ -7,12 +7,12 @@ from dataclasses import replace
 import onnx_ir as oir
 
 from hexaquant.core.grid import FLOAT16, Grid, PerTensor
+from hexaquant.htp import kernels
+from hexaquant.htp.scheme import Scheme
 from hexaquant.ir.graph import CONVERT, Graph
 from hexaquant.sim.converts import convert_grid
 from hexaquant.sim.einsum_products import second_operands
 from hexaquant.sim.overrides import Overrides, Setting
-from hexaquant.targets import ops
-from hexaquant.targets.scheme import Scheme
 
 
 class ActivationPlanner:
@@ -46,7 +46,7 @@ class ActivationPlanner:
 
     def grid_of_node(self, node: oir.Node) -> Grid:
         """The activation type in which ``node`` computes: that of its first output (data movers: of their input)."""
-        rule = ops.rule_of(node.op_type)
+        rule = kernels.rule_of(node.op_type)
         moves = rule is not None and rule.role == "move" and CONVERT not in node.metadata_props
         if moves and node.inputs[0] is not None:
             producer = node.inputs[0].producer()
@@ -75,7 +75,7 @@ def _activation_grid(scheme: Scheme, setting: Setting | None) -> Grid:
 def _executable_grid(op_type: str, grid: Grid) -> Grid:
     """``grid``, or the one that the target executes ``op_type`` in where it has no kernel for ``grid``."""
     wanted = "fp16" if grid.is_float else f"u{grid.bits}"
-    kind = ops.executable_type(op_type, wanted)
+    kind = kernels.executable_type(op_type, wanted)
     if kind == wanted:
         return grid
     return FLOAT16 if kind == "fp16" else Grid(int(kind[1:]))

@@ -15,11 +15,11 @@ from hexaquant.core.events import Events
 from hexaquant.core.observers import make_observer
 from hexaquant.core.observers.weight_mse import mse_weight_encoding
 from hexaquant.core.ranks import gathered, world_size
+from hexaquant.htp import kernels
+from hexaquant.htp.overflow import safe_weight_scale
 from hexaquant.sim.model import QuantizedModel
-from hexaquant.sim.overflow import safe_weight_scale
 from hexaquant.sim.plan import TensorPlan
 from hexaquant.sim.quantizer import ActivationQuantizer, BiasQuantizer, ConstantQuantizer
-from hexaquant.targets import ops
 
 HEADROOM_16 = 1.25
 """Factor on observed ranges of 16 bits: it costs 2 of some 90 dB, a value beyond the range costs tens of dB."""
@@ -188,7 +188,7 @@ def _output_quantizers(model: QuantizedModel) -> dict[str, ActivationQuantizer]:
     result: dict[str, ActivationQuantizer] = {}
     for node in model.source_graph.nodes:
         output = model.plan.tensors.get(node.outputs[0].name or "")
-        index = ops.BIAS_INPUTS.get(node.op_type)
+        index = kernels.BIAS_INPUTS.get(node.op_type)
         bias = node.inputs[index] if index is not None and len(node.inputs) > index else None
         if output is None or bias is None:
             continue

@@ -6,11 +6,11 @@ import onnx_ir as oir
 
 from hexaquant.core.errors import InputError
 from hexaquant.core.grid import Granularity, Grid, Lpbq, PerBlock, PerChannel, PerTensor
+from hexaquant.htp import kernels
+from hexaquant.htp.scheme import Scheme
 from hexaquant.ir.graph import Graph, shape_of
 from hexaquant.sim.overrides import Overrides, Setting
 from hexaquant.sim.plan import TensorPlan
-from hexaquant.targets import ops
-from hexaquant.targets.scheme import Scheme
 
 _PARAMETERS: dict[str, tuple[int, ...]] = {
     "Clip": (1, 2),
@@ -56,7 +56,7 @@ def _require_blocks(granularity: Granularity, value: oir.Value, layer: str) -> N
 def _channel_axis(node: oir.Node, rank: int) -> int | None:
     attributes = {key: node.attributes.get_int(key, 0) for key in ("transB",)}
     attributes["group"] = node.attributes.get_int("group", 1) or 1
-    return ops.channel_axis(node.op_type, {k: int(v or 0) for k, v in attributes.items()}, rank)
+    return kernels.channel_axis(node.op_type, {k: int(v or 0) for k, v in attributes.items()}, rank)
 
 
 def _granularity(setting: Setting, axis: int | None, node: oir.Node, rank: int) -> Granularity:
@@ -79,7 +79,7 @@ def constant_plan(graph: Graph, node: oir.Node, index: int, value: oir.Value, gr
     layer = str(graph.origin(node))
     if node.op_type == "PRelu" and index == 1:
         return TensorPlan(value.name or "", "constant", "own", Grid(8), layer=layer)
-    if node.op_type in ops.NORMALIZATIONS:
+    if node.op_type in kernels.NORMALIZATIONS:
         return TensorPlan(value.name or "", "constant", "own", Grid(8), layer=layer)
     return TensorPlan(value.name or "", "constant", "own", Grid(grid.bits, False, grid.symmetric), layer=layer)
 

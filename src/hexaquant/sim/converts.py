@@ -18,9 +18,9 @@ from dataclasses import replace
 import onnx_ir as oir
 
 from hexaquant.core.grid import FLOAT16, Grid, PerTensor
+from hexaquant.htp import kernels
 from hexaquant.ir.edit import taken_names, unique_name
 from hexaquant.ir.graph import CONVERT, ORIGIN_MODULE, Graph, constant
-from hexaquant.targets import ops
 
 
 def convert_grid(node: oir.Node | None) -> Grid | None:
@@ -43,7 +43,7 @@ def insert_converts(
     """Put convert nodes into ``graph`` (in place); returns how many."""
     made: dict[tuple[str, int, bool], oir.Value] = {}
     for node in graph.nodes:
-        rule = ops.rule_of(node.op_type)
+        rule = kernels.rule_of(node.op_type)
         if rule is None or rule.role != "compute" or CONVERT in node.metadata_props:
             continue
         wanted = grid_of_node(node)
@@ -72,7 +72,7 @@ def is_second_operand(node: oir.Node, index: int, grid: Grid) -> bool:
 def _is_unsigned(value: oir.Value) -> bool:
     """Whether ``value`` is, moved or not, the output of an operator with a fixed range from 0 on."""
     node = value.producer()
-    rule = None if node is None else ops.rule_of(node.op_type)
+    rule = None if node is None else kernels.rule_of(node.op_type)
     if node is None or rule is None or CONVERT in node.metadata_props:
         return False
     if rule.role == "move" and node.inputs[0] is not None:

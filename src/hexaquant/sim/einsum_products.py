@@ -13,9 +13,9 @@ from collections.abc import Callable
 import onnx_ir as oir
 
 from hexaquant.core.grid import Grid
+from hexaquant.htp import kernels
 from hexaquant.ir.edit import replace_node
 from hexaquant.ir.graph import CONVERT, Graph, constant, shape_of
-from hexaquant.targets import ops
 
 EQUATIONS = {3: "bij,bjk->bik", 4: "bhij,bhjk->bhik"}
 
@@ -58,7 +58,7 @@ def _root(value: oir.Value | None) -> str:
     """The tensor at the beginning of the data movement that ends in ``value``."""
     while value is not None:
         node = value.producer()
-        rule = ops.rule_of(node.op_type) if node is not None else None
+        rule = kernels.rule_of(node.op_type) if node is not None else None
         if node is None or rule is None or rule.role != "move" or CONVERT in node.metadata_props:
             return value.name or ""
         value = node.inputs[0]

@@ -24,6 +24,9 @@ import torch
 from hexaquant.core.encoding import Encoding, encoding_from_range
 from hexaquant.core.errors import EncodingError, TargetError
 from hexaquant.core.grid import Lpbq, PerBlock, PerTensor
+from hexaquant.htp import kernels
+from hexaquant.htp.scheme import SCHEMES, Scheme
+from hexaquant.htp.soc import Target
 from hexaquant.ir.edit import sole_consumer
 from hexaquant.ir.graph import CONVERT, Graph
 from hexaquant.sim.activation_grids import ActivationPlanner
@@ -32,9 +35,6 @@ from hexaquant.sim.node_schemes import node_schemes
 from hexaquant.sim.overrides import parse_overrides
 from hexaquant.sim.planner import make_plan
 from hexaquant.sim.quantizer import ActivationQuantizer, ConstantQuantizer
-from hexaquant.targets import ops
-from hexaquant.targets.scheme import SCHEMES, Scheme
-from hexaquant.targets.soc import Target
 
 Outcome = Literal["taken", "fused", "shared", "derived", "clamped", "adjusted", "parameter", "float", "own range"]
 SHOWN = 12
@@ -120,7 +120,7 @@ def _require_executable(graph: Graph, given: Mapping[str, Encoding]) -> None:
 def _require_no_blocks(graph: Graph, given: Mapping[str, Encoding]) -> None:
     """Block encodings arrive in MatMul only (measured with release 2.7.0 of onnxruntime-qnn)."""
     for node in graph.nodes:
-        weight = node.inputs[1] if node.op_type in ops.WEIGHT_INPUTS and len(node.inputs) > 1 else None
+        weight = node.inputs[1] if node.op_type in kernels.WEIGHT_INPUTS and len(node.inputs) > 1 else None
         encoding = given.get(weight.name or "") if weight is not None else None
         if node.op_type == "MatMul" or encoding is None or encoding.grid.is_float:
             continue
@@ -172,7 +172,7 @@ def settings_of(graph: Graph, given: Mapping[str, Encoding]) -> dict[str, Any]:
 def _of_reader(value: oir.Value, given: Mapping[str, Encoding]) -> Encoding | None:
     """The given encoding of the Relu or Clip, or of the moved data, that alone comes of ``value``."""
     reader = sole_consumer(value)
-    if reader is None or not (reader.op_type in ops.CLIPPING_ACTIVATIONS or _moves(reader)):
+    if reader is None or not (reader.op_type in kernels.CLIPPING_ACTIVATIONS or _moves(reader)):
         return None
     return given.get(reader.outputs[0].name or "") if reader.inputs[0] is value else None
 
@@ -310,7 +310,7 @@ class _Filler:
 
 
 def _moves(node: oir.Node) -> bool:
-    rule = ops.rule_of(node.op_type)
+    rule = kernels.rule_of(node.op_type)
     return rule is not None and rule.role == "move" and CONVERT not in node.metadata_props
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hexaquant.core.encoding import Encoding
+from hexaquant.htp.scheme import SCHEMES, Scheme
+from hexaquant.htp.soc import Target, find_target
 from hexaquant.ir.graph import Graph
 from hexaquant.sim.plan import QuantPlan, TensorPlan
 from hexaquant.sim.planner import is_float_value
-from hexaquant.targets.scheme import SCHEMES, Scheme
-from hexaquant.targets.soc import Target, find_target
 
 
 def plan_from_encodings(

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import onnx_ir as oir
 
 from hexaquant.core.grid import Grid
+from hexaquant.htp import kernels
+from hexaquant.htp.scheme import Scheme
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.sim.activation_grids import ActivationPlanner
 from hexaquant.sim.overrides import Overrides, Setting
-from hexaquant.targets import ops
-from hexaquant.targets.scheme import Scheme
 
 PER_TENSOR = " per tensor"
 """Ending of the names of schemes with one weight scale a tensor; rows of the legality table have it too."""
@@ -29,7 +29,7 @@ def node_schemes(activations: ActivationPlanner) -> Mapping[str, str]:
 def _scheme_name(
     node: oir.Node, graph: Graph, scheme: Scheme, overrides: Overrides, activations: ActivationPlanner
 ) -> str:
-    rule = ops.rule_of(node.op_type)
+    rule = kernels.rule_of(node.op_type)
     moves = rule is not None and rule.role == "move"
     grid = activations.grid_of_node(node) if moves else activations.wanted(node.outputs[0])
     if grid.is_float:
@@ -45,7 +45,7 @@ def _scheme_name(
 
 
 def _weight(node: oir.Node) -> oir.Value | None:
-    index = ops.WEIGHT_INPUTS.get(node.op_type)
+    index = kernels.WEIGHT_INPUTS.get(node.op_type)
     weight = node.inputs[index] if index is not None and index < len(node.inputs) else None
     return weight if constant(weight) is not None else None
 

@@ -21,7 +21,7 @@ from typing import Any
 from hexaquant.core.errors import InputError
 from hexaquant.core.observers import parse_observer
 from hexaquant.core.text_file import read_yaml
-from hexaquant.targets.scheme import SCHEMES, Scheme
+from hexaquant.htp.scheme import SCHEMES, Scheme
 
 _KEYS = {"bits", "symmetric", "granularity", "block_size", "observer", "float"}
 

@@ -13,8 +13,8 @@ from typing import Literal
 from hexaquant.core import html
 from hexaquant.core.errors import InputError
 from hexaquant.core.grid import Grid
-from hexaquant.targets.scheme import Scheme
-from hexaquant.targets.soc import Target
+from hexaquant.htp.scheme import Scheme
+from hexaquant.htp.soc import Target
 
 Role = Literal["input", "activation", "weight", "bias", "constant"]
 How = Literal["observed", "fixed", "own", "shared", "derived", "fused", "float"]

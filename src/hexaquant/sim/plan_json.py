@@ -7,9 +7,9 @@ from typing import Any
 
 from hexaquant.core.errors import InputError
 from hexaquant.core.grid import Granularity, Grid, Lpbq, PerBlock, PerChannel, PerTensor
+from hexaquant.htp.scheme import Scheme
+from hexaquant.htp.soc import find_target
 from hexaquant.sim.plan import QuantPlan, TensorPlan
-from hexaquant.targets.scheme import Scheme
-from hexaquant.targets.soc import find_target
 
 _FIELDS = ("source", "weight", "low", "high", "clamp", "layer", "reason", "observer")
 

@@ -22,6 +22,10 @@ import onnx_ir as oir
 
 from hexaquant.core.errors import InputError
 from hexaquant.core.grid import FLOAT16, Grid
+from hexaquant.htp import kernels
+from hexaquant.htp.check import by_name, check_graph
+from hexaquant.htp.scheme import Scheme, check_scheme, find_scheme, scheme_warnings
+from hexaquant.htp.soc import Target, find_target
 from hexaquant.ir.graph import CONVERT, Graph, constant
 from hexaquant.sim.activation_grids import ActivationPlanner
 from hexaquant.sim.constants import bias_plan, constant_plan, is_parameter, weight_plan
@@ -30,10 +34,6 @@ from hexaquant.sim.einsum_products import products_as_einsum
 from hexaquant.sim.node_schemes import node_schemes
 from hexaquant.sim.overrides import Overrides, parse_overrides
 from hexaquant.sim.plan import QuantPlan, TensorPlan
-from hexaquant.targets import ops
-from hexaquant.targets.check import by_name, check_graph
-from hexaquant.targets.scheme import Scheme, check_scheme, find_scheme, scheme_warnings
-from hexaquant.targets.soc import Target, find_target
 
 FLOAT_TYPES = (oir.DataType.FLOAT, oir.DataType.FLOAT16, oir.DataType.DOUBLE, oir.DataType.BFLOAT16)
 
@@ -125,7 +125,7 @@ class _Planner:
 
     def _plan_output(self, node: oir.Node, value: oir.Value) -> TensorPlan:
         name, layer = value.name or "", str(self.graph.origin(node))
-        rule = ops.rule_of(node.op_type)
+        rule = kernels.rule_of(node.op_type)
         if not is_float_value(value) or rule is None or (rule.role == "logic" and node.op_type != "Cast"):
             return TensorPlan(name, "activation", "float", layer=layer, reason="not a real number")
         if rule.role == "move" and CONVERT not in node.metadata_props:
@@ -156,9 +156,9 @@ class _Planner:
         setting, node = self.activations.setting(value), value.producer()
         if setting is not None and setting.observer is not None:
             return setting.observer
-        return "whole" if node is not None and node.op_type in ops.WHOLE_VALUED else None
+        return "whole" if node is not None and node.op_type in kernels.WHOLE_VALUED else None
 
-    def _fixed_grid(self, name: str, rule: ops.OpRule, grid: Grid) -> Grid:
+    def _fixed_grid(self, name: str, rule: kernels.OpRule, grid: Grid) -> Grid:
         """The kernels' own 16-bit encoding of outputs in [0, 1) is asymmetric, whatever the scheme says.
 
         Only the second operand of a product of two activations stays symmetric.
@@ -176,9 +176,11 @@ class _Planner:
     def _clipping_follower(self, value: oir.Value, node: oir.Node, grid: Grid) -> oir.Node | None:
         """The Relu/Clip(0, c) node that alone reads ``value`` and whose clipping a quantized output does itself."""
         readers = list(value.consumers())
-        if node.op_type not in ops.FUSES_CLIPPING or grid.symmetric:
+        if node.op_type not in kernels.FUSES_CLIPPING or grid.symmetric:
             return None
-        if len(readers) != 1 or value.name in self.output_names or readers[0].op_type not in ops.CLIPPING_ACTIVATIONS:
+        if len(readers) != 1 or value.name in self.output_names:
+            return None
+        if readers[0].op_type not in kernels.CLIPPING_ACTIVATIONS:
             return None
         low, _ = clip_bounds(readers[0])
         same_grid = self.activations.grid(readers[0].outputs[0]) == grid
@@ -211,14 +213,14 @@ class _Planner:
             if is_float_node:
                 layer = str(self.graph.origin(node))
                 self._add(TensorPlan(value.name, "constant", "float", FLOAT16, layer=layer, reason="kept in float16"))
-            elif index == ops.WEIGHT_INPUTS.get(node.op_type):
+            elif index == kernels.WEIGHT_INPUTS.get(node.op_type):
                 self._add(weight_plan(self.graph, node, value, self.scheme, self.overrides))
-            elif index != ops.BIAS_INPUTS.get(node.op_type):
+            elif index != kernels.BIAS_INPUTS.get(node.op_type):
                 grid = self.activations.grid_of_node(node)
                 self._add(constant_plan(self.graph, node, index, value, grid))
 
     def _plan_biases(self, node: oir.Node) -> None:
-        index = ops.BIAS_INPUTS.get(node.op_type)
+        index = kernels.BIAS_INPUTS.get(node.op_type)
         if index is None or len(node.inputs) <= index or node.inputs[index] is None:
             return
         bias = node.inputs[index]
@@ -239,7 +241,7 @@ def clip_bounds(node: oir.Node) -> tuple[float | None, float | None]:
     return bounds[0], bounds[1]
 
 
-def fixed_range(rule: ops.OpRule, grid: Grid) -> tuple[float, float]:
+def fixed_range(rule: kernels.OpRule, grid: Grid) -> tuple[float, float]:
     """The real range of an operator with fixed output range, on the target's exact scale.
 
     16-bit outputs use scale 2^-16 over [0, 1) and 2^-15 over [-1, 1), as the target's kernels require.

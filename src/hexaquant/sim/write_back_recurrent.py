@@ -18,8 +18,8 @@ import onnx_ir as oir
 import torch
 from torch import Tensor
 
+from hexaquant.htp.recurrent.steps import UNROLLED
 from hexaquant.ir.graph import Graph
-from hexaquant.transforms.unroll_steps import UNROLLED
 
 ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
 """For each of PyTorch's gates the place of ONNX's."""

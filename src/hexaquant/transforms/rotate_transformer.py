@@ -29,10 +29,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as oir
 
+from hexaquant.htp.linear import form_linear
 from hexaquant.ir.edit import add_constant, taken_names, unique_name
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.transforms.fold_norm_scale import affine, decline_reason, fold, reset
-from hexaquant.transforms.form_linear import form_linear
 from hexaquant.transforms.orthogonal import Matrix, mixing_matrix
 from hexaquant.transforms.rotation_spaces import Norm, Spaces
 

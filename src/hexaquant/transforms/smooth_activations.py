@@ -25,10 +25,10 @@ from torch import Tensor
 from hexaquant.core.encoding import encoding_of
 from hexaquant.core.fake_quant import fake_quantize
 from hexaquant.core.grid import Grid, PerChannel
+from hexaquant.htp import kernels
 from hexaquant.ir.executor import literal
 from hexaquant.ir.executor.table import lookup
 from hexaquant.ir.graph import Graph, constant
-from hexaquant.targets import ops
 from hexaquant.transforms.channel_ids import PINNED, Ids, Labels
 from hexaquant.transforms.channel_rules import find_scaling
 from hexaquant.transforms.channel_scaling import Array, Operand, Scaling
@@ -156,7 +156,7 @@ def _error(
         s_x = torch.from_numpy(scales[scaling.labels[_x(reader)]]).float()
         s_w = torch.from_numpy(scales[reader.inputs]).float()
         rough_x = fake_quantize(x / s_x, encoding_of(x / s_x, Grid(8)))
-        axis = ops.channel_axis(reader.node.op_type, _attributes(reader.node), weight.dim())
+        axis = kernels.channel_axis(reader.node.op_type, _attributes(reader.node), weight.dim())
         grid = Grid(weight_bits, True, True) if axis is None else Grid(weight_bits, True, True, PerChannel(axis))
         scaled = weight * s_w
         wanted = _call(reader.node, x, weight)

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.metrics import Sqnr
+from hexaquant.htp.scheme import Scheme
+from hexaquant.htp.soc import Target
 from hexaquant.ir.graph import Graph
 from hexaquant.sim.calibrate import calibrate
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.overrides import Overrides
 from hexaquant.sim.planner import plan_unchecked
-from hexaquant.targets.scheme import Scheme
-from hexaquant.targets.soc import Target
 
 
 class QuantizerCost:

@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime as ort
 
 from hexaquant.core.errors import HexaquantError
+from hexaquant.htp.form_pointwise import form_pointwise
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.opset import state_opset
 from hexaquant.ir.passes.clamp_masks import clamp_masks
@@ -36,7 +37,6 @@ from hexaquant.ir.passes.move_transposes import move_transposes
 from hexaquant.ir.passes.remove_unused import remove_unused
 from hexaquant.ir.passes.resolve_casts import resolve_casts
 from hexaquant.ir.save import to_proto
-from hexaquant.transforms.form_pointwise import form_pointwise
 
 TOLERANCE = 1e-5
 """Of an output's largest value, float32."""

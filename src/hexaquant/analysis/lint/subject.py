@@ -10,6 +10,10 @@ import onnx_ir as oir
 
 from hexaquant.analysis.lint.statistics import TensorStatistics
 from hexaquant.core.encoding import Encoding
+from hexaquant.htp.check import Judgement, by_name, judge
+from hexaquant.htp.for_target import prepare_for_target
+from hexaquant.htp.scheme import Scheme
+from hexaquant.htp.soc import Target
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.infer_shapes import infer_node
 from hexaquant.ir.normalize import as_written, clean_up, normalize
@@ -18,10 +22,6 @@ from hexaquant.sim.node_schemes import node_schemes
 from hexaquant.sim.overrides import Overrides
 from hexaquant.sim.plan import QuantPlan
 from hexaquant.sim.planner import ActivationPlanner, plan_unchecked
-from hexaquant.targets.check import Judgement, by_name, judge
-from hexaquant.targets.scheme import Scheme
-from hexaquant.targets.soc import Target
-from hexaquant.transforms.for_target import prepare_for_target
 
 
 @dataclass(frozen=True)

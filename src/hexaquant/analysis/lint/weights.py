@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as oir
 
+from hexaquant.htp import kernels
 from hexaquant.ir.edit import int_attribute
 from hexaquant.ir.graph import Graph, constant
-from hexaquant.targets import ops
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Weight:
 def weights_of(graph: Graph) -> Iterator[Weight]:
     """Every constant weight of a convolution or linear layer, in order."""
     for node in graph.nodes:
-        index = ops.WEIGHT_INPUTS.get(node.op_type)
+        index = kernels.WEIGHT_INPUTS.get(node.op_type)
         value = node.inputs[index] if index is not None and node.domain == "" and len(node.inputs) > index else None
         data = constant(value)
         if value is None or data is None or data.ndim < 2 or data.dtype.kind != "f":

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hexaquant.core.errors import InputError
+from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.manifest import NAME, amend_manifest, read_manifest
-from hexaquant.targets.soc import Target, find_target
 
 if TYPE_CHECKING:
     from hexaquant.qnn.compile import CompileReport

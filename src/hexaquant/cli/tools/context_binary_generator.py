@@ -26,8 +26,8 @@ from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:
     from hexaquant.cli.tools.context import GraphSettings
+    from hexaquant.htp.soc import Target
     from hexaquant.qnn.compile import CompileReport
-    from hexaquant.targets.soc import Target
 
 PROGRAM = Program(
     name="qnn-context-binary-generator",

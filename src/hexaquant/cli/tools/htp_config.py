@@ -14,7 +14,7 @@ from typing import Any
 
 from hexaquant.core.errors import InputError
 from hexaquant.core.text_file import read_json
-from hexaquant.targets.soc import Target, find_target, target_of_model
+from hexaquant.htp.soc import Target, find_target, target_of_model
 
 EXTENSION_LIBRARIES = ("libQnnHtpNetRunExtensions.so", "QnnHtpNetRunExtensions.dll")
 AT_RUN_TIME = ("cores", "device_id", "pd_session")

@@ -145,8 +145,8 @@ def _compile(
 
 def _run(binary: Path, options: argparse.Namespace, level: Level | None, stages: list[Stage], tell: Messages) -> int:
     """Execute everything and write the outputs; the SoC model of the binary."""
+    from hexaquant.htp.soc import find_target
     from hexaquant.qnn.runtime import Runtime
-    from hexaquant.targets.soc import find_target
 
     soc = None if options.soc is None else find_target(options.soc).model
     with ExitStack() as stack:

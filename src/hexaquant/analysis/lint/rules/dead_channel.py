@@ -1,7 +1,7 @@
 """Output channels whose weights are all zero.
 
 They cost memory and time and compute a constant. Their scale is a tiny number that has to be raised so as not to
-overflow the bias (sim/overflow.py).
+overflow the bias (htp/overflow.py).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The target runs it as a product of two activations: refused with 16-bit activati
 As a 1x1 convolution it has both. Measured (release 2.7.0, sa8255p, 96 x 784 to 384 channels): 94 us against 158 in
 w8a8, 109 against 469 in w8a16. Linear layers (x @ W) need no such help: Gemm and 1x1 convolution compile to the same
 cycles, Transposes around included (64 to 196 tokens, 8 and 16 bits). hexaquant rewrites the former
-(transforms/form_pointwise.py).
+(htp/form_pointwise.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from hexaquant.analysis.lint.finding import BY_IMPORT, Finding, about
 from hexaquant.analysis.lint.subject import Subject, formed_by
-from hexaquant.transforms.form_pointwise import form_pointwise
+from hexaquant.htp.form_pointwise import form_pointwise
 
 RULE = "linear-as-convolution"
 WHY = "as a product of two activations it is slower, coarser, and refused with 16-bit activations"

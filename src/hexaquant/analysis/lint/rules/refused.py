@@ -1,6 +1,6 @@
 """Layers that the target refuses, or takes and computes wrongly.
 
-From the legality table (targets/legality.json): one operator at a time, lowered, compiled and run on Qualcomm's
+From the legality table (htp/legality.json): one operator at a time, lowered, compiled and run on Qualcomm's
 emulator in every scheme on every architecture. The reason is the library's own. Also tensors of rank 6 and more.
 """
 

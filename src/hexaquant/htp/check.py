@@ -1,0 +1,162 @@
+"""Refuse, before any calibration, what the target will refuse at the very end."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import onnx_ir as oir
+
+from hexaquant.core.errors import InputError, TargetError
+from hexaquant.htp import kernels
+from hexaquant.htp.forms import form_of
+from hexaquant.htp.legality import LEGAL, LegalityTable, Status, Verdict, legality_table
+from hexaquant.htp.scheme import SCHEMES, scheme_problem
+from hexaquant.htp.soc import ARCHITECTURES, Target
+from hexaquant.ir.graph import Graph, Origin, shape_of
+
+SchemeOf = Callable[[oir.Node], str]
+"""The name of the scheme in which a node computes."""
+
+SHOWN = 3
+"""Refused layers that an error names; the others it counts."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the target does with one layer. ``reason`` is the library's own, ``remedy`` what the user can do."""
+
+    layer: Origin
+    op_type: str
+    scheme: str
+    status: Status
+    reason: str = ""
+    remedy: str = ""
+
+    @property
+    def is_bad(self) -> bool:
+        return self.status in ("refused", "wrong")
+
+    def __str__(self) -> str:
+        end = f"; {self.remedy}" if self.remedy else ""
+        return f"{self.layer} ({self.op_type}, {self.scheme}): {self.reason}{end}"
+
+
+def verdict_text(judgement: Judgement) -> str:
+    """ "runs", or "refused: the library's reason; the remedy"."""
+    if judgement.is_bad:
+        return f"{judgement.status} in {judgement.scheme}: {judgement.reason}; {judgement.remedy}"
+    return "runs" if judgement.status == "legal" else "not measured: the backend decides"
+
+
+def check_graph(graph: Graph, target: Target, scheme_of: SchemeOf) -> None:
+    """Raise TargetError naming every refused layer with the reason and the remedy, InputError for bad shapes."""
+    bad = [judgement for judgement in judge(graph, target, scheme_of) if judgement.is_bad]
+    if bad:
+        more = f" (and {len(bad) - SHOWN} more)" if len(bad) > SHOWN else ""
+        told = "; ".join(str(judgement) for judgement in bad[:SHOWN])
+        raise TargetError(f"{target.name} refuses this network: {told}{more}")
+
+
+def judge(graph: Graph, target: Target, scheme_of: SchemeOf) -> list[Judgement]:
+    """The judgement of each operator of ``graph`` (prepared for the target), in order.
+
+    Raises InputError for tensors with a dimension of size zero.
+    """
+    table = legality_table()
+    return [judge_node(graph, node, target, scheme_of(node), table) for node in graph.nodes]
+
+
+def judge_node(graph: Graph, node: oir.Node, target: Target, scheme: str, table: LegalityTable) -> Judgement:
+    """Of one operator in ``scheme``."""
+    layer = graph.origin(node)
+    rank = _check_shapes(node, layer)
+    if rank > kernels.MAX_RANK:
+        reason = f"a tensor of it has rank {rank}, the target takes at most {kernels.MAX_RANK}"
+        return Judgement(layer, node.op_type, scheme, "refused", reason, "merge axes")
+    if scheme == "fp16" and (problem := scheme_problem(SCHEMES[scheme], target)):
+        return Judgement(layer, node.op_type, scheme, "refused", *problem.split(": ", 1))
+    if not target.has_float16 and needs_float16(node.op_type, scheme):
+        return Judgement(layer, node.op_type, scheme, "refused", *_float16_problem(node.op_type, target))
+    form = form_of(node)
+    verdict = table.of_form(form, scheme, target.arch)
+    if kernels.rule_of(node.op_type) is None and not verdict.is_bad:
+        verdict = Verdict("refused", "the target has no such operator")
+    if not verdict.is_bad:
+        return Judgement(layer, node.op_type, scheme, verdict.status)
+    remedy = remedy_of(node.op_type, form, scheme, target, table)
+    reason = verdict.reason if verdict.status == "refused" else f"the target computes it wrongly ({verdict.reason})"
+    return Judgement(layer, node.op_type, scheme, verdict.status, reason, remedy)
+
+
+def needs_float16(op_type: str, scheme: str) -> bool:
+    """Whether the target executes ``op_type`` in float16 where ``scheme`` ("w8a16", "w4a8 per tensor") has integers."""
+    bits = scheme.partition(" ")[0].rpartition("a")[2]
+    return bits.isdigit() and kernels.executable_type(op_type, f"u{bits}") == "fp16"
+
+
+def _float16_problem(op_type: str, target: Target) -> tuple[str, str]:
+    kinds = kernels.OPS[op_type].types
+    other = "override this layer to w8a8" if "u8" in kinds else kernels.INTEGER_FORMS.get(op_type, "")
+    ways = [other, "name a target from v69 on (sm8450 and later)"]
+    reason = f"it runs in float16 in this scheme, and {target.name} (Hexagon {target.arch_name}) has no float16"
+    return reason, ", or ".join(way for way in ways if way)
+
+
+def _check_shapes(node: oir.Node, layer: Origin) -> int:
+    """The largest rank of what the node reads and computes. Raises InputError for an empty output."""
+    rank = max((len(shape_of(value) or ()) for value in node.inputs if value is not None), default=0)
+    for value in node.outputs:
+        shape = shape_of(value)
+        if shape is not None and 0 in shape:
+            raise InputError(f"tensor '{value.name}' of {layer} has a dimension of size zero: {list(shape)}")
+        rank = max(rank, len(shape or ()))
+    return rank
+
+
+def remedy_of(op_type: str, form: str, scheme: str, target: Target, table: LegalityTable) -> str:
+    """What helps: another way to write it, other bits for this layer, another SoC; as far as the table knows."""
+    ways = []
+    if op_type in kernels.REFUSED or kernels.rule_of(op_type) is None:
+        ways.append(_rewriting(op_type))
+    else:
+        ways += [_lower_rank(form, scheme, target, table), _other_bits(form, target, table)]
+        ways.append(_other_target(form, scheme, table))
+    return ", or ".join(way for way in ways if way) or "replace it, or move it out of the network"
+
+
+def _lower_rank(form: str, scheme: str, target: Target, table: LegalityTable) -> str:
+    lower = form.replace(" rank 5", "")
+    is_legal = lower != form and table.of_form(lower, scheme, target.arch) == LEGAL
+    return "reshape it to four dimensions" if is_legal else ""
+
+
+def _other_bits(form: str, target: Target, table: LegalityTable) -> str:
+    found = table.schemes(form, target.arch, tuple(SCHEMES))
+    return f"override this layer to {' or '.join(found[:3])}" if found else ""
+
+
+def _other_target(form: str, scheme: str, table: LegalityTable) -> str:
+    found = table.architectures(form, scheme)
+    if not found:
+        return ""
+    return f"a target of Hexagon {' or '.join(f'v{a} ({ARCHITECTURES[a]})' for a in found[:2])}"
+
+
+def _rewriting(op_type: str) -> str:
+    if op_type in kernels.REFUSED:
+        return kernels.REFUSED[op_type]
+    close = difflib.get_close_matches(op_type, kernels.OPS, 1)
+    hint = f" (close: {close[0]})" if close else ""
+    return f"replace it{hint}, or move it out of the network"
+
+
+def one_scheme(name: str) -> SchemeOf:
+    """Every node in the scheme ``name``."""
+    return lambda node: name
+
+
+def by_name(schemes: Mapping[str, str]) -> SchemeOf:
+    """Schemes by node name."""
+    return lambda node: schemes[node.name or ""]
