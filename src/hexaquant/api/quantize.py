@@ -22,6 +22,7 @@ from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
 from hexaquant.io.input_spec import input_specs
 from hexaquant.ir.graph import Graph, shape_of
+from hexaquant.ir.normalize import require_static
 from hexaquant.ptq.apply import State, apply_graph_steps, apply_recipe
 from hexaquant.ptq.recipe import Recipe, find_recipe
 from hexaquant.sim.model import QuantizedModel
@@ -78,6 +79,7 @@ def quantize(
     cannot work.
     """
     reference = load(model, example_inputs=example_inputs)
+    require_static(reference)
     settings = override_mapping(overrides)
     graph = reference.clone()
     prepare_for_target(graph)

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 def load_model(text: str, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Graph:
     """The graph of a path, or of what ``module:function`` returns: (nn.Module, example_inputs[, example_kwargs]).
 
-    Naming a function executes the user's code. Raises InputError for whatever cannot become a graph.
+    Naming a function executes the user's code. Raises InputError for whatever cannot become a graph,
+    and for free sizes other than the batch, naming the flags that give them.
     """
     from hexaquant.frontends import load
+    from hexaquant.ir.normalize import require_static
 
-    if Path(text).exists() or not looks_like_function(text):
-        return load(text, shapes=shapes)
-    return load_made(_call(text), text, shapes)
+    found = Path(text).exists() or not looks_like_function(text)
+    graph = load(text, shapes=shapes) if found else load_made(_call(text), text, shapes)
+    require_static(graph)
+    return graph
 
 
 def written_model(text: str, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Graph | Path:

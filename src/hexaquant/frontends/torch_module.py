@@ -16,15 +16,12 @@ from hexaquant.core.errors import InputError
 from hexaquant.frontends.exported_archive import check_archive
 from hexaquant.frontends.torch_origins import record_origins
 from hexaquant.frontends.torch_translations import translation_table
-from hexaquant.ir.graph import Graph
+from hexaquant.ir.graph import NOTE, Graph
 from hexaquant.ir.normalize import normalize
 from hexaquant.ir.opset import OPSET
 
 if TYPE_CHECKING:
     from torch import nn
-
-FIXED_BATCH_NOTE = "hexaquant.note"
-"""Key of ``Graph.model.metadata_props`` under which the fallback to a fixed batch is noted."""
 
 
 def from_torch(
@@ -181,7 +178,7 @@ def _with_origins(model: oir.Model, name: str, note: str = "") -> Graph:
     record_origins(model)
     _name_batch(model)
     if note:
-        model.metadata_props[FIXED_BATCH_NOTE] = note
+        model.metadata_props[NOTE] = note
     return Graph(model, name)
 
 

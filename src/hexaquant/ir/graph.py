@@ -24,6 +24,8 @@ from hexaquant.core.errors import InputError
 ORIGIN_MODULE = "hexaquant.module"
 ORIGIN_SOURCE = "hexaquant.source"
 """Keys of ``node.metadata_props`` under which frontends record a layer's module path and source line."""
+NOTE = "hexaquant.note"
+"""Key of ``Graph.model.metadata_props`` under which a frontend notes what it had to decide (a fixed batch)."""
 CONVERT = "hexaquant.convert"
 """Key that marks an Identity as a change of type on the target (see sim/converts.py); such a node is never removed."""
 

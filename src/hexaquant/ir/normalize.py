@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from onnx_ir.passes.common import ShapeInferencePass
 
 from hexaquant.core.errors import InputError
-from hexaquant.ir.graph import Graph
+from hexaquant.ir.graph import NOTE, Graph, shape_of
 from hexaquant.ir.load import check_model, check_weights
 from hexaquant.ir.opset import OPSET, convert_opset
 from hexaquant.ir.passes.decompose_batchnorm import decompose_batchnorm
 from hexaquant.ir.passes.decompose_groupnorm import decompose_groupnorm
+from hexaquant.ir.passes.drop_constant_inputs import drop_constant_inputs, drop_empty_operands
 from hexaquant.ir.passes.drop_zero_states import drop_zero_states
 from hexaquant.ir.passes.eliminate_identity import eliminate_identity
 from hexaquant.ir.passes.fold_batchnorm import fold_batchnorm
@@ -39,7 +40,8 @@ from hexaquant.ir.passes.remove_unused import remove_unused
 from hexaquant.ir.passes.resolve_casts import resolve_casts
 from hexaquant.ir.passes.scale_resizes import scale_resizes
 from hexaquant.ir.passes.split_sequences import split_sequences
-from hexaquant.ir.shapes import apply_shapes
+from hexaquant.ir.passes.to_float32 import to_float32
+from hexaquant.ir.shapes import apply_shapes, computed_shapes
 
 Pass = Callable[[Graph], int]
 
@@ -50,6 +52,7 @@ CLEANUP: tuple[Pass, ...] = (
     resolve_casts,
     drop_zero_states,
     split_sequences,
+    drop_empty_operands,
     scale_resizes,
     eliminate_identity,
     fold_batchnorm,
@@ -91,15 +94,61 @@ def normalize(
     refuse_unsupported(result)
     name_parameters(result)
     name_everything(result)
-    return result
+    return _without_batch_arithmetic(result)
+
+
+def _without_batch_arithmetic(graph: Graph) -> Graph:
+    """``graph`` with a batch of 1 where that folds shapes that it computes from a free batch; else as it is.
+
+    The target's graphs are static: what cannot be folded is refused, and it must not be refused for a freedom that
+    ends at lowering anyway. (transformers' masks: Range, ConstantOfShape and Expand of the batch.)
+    """
+    computed = len(computed_shapes(graph))
+    if not computed or not any(dims and dims[0] is not None and not isinstance(dims[0], int) for dims in _dims(graph)):
+        return graph
+    try:
+        frozen = freeze_batch(graph)
+    except InputError:
+        return graph  # other dimensions are free as well
+    if len(computed_shapes(frozen)) == computed:
+        return graph
+    frozen.model.metadata_props[NOTE] = "the batch is fixed to 1: the network computes shapes from it"
+    return frozen
+
+
+def _dims(graph: Graph) -> list[tuple[int | str | None, ...]]:
+    return [shape_of(value) or () for value in graph.inputs]
+
+
+def _template(dims: tuple[int | str | None, ...]) -> str:
+    """What to type for ``dims``: "1,3,N,N"."""
+    return ",".join(str(d) if isinstance(d, int) else "1" if i == 0 else "N" for i, d in enumerate(dims))
+
+
+def require_static(graph: Graph) -> None:
+    """Raise InputError naming every input with a free dimension other than the batch, and the flags to type."""
+    free = [(v.name, dims) for v in graph.inputs if (dims := shape_of(v)) and any(not isinstance(d, int) for d in dims)]
+    batch = {dims[0] for _, dims in free if not isinstance(dims[0], int)}
+    open_ = [(n, dims) for n, dims in free if any(not isinstance(d, int) and d not in batch for d in dims[1:])]
+    if not open_:
+        return
+    told = "; ".join(f"'{name}' is {'x'.join(str(d or '?') for d in dims)}" for name, dims in open_)
+    flags = " ".join(f"--shape {name}={_template(dims)}" for name, dims in open_)
+    raise InputError(
+        f"{graph.source}: the sizes of its inputs are free ({told}) and the target's graphs are static; "
+        f"give them with {flags} (numbers for N), in Python with shapes="
+    )
 
 
 def as_written(graph: Graph, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Graph:
     """A copy of ``graph`` in which every operator of the user still stands, but in opset 21, with names, without
     functions and with Constants as initializers: what :func:`normalize` starts from. Errors as there."""
     check_model(graph.model, graph.source)
+    graph.model.graph.sort()  # a file may list its operators in any order, a clone needs theirs
     result = graph.clone()
+    drop_constant_inputs(result)
     inline_functions(result)
+    to_float32(result)
     name_everything(result)
     mark_parameters(result)
     apply_shapes(result, shapes or {})

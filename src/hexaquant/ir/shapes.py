@@ -1,4 +1,4 @@
-"""Override the shapes of graph inputs and forget what was inferred from the old ones."""
+"""Shapes of a graph: override those of its inputs; find those that it computes while it runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,32 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as oir
 
 from hexaquant.core.errors import InputError
-from hexaquant.ir.graph import Graph
+from hexaquant.ir.graph import Graph, constant
+
+PARAMETERS = {"Reshape": (1,), "Expand": (1,), "Tile": (1,), "Slice": (1, 2, 3, 4), "Pad": (1,), "Resize": (2, 3)}
+"""Operators and those of their inputs that must be constants on the target."""
+ARITHMETIC = frozenset({"Shape", "Size", "Range", "ConstantOfShape", "EyeLike"})
+"""Operators that make numbers out of shapes; those over known dimensions are folded."""
+
+
+def computed_shapes(graph: Graph) -> list[oir.Node]:
+    """The nodes of ``graph`` that make numbers out of shapes, or whose shape depends on something computed."""
+    return [n for n in graph.nodes if n.domain == "" and (n.op_type in ARITHMETIC or has_computed_shape(n))]
+
+
+def has_computed_shape(node: oir.Node) -> bool:
+    """Whether a parameter of ``node`` that must be a constant on the target is computed from more than constants."""
+    places = PARAMETERS.get(node.op_type, ()) if node.domain == "" else ()
+    values = [node.inputs[i] for i in places if i < len(node.inputs)]
+    return any(v is not None and v.name and not _from_constants(v) for v in values)
+
+
+def _from_constants(value: oir.Value) -> bool:
+    """Whether ``value`` is a constant, or computed from constants alone."""
+    node = value.producer()
+    if node is None:
+        return constant(value) is not None
+    return all(v is None or _from_constants(v) for v in node.inputs)
 
 
 def apply_shapes(graph: Graph, shapes: Mapping[str, Sequence[int | str]]) -> None:

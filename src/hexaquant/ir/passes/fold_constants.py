@@ -90,7 +90,8 @@ def _evaluate(node: oir.Node) -> list[np.ndarray] | None:
     feeds = {v.name or "": v.const_value.numpy() for v in known if v.const_value is not None}
     try:
         evaluator = ReferenceEvaluator(oir.serde.serialize_node(node), opsets={"": OPSET})
-        results = evaluator.run(None, feeds)
+        with np.errstate(all="ignore"):  # what is infinite or NaN may be chosen away by a Where behind it
+            results = evaluator.run(None, feeds)
     except Exception:
         return None
     arrays = [np.asarray(r) for r in results]
