@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hexaquant.core.errors import InputError
@@ -23,6 +24,53 @@ def test_a_scheme_override_changes_one_layer_and_converts_around_it() -> None:
 
 def test_later_overrides_win() -> None:
     assert planned(conv_net(), "w8a8", {"*": "w8a16", "y": "w8a8"})["y"].grid == Grid(8)
+
+
+def moving_net() -> Graph:
+    """x -> Conv "c" -> Transpose "t" (node /head/turn) -> Reshape "s"; "t" -> Conv "y"; ids -> Reshape "i"."""
+    return net(
+        """(float[1,3,6,6] x, int64[4] ids) => (float[4,6,9] s, float[1,4,4,4] y, int64[2,2] i) {
+            c = Conv (x, w)
+            t = Transpose <perm=[0,1,3,2]> (c)
+            s = Reshape (t, shape)
+            y = Conv (t, w2)
+            i = Reshape (ids, square)
+        }""",
+        w=random(6, 3, 1, 1),
+        w2=random(4, 6, 3, 3, seed=1),
+        shape=np.array([4, 6, 9]),
+        square=np.array([2, 2]),
+    )
+
+
+@pytest.mark.parametrize("glob", ["t", "s", "[st]"])
+def test_an_override_of_moved_data_is_for_the_tensor_that_computes_it(glob: str) -> None:
+    plan = planned(moving_net(), "w8a8", {glob: {"bits": 16, "observer": "min_max"}})
+    assert [plan[name].grid for name in ("c", "t", "s")] == [Grid(16)] * 3
+    assert plan["c"].observer == "min_max" and plan["y"].grid == plan["x"].grid == Grid(8)
+    assert plan["t_as_uint8"].grid == Grid(8), "the convolution behind it computes in 8 bits as before"
+
+
+def test_an_override_that_matches_layers_is_for_these_and_not_for_data_moved_into_them() -> None:
+    plan = planned(moving_net(), "w8a8", {"[ty]": "w8a16"})
+    assert plan["c"].grid == Grid(8) and plan["y"].grid == Grid(16)
+
+
+def test_later_overrides_win_for_moved_data_too() -> None:
+    assert planned(moving_net(), "w8a8", {"t": "w8a16", "*": "w8a8"})["c"].grid == Grid(8)
+    assert planned(moving_net(), "w8a8", {"*": "w8a16", "t": "w8a8"})["c"].grid == Grid(8)
+
+
+@pytest.mark.parametrize("other", ["s", "c"])
+def test_overrides_that_want_two_encodings_of_moved_data_are_refused(other: str) -> None:
+    with pytest.raises(InputError, match=f"'t' and '{other}' differ, but both are for the data of 'c'"):
+        planned(moving_net(), "w8a8", {"t": "w8a16", other: "w8a8"})
+    assert planned(moving_net(), "w8a8", {"t": "w8a16", other: "w8a16"})["s"].grid == Grid(16)
+
+
+def test_an_override_of_moved_integers_is_refused() -> None:
+    with pytest.raises(InputError, match="override 'i' is for 'i', which holds integers"):
+        planned(moving_net(), "w8a8", {"i": "w8a16"})
 
 
 def test_bits_of_a_tensor_and_of_a_weight() -> None:

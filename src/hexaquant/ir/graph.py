@@ -121,3 +121,11 @@ def shape_of(value: oir.Value) -> tuple[int | str | None, ...] | None:
     if value.shape is None:
         return None
     return tuple(d if isinstance(d, int) else d.value for d in value.shape)
+
+
+FLOAT_TYPES = (oir.DataType.FLOAT, oir.DataType.FLOAT16, oir.DataType.DOUBLE, oir.DataType.BFLOAT16)
+
+
+def is_float_value(value: oir.Value) -> bool:
+    """True for tensors of floating type; unknown types count as float (they come from float operators)."""
+    return value.dtype is None or value.dtype in FLOAT_TYPES

@@ -23,6 +23,12 @@ from hexaquant.ir.edit import taken_names, unique_name
 from hexaquant.ir.graph import CONVERT, ORIGIN_MODULE, Graph, constant
 
 
+def only_moves(node: oir.Node | None) -> bool:
+    """True for data movement: what it gives has the integers of its input 0. Converts are no movement."""
+    rule = None if node is None else kernels.rule_of(node.op_type)
+    return rule is not None and rule.role == "move" and node is not None and CONVERT not in node.metadata_props
+
+
 def convert_grid(node: oir.Node | None) -> Grid | None:
     """The grid that the convert node ``node`` converts to, None for other nodes.
 
@@ -75,7 +81,7 @@ def _is_unsigned(value: oir.Value) -> bool:
     rule = None if node is None else kernels.rule_of(node.op_type)
     if node is None or rule is None or CONVERT in node.metadata_props:
         return False
-    if rule.role == "move" and node.inputs[0] is not None:
+    if only_moves(node) and node.inputs[0] is not None:
         return _is_unsigned(node.inputs[0])
     return rule.low == 0
 

@@ -30,6 +30,7 @@ from hexaquant.htp.soc import Target
 from hexaquant.ir.edit import sole_consumer
 from hexaquant.ir.graph import CONVERT, Graph
 from hexaquant.sim.activation_grids import ActivationPlanner
+from hexaquant.sim.converts import only_moves
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.node_schemes import node_schemes
 from hexaquant.sim.overrides import parse_overrides
@@ -156,13 +157,13 @@ def given_schemes(graph: Graph, given: Mapping[str, Encoding]) -> Mapping[str, s
 
 
 def settings_of(graph: Graph, given: Mapping[str, Encoding]) -> dict[str, Any]:
-    """Overrides of the planner that make it plan the given types."""
+    """Overrides of the planner that make it plan the given types. Moved data has none: it keeps those of its source."""
     settings: dict[str, Any] = {}
     for value in graph.values():
         encoding = given.get(value.name or "")
         if encoding is None and not value.is_initializer():
             encoding = _of_reader(value, given)
-        if encoding is None or value.is_initializer():
+        if encoding is None or value.is_initializer() or only_moves(value.producer()):
             continue
         entry = {"bits": encoding.grid.bits, "symmetric": encoding.grid.symmetric}
         settings[exact_glob(value.name or "")] = "float16" if encoding.grid.is_float else entry
@@ -172,7 +173,7 @@ def settings_of(graph: Graph, given: Mapping[str, Encoding]) -> dict[str, Any]:
 def _of_reader(value: oir.Value, given: Mapping[str, Encoding]) -> Encoding | None:
     """The given encoding of the Relu or Clip, or of the moved data, that alone comes of ``value``."""
     reader = sole_consumer(value)
-    if reader is None or not (reader.op_type in kernels.CLIPPING_ACTIVATIONS or _moves(reader)):
+    if reader is None or not (reader.op_type in kernels.CLIPPING_ACTIVATIONS or only_moves(reader)):
         return None
     return given.get(reader.outputs[0].name or "") if reader.inputs[0] is value else None
 
@@ -251,7 +252,7 @@ class _Filler:
     def _root(self, name: str) -> str:
         """``name``, or where it has no encoding of its own the tensor that it moves."""
         node = self.values[name].producer()
-        while name not in self.given and node is not None and _moves(node) and node.inputs[0] is not None:
+        while name not in self.given and node is not None and only_moves(node) and node.inputs[0] is not None:
             name, node = node.inputs[0].name or "", node.inputs[0].producer()
         return name
 
@@ -307,11 +308,6 @@ class _Filler:
         root = self.model.plan.root(name)
         same = root.name in self.model.quantizers and _same(encoding, self.model.quantizers[root.name].encoding)
         return Decision(name, "taken" if same else "shared", f"it moves '{root.name}' and keeps its encoding")
-
-
-def _moves(node: oir.Node) -> bool:
-    rule = kernels.rule_of(node.op_type)
-    return rule is not None and rule.role == "move" and CONVERT not in node.metadata_props
 
 
 def _clamped(encoding: Encoding, bounds: tuple[float | None, float | None] | None) -> Encoding:

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from hexaquant.core.encoding import Encoding
 from hexaquant.htp.scheme import SCHEMES, Scheme
 from hexaquant.htp.soc import Target, find_target
-from hexaquant.ir.graph import Graph
+from hexaquant.ir.graph import Graph, is_float_value
 from hexaquant.sim.plan import QuantPlan, TensorPlan
-from hexaquant.sim.planner import is_float_value
 
 
 def plan_from_encodings(

@@ -7,7 +7,8 @@ A YAML file or a Python mapping from glob to setting; later entries win::
     "features.0.weight": {bits: 8, granularity: tensor}
     "logits":          {bits: 16, observer: min_max}
 
-A glob is matched against the tensor's name, and against the node name and module path of its layer.
+A glob is matched against the tensor's name, and against the node name and module path of its layer. Data movement
+computes nothing: a glob that matches only moved data is for the tensor that is moved (sim/activation_grids.py).
 """
 
 from __future__ import annotations
@@ -47,9 +48,14 @@ class Overrides:
 
     def find(self, *names: str) -> Setting | None:
         """The last setting whose glob matches one of ``names`` (empty names never match)."""
-        for glob, setting in reversed(self.entries):
-            if any(name and fnmatchcase(name, glob) for name in names):
-                return setting
+        last = self.last(*names)
+        return None if last is None else self.entries[last][1]
+
+    def last(self, *names: str) -> int | None:
+        """The position of the last entry whose glob matches one of ``names`` (empty names never match)."""
+        for position in reversed(range(len(self.entries))):
+            if any(name and fnmatchcase(name, self.entries[position][0]) for name in names):
+                return position
         return None
 
     def unused(self, names: set[str]) -> list[str]:

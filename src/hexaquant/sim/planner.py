@@ -26,16 +26,14 @@ from hexaquant.htp import kernels
 from hexaquant.htp.check import by_name, check_graph
 from hexaquant.htp.scheme import Scheme, check_scheme, find_scheme, scheme_warnings
 from hexaquant.htp.soc import Target, find_target
-from hexaquant.ir.graph import CONVERT, Graph, constant
+from hexaquant.ir.graph import Graph, constant, is_float_value
 from hexaquant.sim.activation_grids import ActivationPlanner
 from hexaquant.sim.constants import bias_plan, constant_plan, is_parameter, weight_plan
-from hexaquant.sim.converts import insert_converts
+from hexaquant.sim.converts import insert_converts, only_moves
 from hexaquant.sim.einsum_products import products_as_einsum
 from hexaquant.sim.node_schemes import node_schemes
 from hexaquant.sim.overrides import Overrides, parse_overrides
 from hexaquant.sim.plan import QuantPlan, TensorPlan
-
-FLOAT_TYPES = (oir.DataType.FLOAT, oir.DataType.FLOAT16, oir.DataType.DOUBLE, oir.DataType.BFLOAT16)
 
 
 def make_plan(
@@ -77,11 +75,6 @@ def _check_globs(graph: Graph, rules: Overrides) -> None:
     unused = rules.unused(names)
     if unused:
         raise InputError(f"override '{unused[0]}' matches no tensor, node or module of {graph.source}")
-
-
-def is_float_value(value: oir.Value) -> bool:
-    """True for tensors of floating type; unknown types count as float (they come from float operators)."""
-    return value.dtype is None or value.dtype in FLOAT_TYPES
 
 
 class _Planner:
@@ -128,7 +121,7 @@ class _Planner:
         rule = kernels.rule_of(node.op_type)
         if not is_float_value(value) or rule is None or (rule.role == "logic" and node.op_type != "Cast"):
             return TensorPlan(name, "activation", "float", layer=layer, reason="not a real number")
-        if rule.role == "move" and CONVERT not in node.metadata_props:
+        if only_moves(node):
             return self._plan_move(node, name, layer)
         grid = self.activations.grid(value)
         if grid.is_float:

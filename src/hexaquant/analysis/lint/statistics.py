@@ -16,8 +16,7 @@ from hexaquant.core.fake_quant import fake_quantize
 from hexaquant.core.grid import Grid
 from hexaquant.core.metrics import sqnr_db
 from hexaquant.ir.executor.build import build_module
-from hexaquant.ir.graph import Graph
-from hexaquant.sim.planner import is_float_value
+from hexaquant.ir.graph import Graph, is_float_value
 
 KEPT = 400_000
 """At most so many values of a tensor are kept, evenly spread over it."""
