@@ -10,10 +10,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 # Two OpenMP threads that spin while they wait for each other are slower than one on a busy machine.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test lint types unit bench docs install dev clean
+.PHONY: demo test lint types unit bench fuzz docs install dev clean
 
 demo: .venv/.installed
-	$(BIN)/python -m hexaquant.demo $(DEMO_FLAGS)
+	$(BIN)/python -P -m hexaquant.demo $(DEMO_FLAGS)
 
 test: lint types unit
 
@@ -32,6 +32,10 @@ unit: .venv/.installed-dev .venv/.installed-system
 bench: export OMP_NUM_THREADS := 1
 bench: .venv/.installed-dev
 	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+# Ten minutes for each reader of the C runtime under libFuzzer (needs clang); the figures are in docs/measurements.md.
+fuzz: .venv/.installed-dev .venv/.installed-system
+	$(BIN)/python scripts/fuzz_c_runtime.py $(FUZZ_FLAGS)
 
 # The documentation site, into site/; a warning is an error, and nothing is fetched from anywhere.
 docs: .venv/.installed-dev

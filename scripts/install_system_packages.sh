@@ -5,6 +5,7 @@ set -euo pipefail
 declare -A PACKAGES=(
   [gcc]=gcc [cmake]=cmake [valgrind]=valgrind [aarch64-linux-gnu-gcc]="gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
   [adb]=adb [sshd]=openssh-server [ssh]=openssh-client [chromium]=chromium
+  [clang]="clang libclang-rt-14-dev"
 )
 PATH="$PATH:/usr/sbin"
 

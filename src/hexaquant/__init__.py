@@ -11,10 +11,9 @@
 Names are imported when first used, so that ``import hexaquant`` is quick.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # type checkers take it for true; no import of typing: see core/search_path.py
 
 __version__ = "0.1.0"
 
@@ -91,7 +90,7 @@ if TYPE_CHECKING:
     from hexaquant.sim.planner import make_plan
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _NAMES:
         raise AttributeError(f"module 'hexaquant' has no attribute '{name}'")
     module, attribute = _NAMES[name]

@@ -1,7 +1,11 @@
 """``python -m hexaquant`` is the ``hexaquant`` command."""
 
-import sys
+from hexaquant.core.search_path import drop_working_folder
 
-from hexaquant.cli.main import main
+drop_working_folder()
+
+import sys  # noqa: E402
+
+from hexaquant.cli.main import main  # noqa: E402
 
 sys.exit(main())

@@ -37,6 +37,20 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
             made.shutdown()
 
 
+def test_modules_beside_the_users_files_run_in_no_worker(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray would put the folder in which it connects on its workers' path."""
+    ray.shutdown()
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    monkeypatch.chdir(tmp_path)
+    for name in ("torch", "onnx", "safetensors", "onnx_ir"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write('x')\n")
+    study = make_study(quantized_net(), {}, "top1")
+    assert len(run_sweep(study, TASKS[:2], "ray", tmp_path / "state")) == 2
+    assert not (tmp_path / "ran").exists()
+
+
 def test_two_nodes_give_the_figures_of_a_local_run(cluster: Cluster, tmp_path: Path) -> None:
     assert len(ray.nodes()) == 2
     study = make_study(quantized_net(), {}, "top1")

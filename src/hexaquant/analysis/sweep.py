@@ -9,7 +9,6 @@ import json
 import pickle
 import queue
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,9 +17,10 @@ from pathlib import Path
 from typing import IO, Literal
 
 from hexaquant.analysis.sensitivity import Study, Task
-from hexaquant.analysis.sweep_task import Result, make_measurement, one_thread
+from hexaquant.analysis.sweep_task import Result, make_measurement, one_thread, packed
 from hexaquant.core.atomic import write_text
-from hexaquant.core.errors import InputError, WorkerError
+from hexaquant.core.child_process import child_command, child_environment, scratch_folder
+from hexaquant.core.errors import WorkerError
 from hexaquant.core.events import Events
 
 Workers = int | Literal["ray"]
@@ -71,16 +71,6 @@ def _run(study: Study, tasks: Sequence[Task], workers: Workers) -> Iterator[tupl
         yield from _run_children(packed(study), tasks, min(workers, len(tasks)))
 
 
-def packed(study: Study) -> bytes:
-    """``study`` for another process. Raises InputError when the metric cannot be sent there."""
-    try:
-        return pickle.dumps(study)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise InputError(
-            f"the metric cannot be sent to other processes ({error}): give module:function, or workers=1"
-        ) from None
-
-
 def _run_children(study: bytes, tasks: Sequence[Task], count: int) -> Iterator[tuple[str, Result]]:
     """One thread of this process for each child; results as they come."""
     todo: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
@@ -118,9 +108,15 @@ class _Child:
 
     def __init__(self, study: bytes) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        command = [sys.executable, "-m", "hexaquant.analysis.sweep_child"]
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self._stderr)
+        self._folder = scratch_folder()
+        self._process = subprocess.Popen(
+            child_command("hexaquant.analysis.sweep_child"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            cwd=self._folder.name,
+            env=child_environment(),
+        )
         self._study: bytes | None = study
 
     def run(self, task: Task) -> Result:
@@ -161,3 +157,4 @@ class _Child:
             with suppress(OSError):
                 self._pipe(pipe).close()
         self._stderr.close()
+        self._folder.cleanup()

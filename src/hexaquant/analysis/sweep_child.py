@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import torch
 
-from hexaquant.analysis.sweep_task import make_measurement
+from hexaquant.analysis.sweep_task import make_measurement, unpacked
 from hexaquant.core.errors import HexaquantError, WorkerError
 
 
@@ -31,7 +31,7 @@ def main() -> None:
 def _serve(answers: IO[bytes]) -> None:
     """Answer every task; where the study itself is wrong, the first one with that error."""
     try:
-        measurement = make_measurement(pickle.load(sys.stdin.buffer))
+        measurement = make_measurement(unpacked(sys.stdin.buffer))
     except HexaquantError as error:
         pickle.dump(error, answers)
         answers.flush()

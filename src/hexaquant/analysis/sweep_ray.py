@@ -6,14 +6,16 @@ study travels as bytes, so nodes need this package but no shared folder.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
-import pickle
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hexaquant.analysis.sensitivity import Task
-from hexaquant.analysis.sweep_task import Result, make_measurement, one_thread
+from hexaquant.analysis.sweep_task import Result, make_measurement, one_thread, unpacked
+from hexaquant.core.child_process import scratch_folder
 from hexaquant.core.errors import EnvironmentLacksError
 
 NO_USAGE_REPORT = ("RAY_USAGE_STATS_ENABLED", "0")
@@ -24,7 +26,7 @@ class Worker:
     """What runs in an actor."""
 
     def __init__(self, study: bytes) -> None:
-        self._measurement = make_measurement(pickle.loads(study))
+        self._measurement = make_measurement(unpacked(io.BytesIO(study)))
 
     def run(self, task: Task) -> tuple[str, Result]:
         with one_thread():
@@ -35,8 +37,13 @@ def run_on_ray(study: bytes, tasks: Sequence[Task]) -> Iterator[tuple[str, Resul
     """(key, result) of each task as they come. Raises EnvironmentLacksError without ray or without a core."""
     ray = _ray()
     started = not ray.is_initialized()
-    if started:
-        _connect(ray)
+    with scratch_folder() as folder:
+        if started:
+            _connect(ray, folder)
+        yield from _run(ray, study, tasks, started)
+
+
+def _run(ray: Any, study: bytes, tasks: Sequence[Task], started: bool) -> Iterator[tuple[str, Result]]:
     try:
         cores = int(ray.available_resources().get("CPU", 0))
         if not cores:
@@ -51,9 +58,11 @@ def run_on_ray(study: bytes, tasks: Sequence[Task]) -> Iterator[tuple[str, Resul
             ray.shutdown()
 
 
-def _connect(ray: Any) -> None:
+def _connect(ray: Any, folder: str) -> None:
+    """Started in ``folder``: Ray puts the working folder of this moment on its workers' ``sys.path``."""
     try:
-        ray.init(log_to_driver=False, configure_logging=False)
+        with contextlib.chdir(folder):
+            ray.init(log_to_driver=False, configure_logging=False)
     except ConnectionError as error:
         reason = " ".join(str(error).split())
         raise EnvironmentLacksError(f"the Ray cluster does not answer ({reason}): start it, or ray stop") from None

@@ -5,7 +5,10 @@ on towards FP32 (QAT, the last scheme), converts each to a DLC and a context bin
 Qualcomm's emulator and prints one table.
 """
 
-from __future__ import annotations
+# ruff: noqa: E402
+from hexaquant.core.search_path import drop_working_folder
+
+drop_working_folder()
 
 import argparse
 import os

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx_ir as oir
 
+from hexaquant.core.child_process import child_command, child_environment, scratch_folder
 from hexaquant.core.errors import EnvironmentLacksError, HexaquantError, InputError, UnsupportedOpError, WorkerError
 from hexaquant.ir.load import read_model
 
@@ -51,7 +49,7 @@ def run_conversion(kind: str, path: Path, source: str, **details: Any) -> Conver
     Raises what the job reports, or WorkerError when the process died or took longer than SECONDS.
     """
     require_tensorflow(source)
-    with tempfile.TemporaryDirectory(prefix="hexaquant-tensorflow-") as folder:
+    with scratch_folder() as folder:
         job = {"kind": kind, "path": str(Path(path).resolve()), "source": source, "shapes": None, **details}
         job |= {"onnx": f"{folder}/model.onnx", "result": f"{folder}/result.json"}
         done = _run(job, source, folder)
@@ -66,21 +64,15 @@ def run_conversion(kind: str, path: Path, source: str, **details: Any) -> Conver
 
 
 def _run(job: dict[str, Any], source: str, folder: str) -> subprocess.CompletedProcess[bytes]:
-    root = str(Path(__file__).resolve().parents[2])
-    settings = {
-        "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "KERAS_BACKEND": "tensorflow",
-    }
+    settings = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "KERAS_BACKEND": "tensorflow"}
     try:
         return subprocess.run(
-            [sys.executable, "-m", "hexaquant.frontends.tensorflow_child"],
+            child_command("hexaquant.frontends.tensorflow_child"),
             input=json.dumps(job).encode(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             cwd=folder,
-            env=dict(os.environ, **settings),
+            env=child_environment(**settings),
             timeout=SECONDS,
             check=False,
         )

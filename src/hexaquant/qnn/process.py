@@ -11,12 +11,11 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hexaquant.core.child_process import child_command, child_environment, scratch_folder
 from hexaquant.core.errors import EnvironmentLacksError, HexaquantError, InputError, TargetError, WorkerError
 from hexaquant.qnn.child import DISK_FULL
 from hexaquant.qnn.log_text import last_lines
@@ -82,10 +81,11 @@ class Child:
     """
 
     def __init__(self, ready: str = "") -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="hexaquant-")
+        self._folder = scratch_folder()
         self._result, self._stderr = (Path(self._folder.name) / name for name in ("result.json", "stderr"))
         with self._stderr.open("wb") as stderr_file:
-            self._process = start_child("hexaquant.qnn.child", stderr_file, *filter(None, [ready]))
+            words = filter(None, [ready])
+            self._process = start_child("hexaquant.qnn.child", stderr_file, self._folder.name, *words)
 
     def __enter__(self) -> Child:
         return self
@@ -117,20 +117,19 @@ def run_job(job: str, spec: dict[str, Any], limits: Limits | None = None) -> Out
         return child.run(job, spec, limits)
 
 
-def start_child(module: str, stderr_file: Any, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start ``python -m module arguments`` in its own process group with pipes on stdin and stdout.
+def start_child(module: str, stderr_file: Any, folder: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start ``python -m module arguments`` in ``folder`` and its own process group, with pipes on stdin and stdout.
 
     The child ends when its stdin closes, so none outlives its parent; Ctrl-C reaches only the parent.
     """
-    environment = dict(os.environ, OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", ORT_DISABLE_TELEMETRY="1")
-    root = str(Path(__file__).resolve().parents[2])
-    environment["PYTHONPATH"] = os.pathsep.join([root, *filter(None, [environment.get("PYTHONPATH")])])
+    settings = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "ORT_DISABLE_TELEMETRY": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
+        child_command(module, *arguments),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr_file,
-        env=environment,
+        cwd=folder,
+        env=child_environment(**settings),
         start_new_session=True,
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from hexaquant.core.child_process import scratch_folder
 from hexaquant.core.errors import InputError, WorkerError
 from hexaquant.qnn.channel import ERROR, HELLO, PROFILE, TENSORS, ChannelClosed, ChannelTimeout, receive, send
 from hexaquant.qnn.integrity import check_integrity, recorded_io
@@ -54,7 +55,8 @@ class RuntimeProcess:
         check_integrity(self.path)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._busy = threading.RLock()
-        self._child = start_child("hexaquant.qnn.worker", self._stderr)
+        self._folder = scratch_folder()
+        self._child = start_child("hexaquant.qnn.worker", self._stderr, self._folder.name)
         try:
             self.info, name = self._start(options)
             self._require_soc(options.soc)
@@ -182,6 +184,7 @@ class RuntimeProcess:
         with self._busy:  # a waiting run has seen the end of the pipe by now and lets go
             close_pipes(self._child)
             self._stderr.close()
+            self._folder.cleanup()
 
     def __enter__(self) -> RuntimeProcess:
         return self

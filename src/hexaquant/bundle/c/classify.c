@@ -30,7 +30,10 @@ static const uint8_t *netpbm_pixels(const uint8_t *data, size_t bytes, const hq_
     unsigned width, height;
     int header = 0;
     char kind = 0;
-    if (sscanf((const char *)data, "P%c %u %u 255%n", &kind, &width, &height, &header) != 3 || !header)
+    /* at most 9 digits: what an unsigned cannot hold is undefined in C */
+    if (sscanf((const char *)data, "P%c %9u %9u 255%n", &kind, &width, &height, &header) != 3 || !header)
+        return NULL;
+    if (!strchr(" \t\r\n", data[header]))
         return NULL;
     size_t pixels = (size_t)image->height * image->width * image->channels;
     int fits = width == image->width && height == image->height && kind == (image->channels == 1 ? '5' : '6');

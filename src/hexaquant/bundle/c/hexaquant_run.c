@@ -133,6 +133,20 @@ static hq_status run_line(app_session *session, const arguments *given, char *te
     return status;
 }
 
+/* The lines of `text`, which is changed while it is read; `count` results are written. */
+static hq_status run_text(app_session *session, const arguments *given, char *text, size_t *count, hq_error *error) {
+    hq_status status = HQ_OK;
+    for (char *line = text, *next; !status && line && *line; line = next) {
+        next = line + strcspn(line, "\n");
+        if (*next)
+            *next++ = 0;
+        if (*line == '#' || *line == '%' || !line[strspn(line, " \t\r")])
+            continue;
+        status = run_line(session, given, line, count, error);
+    }
+    return status;
+}
+
 static hq_status run_list(app_session *session, const arguments *given, hq_error *error) {
     uint8_t *text = NULL;
     size_t bytes, count = 0;
@@ -141,14 +155,8 @@ static hq_status run_list(app_session *session, const arguments *given, hq_error
         status = app_make_folder(given->output, error);
     if (!status)
         status = app_check_names(session->model, error);
-    for (char *line = (char *)text, *next; !status && line && *line; line = next) {
-        next = line + strcspn(line, "\n");
-        if (*next)
-            *next++ = 0;
-        if (*line == '#' || *line == '%' || !line[strspn(line, " \t\r")])
-            continue;
-        status = run_line(session, given, line, &count, error);
-    }
+    if (!status)
+        status = run_text(session, given, (char *)text, &count, error);
     free(text);
     if (!status)
         printf("%zu\n", count);

@@ -45,9 +45,12 @@ static int number(const char *word, uint64_t most, uint64_t *value) {
     if (!*word)
         return 0;
     for (; *word; word++) {
-        if (*word < '0' || *word > '9' || *value > (most - (uint64_t)(*word - '0')) / 10)
+        if (*word < '0' || *word > '9')
             return 0;
-        *value = *value * 10 + (uint64_t)(*word - '0');
+        uint64_t digit = (uint64_t)(*word - '0');
+        if (digit > most || *value > (most - digit) / 10)
+            return 0;
+        *value = *value * 10 + digit;
     }
     return 1;
 }
@@ -95,14 +98,20 @@ static int set_text(char **place, char *text) {
 }
 
 static int add_name(hq_name **list, size_t *count, char **words) {
-    if (*count >= HQ_MOST_TENSORS)
+    if (*count >= HQ_MOST_TENSORS || !words[1][0] || !words[2][0])
         return 0;
     hq_name *grown = realloc(*list, (*count + 1) * sizeof *grown);
     if (!grown)
         return 0;
     *list = grown;
-    grown[*count] = (hq_name){decoded(words[1]), decoded(words[2])};
-    return grown[(*count)++].name && grown[*count - 1].lowered;
+    hq_name *added = &grown[(*count)++];
+    *added = (hq_name){decoded(words[1]), decoded(words[2])};
+    if (!added->name || !added->lowered)
+        return 0;
+    for (hq_name *other = grown; other < added; other++)
+        if (!strcmp(other->name, added->name) || !strcmp(other->lowered, added->lowered))
+            return 0;
+    return 1;
 }
 
 static int set_binary(hq_manifest *manifest, char **words) {
@@ -148,7 +157,7 @@ static int take_line(hq_manifest *manifest, char **words, size_t count) {
         return count == 3 && add_name(&manifest->outputs, &manifest->output_count, words);
     if (!strcmp(words[0], "image"))
         return count == 9 && !manifest->has_image && set_image(manifest, words);
-    if (strcmp(words[0], "soc") || count != 2 || !number(words[1], UINT32_MAX, &soc))
+    if (strcmp(words[0], "soc") || count != 2 || manifest->soc || !number(words[1], UINT32_MAX, &soc))
         return 0;
     manifest->soc = (uint32_t)soc;
     return 1;

@@ -1,0 +1,40 @@
+"""How child processes of this package start: with the packages of this process, and no module of a user's folder.
+
+Each gets a working folder of its own (``scratch_folder``), so that neither Python nor a native library finds files
+beside the user's model; paths in a child's job are therefore absolute.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+SCRATCH = "hexaquant-"
+"""Beginning of the names of all temporary folders of this package."""
+
+
+def child_command(module: str, *arguments: str) -> list[str]:
+    """``python -P -m module arguments``: -P keeps the working folder off ``sys.path``."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def child_environment(**settings: str) -> dict[str, str]:
+    """This process's environment with ``settings``, and a PYTHONPATH that leads to this very package.
+
+    Of the user's PYTHONPATH remain absolute folders other than the working folder: cluster modules install packages
+    through it; an empty or relative entry would be the folder at hand.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    kept = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if _is_fixed(folder)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, *kept]), "PYTHONSAFEPATH": "1", **settings}
+
+
+def _is_fixed(folder: str) -> bool:
+    return os.path.isabs(folder) and Path(folder).resolve() != Path(os.curdir).resolve()  # noqa: PTH117 - as Python
+
+
+def scratch_folder() -> tempfile.TemporaryDirectory[str]:
+    """An empty folder for a child to work in; remove it when the child has ended."""
+    return tempfile.TemporaryDirectory(prefix=SCRATCH, ignore_cleanup_errors=True)
