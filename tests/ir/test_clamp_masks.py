@@ -7,7 +7,7 @@ import pytest
 from onnx_text import assert_same, graph, random, run
 
 from hexaquant.ir.graph import Graph
-from hexaquant.ir.normalize import normalize
+from hexaquant.ir.normalize import as_written, clean_up
 from hexaquant.ir.passes.clamp_masks import clamp_masks
 
 CAUSAL = np.triu(np.full((4, 4), -3.4e38, np.float32), 1)
@@ -16,8 +16,10 @@ X = {"x": random(2, 4, 4)}
 SEEN = {"b": np.array([[True, True, False, False], [True, True, True, False]])[:, None]}
 
 
-def imported(body: str, head: str = "(float[2,4,4] x) => (float y) ", **constants: np.ndarray) -> Graph:
-    return normalize(graph(head + "{" + body + "}", 21, **constants))
+def written(body: str, head: str = "(float[2,4,4] x) => (float y) ", **constants: np.ndarray) -> Graph:
+    made = as_written(graph(head + "{" + body + "}", 21, **constants))
+    clean_up(made)
+    return made
 
 
 def least(after: Graph, name: str) -> float:
@@ -27,7 +29,7 @@ def least(after: Graph, name: str) -> float:
 
 
 def test_a_constant_mask() -> None:
-    before = imported("s = Add(x, mask) u = Unsqueeze(s, z) y = Softmax(u)", mask=CAUSAL, z=np.array([1]))
+    before = written("s = Add(x, mask) u = Unsqueeze(s, z) y = Softmax(u)", mask=CAUSAL, z=np.array([1]))
     after = before.clone()
     assert clamp_masks(after) == 1 and least(after, "mask") == -100
     assert_same(before, after, X, rtol=1e-7)
@@ -35,7 +37,7 @@ def test_a_constant_mask() -> None:
 
 def test_infinity_is_one_too() -> None:
     mask = np.where(CAUSAL < 0, -np.inf, 0).astype(np.float32)
-    before = imported("s = Add(x, mask) y = Softmax(s)", mask=mask)
+    before = written("s = Add(x, mask) y = Softmax(s)", mask=mask)
     after = before.clone()
     assert clamp_masks(after) == 1
     assert_same(before, after, X, rtol=1e-7)
@@ -52,7 +54,7 @@ def test_infinity_is_one_too() -> None:
 def test_a_mask_that_the_data_choose(body: str) -> None:
     head = "(float[2,4,4] x, bool[2,1,4] b) => (float y) "
     one = {"one": np.float32(1)} if "one" in body else {}
-    before = imported(body, head, low=LOW, **one)
+    before = written(body, head, low=LOW, **one)
     after = before.clone()
     assert clamp_masks(after) == 1 and least(after, "low") == -100
     assert_same(before, after, X | SEEN, rtol=1e-7)
@@ -68,12 +70,12 @@ def test_a_mask_that_the_data_choose(body: str) -> None:
     ],
 )
 def test_what_is_no_mask_is_left(body: str) -> None:
-    assert clamp_masks(imported(body, mask=CAUSAL)) == 0
+    assert clamp_masks(written(body, mask=CAUSAL)) == 0
 
 
 def test_rows_that_are_masked_whole_are_left() -> None:
     whole = CAUSAL.copy()
     whole[2] = LOW
-    graph_ = imported("s = Add(x, mask) y = Softmax(s)", mask=whole)
+    graph_ = written("s = Add(x, mask) y = Softmax(s)", mask=whole)
     before = run(graph_, X)[0]
     assert clamp_masks(graph_) == 0 and np.array_equal(run(graph_, X)[0], before)

@@ -14,6 +14,9 @@ from hexaquant.core.grid import Grid, Lpbq, PerBlock, PerChannel, PerTensor
 MIN_SCALE = 2.0**-23
 """Smallest scale ever produced (AIMET's floor for dead channels): smaller ones underflow in requantization."""
 
+MAX_SCALE = 1e30
+"""Largest scale ever produced: what needs a larger one (a mask of -3.4e38) leaves no step for anything else."""
+
 
 @dataclass(frozen=True, eq=False)
 class Encoding:
@@ -100,6 +103,8 @@ def encoding_from_range(low: Tensor, high: Tensor, grid: Grid) -> Encoding:
     low, high = low.float().clamp(max=0), high.float().clamp(min=0)
     if not bool(torch.isfinite(low).all() and torch.isfinite(high).all()):
         raise EncodingError("the observed range is NaN or infinite")
+    if max(float(high.max()), -float(low.min())) / grid.levels > MAX_SCALE:
+        raise EncodingError("the observed range is beyond 1e30 a step: no other value can be told from zero on it")
     if isinstance(grid.granularity, Lpbq):
         raise EncodingError("LPBQ encodings come from lpbq_from_weight, not from a range")
     if grid.symmetric:

@@ -90,6 +90,8 @@ def checked(value: Any, spec: InputSpec, where: str) -> Array:
         wanted = "x".join("?" if d is None else str(d) for d in spec.shape)
         got = "x".join(map(str, array.shape))
         raise InputError(f"{where}: input '{spec.name}' has shape {got} but the model wants {wanted}; reshape the data")
+    if spec.floor is not None:
+        array = np.maximum(array, array.dtype.type(spec.floor))
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError(f"{where}: input '{spec.name}' holds NaN or infinity; remove or repair that item")
     return array

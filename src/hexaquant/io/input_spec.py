@@ -9,16 +9,21 @@ import numpy.typing as npt
 
 from hexaquant.core.errors import InputError
 from hexaquant.ir.graph import Graph, shape_of
+from hexaquant.ir.passes.clip_mask_inputs import mask_floor
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One graph input. ``shape`` has ints, symbol names or None (unknown); ``batched``: dimension 0 counts samples."""
+    """One graph input. ``shape`` has ints, symbol names or None (unknown); ``batched``: dimension 0 counts samples.
+
+    ``floor``: the network takes what is below, infinity included, for this number (an attention mask).
+    """
 
     name: str
     dtype: np.dtype[np.generic]
     shape: tuple[int | str | None, ...]
     batched: bool = True
+    floor: float | None = None
 
     @property
     def sample_shape(self) -> tuple[int | str | None, ...]:
@@ -58,5 +63,5 @@ def input_specs(graph: Graph) -> tuple[InputSpec, ...]:
     for value, shape in zip(graph.inputs, shapes):
         batched = bool(shape) and (not isinstance(shape[0], int) if symbolic else shape[0] == batch)
         dtype: npt.DTypeLike = value.dtype.numpy() if value.dtype is not None else np.float32
-        specs.append(InputSpec(value.name or "", np.dtype(dtype), shape, batched))
+        specs.append(InputSpec(value.name or "", np.dtype(dtype), shape, batched, mask_floor(value)))
     return tuple(specs)

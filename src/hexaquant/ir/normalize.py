@@ -14,9 +14,12 @@ from hexaquant.core.errors import InputError
 from hexaquant.ir.graph import NOTE, Graph, shape_of
 from hexaquant.ir.load import check_model, check_weights
 from hexaquant.ir.opset import OPSET, convert_opset
+from hexaquant.ir.passes.clamp_masks import clamp_masks
+from hexaquant.ir.passes.clip_mask_inputs import clip_mask_inputs
 from hexaquant.ir.passes.decompose_batchnorm import decompose_batchnorm
 from hexaquant.ir.passes.decompose_groupnorm import decompose_groupnorm
 from hexaquant.ir.passes.drop_constant_inputs import drop_constant_inputs, drop_empty_operands
+from hexaquant.ir.passes.drop_infinite_bounds import drop_infinite_bounds
 from hexaquant.ir.passes.drop_zero_states import drop_zero_states
 from hexaquant.ir.passes.eliminate_identity import eliminate_identity
 from hexaquant.ir.passes.fold_batchnorm import fold_batchnorm
@@ -54,6 +57,7 @@ CLEANUP: tuple[Pass, ...] = (
     split_sequences,
     drop_empty_operands,
     scale_resizes,
+    drop_infinite_bounds,
     eliminate_identity,
     fold_batchnorm,
     fold_pad,
@@ -72,6 +76,8 @@ FUSE: tuple[Pass, ...] = (
     form_gemm,
     form_global_pool,
     keep_batch,
+    clamp_masks,
+    clip_mask_inputs,
 )
 """Run when CLEANUP has nothing left to do; CLEANUP follows again."""
 

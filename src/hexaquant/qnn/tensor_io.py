@@ -62,7 +62,8 @@ def to_native(values: np.ndarray, spec: TensorSpec) -> np.ndarray:
     if spec.scale is None:
         return values.astype(spec.dtype)
     limits = np.iinfo(spec.dtype)
-    q = np.rint(values.astype(np.float32) / np.float32(spec.scale)) - np.float32(spec.offset)
+    with np.errstate(over="ignore"):
+        q = np.rint(values.astype(np.float32) / np.float32(spec.scale)) - np.float32(spec.offset)
     return np.clip(q, limits.min, limits.max).astype(spec.dtype)
 
 
@@ -121,7 +122,7 @@ def prepare(array: np.ndarray, spec: TensorSpec, float_io: bool) -> np.ndarray:
     if array.dtype == object or array.dtype.kind not in "biuf":
         raise InputError(f"input '{spec.name}' has dtype {array.dtype}, the graph takes numbers ({spec})")
     if spec.scale is not None and float_io:
-        _require_finite(array, spec)
+        _require_finite(array, spec, saturates=True)
         return np.ascontiguousarray(to_native(array, spec))
     if spec.dtype.kind == "f":
         _require_finite(array, spec)
@@ -134,6 +135,8 @@ def prepare(array: np.ndarray, spec: TensorSpec, float_io: bool) -> np.ndarray:
     return np.ascontiguousarray(array.astype(spec.dtype))
 
 
-def _require_finite(array: np.ndarray, spec: TensorSpec) -> None:
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+def _require_finite(array: np.ndarray, spec: TensorSpec, saturates: bool = False) -> None:
+    """``saturates``: -inf (an attention mask) ends at the smallest value of the grid, as every number below it does."""
+    known = np.isfinite(array) | np.isneginf(array) if saturates else np.isfinite(array)
+    if array.dtype.kind == "f" and not known.all():
         raise InputError(f"input '{spec.name}' holds NaN or infinite values: check the preprocessing")

@@ -19,7 +19,7 @@ from hexaquant.htp import kernels
 from hexaquant.htp.overflow import safe_weight_scale
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.plan import TensorPlan
-from hexaquant.sim.quantizer import ActivationQuantizer, BiasQuantizer, ConstantQuantizer
+from hexaquant.sim.quantizer import ActivationQuantizer, BiasQuantizer, ConstantQuantizer, tamed
 
 HEADROOM_16 = 1.25
 """Factor on observed ranges of 16 bits: it costs 2 of some 90 dB, a value beyond the range costs tens of dB."""
@@ -56,13 +56,15 @@ def fit_weights(model: QuantizedModel, observer: str = "auto") -> None:
     for name, quantizer in model.quantizers.items():
         if not isinstance(quantizer, ConstantQuantizer | BiasQuantizer):
             continue
-        data = parameters.get(name)
+        data: Tensor | None = parameters.get(name)
         if data is None:
             raise InputError(f"constant '{name}' of the plan is not a parameter of the network")
-        if not bool(torch.isfinite(data).all()):
+        is_operand = quantizer.plan.role == "constant"
+        if bool(torch.isnan(data).any()) or not (is_operand or bool(torch.isfinite(data).all())):
             raise InputError(f"'{name}' ({quantizer.plan.layer}) holds NaN or infinite values: the network is broken")
         if isinstance(quantizer, BiasQuantizer):
             continue
+        data = tamed(data.detach())
         chosen = quantizer.plan.observer if quantizer.plan.observer in ("min_max", "mse") else observer
         clips = chosen == "mse" or (chosen == "auto" and quantizer.grid.bits < 8)
         if clips and quantizer.plan.role == "weight":
@@ -89,6 +91,11 @@ def observe(model: QuantizedModel, batches: Iterable[Mapping[str, Any]], observe
         raise InputError("the calibration data is empty: give at least one sample")
     bounded = {node.outputs[0].name for node in model.source_graph.nodes if node.op_type == "Clip"}
     for quantizer in watched:
+        if quantizer.saturates:
+            name = f"'{quantizer.plan.name}' ({quantizer.plan.layer})"
+            events.warn(
+                "calibrate", f"{name} reaches infinity, or a number as large: its grid ends before and saturates"
+            )
         exact = (quantizer.plan.observer or observer) in ("min_max", "whole") or quantizer.plan.name in bounded
         _take(quantizer, exact)
     return seen

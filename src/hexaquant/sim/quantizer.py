@@ -16,6 +16,10 @@ from hexaquant.sim.plan import TensorPlan
 
 State = Literal["off", "observe", "on"]
 
+ENDLESS, SATURATION = 1e30, 100.0
+"""A number as large stands for infinity (a mask of -3.4e38); the grid then ends at ``SATURATION``, or at twice the
+largest other value, and saturates there: exp(-100) is 0 in float16."""
+
 
 class Quantizer(nn.Module):
     """Base: holds an encoding as buffers ``scale``, ``offset``, ``block_scale`` so that it travels with the model.
@@ -108,12 +112,25 @@ class Quantizer(nn.Module):
         return f"{self.plan.name}: {self.plan.grid}, {self.plan.how}, {self.state}"
 
 
+def tamed(x: Tensor) -> Tensor:
+    """``x`` itself when no element is as large as infinity; else with these where the grid shall end. NaN stays."""
+    if not x.numel() or not x.is_floating_point():
+        return x
+    low, high = torch.aminmax(x)
+    if bool((low > -ENDLESS) & (high < ENDLESS)) or bool(torch.isnan(low)):
+        return x
+    sizes = x.abs()
+    limit = max(SATURATION, 2 * float(sizes[sizes < ENDLESS].max()) if bool((sizes < ENDLESS).any()) else 0.0)
+    return x.clamp(-limit, limit)
+
+
 class ActivationQuantizer(Quantizer):
     """On a computed tensor or a graph input. With ``plan.clamp`` it also does the fused activation's clipping."""
 
     def __init__(self, plan: TensorPlan) -> None:
         super().__init__(plan)
         self.observer: Observer | None = None
+        self.saturates = False
         self._clips = False
         self._clips_for: Encoding | None = None
 
@@ -127,8 +144,10 @@ class ActivationQuantizer(Quantizer):
 
     def _observe(self, x: Tensor) -> None:
         assert self.observer is not None
+        finite = x if self.plan.role == "input" and not bool(torch.isfinite(x).all()) else tamed(x)
+        self.saturates |= finite is not x
         try:
-            self.observer.update(x)
+            self.observer.update(finite)
         except InputError as error:
             raise InputError(f"tensor '{self.plan.name}' ({self.plan.layer}): {error}") from None
 

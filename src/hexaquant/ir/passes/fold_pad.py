@@ -36,13 +36,13 @@ def fold_pad(graph: Graph) -> int:
     return changed
 
 
-def spatial_pads(pad: oir.Node) -> list[int] | None:
-    """Zeros that ``pad`` adds before and after each spatial dimension, [begins..., ends...]; None if it does more."""
+def spatial_pads(pad: oir.Node, any_value: bool = False) -> list[int] | None:
+    """Zeros (or ``any_value``) that ``pad`` adds in space, [begins..., ends...]; None if it does more."""
     amounts, value = constant(pad.inputs[1]), pad.inputs[2] if len(pad.inputs) > 2 else None
     if string_attribute(pad, "mode", "constant") != "constant" or amounts is None or bool((amounts < 0).any()):
         return None
     number = constant(value)
-    if value is not None and (number is None or bool(np.any(number != 0))):
+    if not any_value and value is not None and (number is None or bool(np.any(number != 0))):
         return None
     amounts = _all_axes(pad, amounts)
     if amounts is None or amounts.size < 6:

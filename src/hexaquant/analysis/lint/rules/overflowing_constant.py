@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as oir
 
-from hexaquant.analysis.lint.finding import Finding, about
+from hexaquant.analysis.lint.finding import BY_IMPORT, Finding, about
 from hexaquant.analysis.lint.subject import Subject
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.ir.passes.clamp_masks import clamp_masks
@@ -24,22 +24,34 @@ LARGEST, SMALLEST = 65504.0, 5.96e-8
 
 
 def overflowing_constant(subject: Subject) -> Iterator[Finding]:
-    """One warning a constant and operator; fixable where it is provably a mask (ir/passes/clamp_masks.py)."""
-    masks = _clamped(subject.imported)
-    for node in subject.prepared.nodes:
+    """Info where it is provably a mask (import makes it -100, see clamp_masks), else a warning for each use."""
+    masks = _clamped(subject.written)
+    for node, value, data in _float_operands(subject.written):
+        if value.name in masks:
+            told = f"constant '{value.name}' reaches {float(np.abs(data).max()):.3g}"
+            why = "a grid that holds it has no steps left for what it is added to"
+            fix = f"{BY_IMPORT}: it is -100"
+            yield about(subject.written, node, RULE, "info", told, why, fix, fixable=True, tensor=value.name)
+    for node, value, data in _float_operands(subject.prepared):
+        text = _problem(data, subject.activation_bits(node))
+        if text:
+            words = f"constant '{value.name}' {text[0]}"
+            fix = "use a constant of the size of the values that it meets"
+            yield about(subject.prepared, node, RULE, "warning", words, text[1], fix, tensor=value.name)
+
+
+def _float_operands(graph: Graph) -> Iterator[tuple[oir.Node, oir.Value, np.ndarray]]:
+    """Every use of a float constant as data: node, constant, its numbers."""
+    for node in graph.nodes:
         for index, value in enumerate(node.inputs):
             data = constant(value)
-            if value is None or data is None or data.dtype.kind != "f" or is_parameter(node.op_type, index):
-                continue
-            text = _problem(data, subject.activation_bits(node))
-            if not text:
-                continue
-            fixable = value.name in masks
-            fix = "use -100 in the mask" if fixable else "use a constant of the size of the values that it meets"
-            words = f"constant '{value.name}' {text[0]}"
-            yield about(
-                subject.prepared, node, RULE, "warning", words, text[1], fix, fixable=fixable, tensor=value.name
-            )
+            if (
+                value is not None
+                and data is not None
+                and data.dtype.kind == "f"
+                and not is_parameter(node.op_type, index)
+            ):
+                yield node, value, data
 
 
 def _problem(data: np.ndarray, bits: int | None) -> tuple[str, str] | None:
@@ -58,8 +70,9 @@ def _problem(data: np.ndarray, bits: int | None) -> tuple[str, str] | None:
 
 
 def _clamped(graph: Graph) -> set[str | None]:
-    """Names of the constants that clamp_masks changes."""
+    """Names of the constants that clamp_masks changes, or gives some of their readers changed."""
     trial = graph.clone()
-    before: dict[str, oir.TensorProtocol | None] = {k: v.const_value for k, v in trial.initializers.items()}
+    before = {name: (value.const_value, len(value.uses())) for name, value in trial.initializers.items()}
     clamp_masks(trial)
-    return {name for name, value in trial.initializers.items() if value.const_value is not before.get(name)}
+    after = {name: (value.const_value, len(value.uses())) for name, value in trial.initializers.items()}
+    return {name for name, found in before.items() if after.get(name) != found}
