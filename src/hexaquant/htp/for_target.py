@@ -21,8 +21,10 @@ from hexaquant.htp.separate_biases import separate_biases
 from hexaquant.htp.split_reshape import split_reshape
 from hexaquant.htp.swap_addends import swap_addends
 from hexaquant.ir.graph import Graph
+from hexaquant.ir.rewrite import rewrite_forms
 
 STEPS: tuple[Callable[[Graph], int], ...] = (
+    rewrite_forms,
     unroll_lstm,
     unroll_gru,
     unroll_rnn,

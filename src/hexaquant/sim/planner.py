@@ -26,6 +26,7 @@ from hexaquant.htp import kernels
 from hexaquant.htp.check import by_name, check_graph
 from hexaquant.htp.scheme import Scheme, check_scheme, find_scheme, scheme_warnings
 from hexaquant.htp.soc import Target, find_target
+from hexaquant.ir.edit import add_constant
 from hexaquant.ir.graph import Graph, constant, is_float_value
 from hexaquant.sim.activation_grids import ActivationPlanner
 from hexaquant.sim.constants import bias_plan, constant_plan, is_parameter, weight_plan
@@ -197,28 +198,56 @@ class _Planner:
         )
 
     def _plan_constants(self, node: oir.Node) -> None:
-        is_float_node = self.activations.grid_of_node(node).is_float
         for index, value in enumerate(node.inputs):
-            if value is None or not value.is_initializer() or not value.name or value.name in self.tensors:
+            plan = self._constant_plan(node, index, value)
+            if plan is None:
                 continue
-            if not is_float_value(value) or is_parameter(node.op_type, index):
-                continue
-            if is_float_node:
-                layer = str(self.graph.origin(node))
-                self._add(TensorPlan(value.name, "constant", "float", FLOAT16, layer=layer, reason="kept in float16"))
-            elif index == kernels.WEIGHT_INPUTS.get(node.op_type):
-                self._add(weight_plan(self.graph, node, value, self.scheme, self.overrides))
-            elif index != kernels.BIAS_INPUTS.get(node.op_type):
-                grid = self.activations.grid_of_node(node)
-                self._add(constant_plan(self.graph, node, index, value, grid))
+            known = self.tensors.get(plan.name)
+            if known is None:
+                self._add(plan)
+            elif (known.how, known.grid) != (plan.how, plan.grid):
+                self._add(replace(plan, name=self._copy(node, index)))
+
+    def _constant_plan(self, node: oir.Node, index: int, value: oir.Value | None) -> TensorPlan | None:
+        """Of operand ``index`` if it is a real constant and no bias of an operator of integers."""
+        if value is None or not value.is_initializer() or not value.name or not is_float_value(value):
+            return None
+        if is_parameter(node.op_type, index):
+            return None
+        grid = self.activations.grid_of_node(node)
+        if grid.is_float:
+            layer = str(self.graph.origin(node))
+            return TensorPlan(value.name, "constant", "float", FLOAT16, layer=layer, reason="kept in float16")
+        if index == kernels.BIAS_INPUTS.get(node.op_type):
+            return None
+        if index == kernels.WEIGHT_INPUTS.get(node.op_type):
+            return weight_plan(self.graph, node, value, self.scheme, self.overrides)
+        return constant_plan(self.graph, node, index, value, grid)
+
+    def _copy(self, node: oir.Node, index: int) -> str:
+        """The name of a copy that ``node`` reads from now on: what several layers read has one encoding."""
+        value = node.inputs[index]
+        assert value is not None and value.const_value is not None
+        copy = add_constant(self.graph.model.graph, value.name or "constant", value.const_value.numpy())
+        copy.metadata_prkernels.update(value.metadata_props)
+        node.replace_input_with(index, copy)
+        return copy.name or ""
 
     def _plan_biases(self, node: oir.Node) -> None:
         index = kernels.BIAS_INPUTS.get(node.op_type)
         if index is None or len(node.inputs) <= index or node.inputs[index] is None:
             return
         bias = node.inputs[index]
-        if bias is not None and bias.is_initializer() and bias.name not in self.tensors:
-            self._add(bias_plan(self.graph, node, bias, self.tensors))
+        if bias is None or not bias.is_initializer():
+            return
+        if self.activations.grid_of_node(node).is_float:
+            return  # planned with the other constants
+        plan = bias_plan(self.graph, node, bias, self.tensors)
+        known = self.tensors.get(plan.name)
+        if known is None:
+            self._add(plan)
+        elif (known.how, known.source, known.weight) != (plan.how, plan.source, plan.weight):
+            self._add(replace(plan, name=self._copy(node, index)))
 
 
 def clip_bounds(node: oir.Node) -> tuple[float | None, float | None]:

@@ -15,7 +15,6 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as oir
 
-from hexaquant.htp.recurrent.emitter import Emitter
 from hexaquant.htp.recurrent.steps import (
     Cell,
     Layer,
@@ -27,6 +26,7 @@ from hexaquant.htp.recurrent.steps import (
     weight_of,
 )
 from hexaquant.ir.edit import int_attribute
+from hexaquant.ir.emitter import Emitter
 from hexaquant.ir.graph import Graph
 
 INITIAL_H = 5

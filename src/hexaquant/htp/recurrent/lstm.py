@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import onnx_ir as oir
 
-from hexaquant.htp.recurrent.emitter import Emitter
 from hexaquant.htp.recurrent.steps import (
     Cell,
     Layer,
@@ -23,6 +22,7 @@ from hexaquant.htp.recurrent.steps import (
     unroll,
     weight_of,
 )
+from hexaquant.ir.emitter import Emitter
 from hexaquant.ir.graph import Graph
 
 INITIAL_H, INITIAL_C = 5, 6

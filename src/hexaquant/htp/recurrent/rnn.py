@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as oir
 
-from hexaquant.htp.recurrent.emitter import Emitter
 from hexaquant.htp.recurrent.steps import (
     Cell,
     Layer,
@@ -16,6 +15,7 @@ from hexaquant.htp.recurrent.steps import (
     unroll,
     weight_of,
 )
+from hexaquant.ir.emitter import Emitter
 from hexaquant.ir.graph import Graph
 
 INITIAL_H = 5

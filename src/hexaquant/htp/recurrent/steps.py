@@ -22,8 +22,8 @@ import numpy as np
 import onnx_ir as oir
 
 from hexaquant.core.errors import InputError, TargetError
-from hexaquant.htp.recurrent.emitter import Dim, Emitter
 from hexaquant.ir.edit import int_attribute, string_attribute
+from hexaquant.ir.emitter import Dim, Emitter
 from hexaquant.ir.graph import Graph, Origin, constant, shape_of
 from hexaquant.ir.passes.fold_constants import DERIVED_FROM
 

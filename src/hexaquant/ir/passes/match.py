@@ -8,6 +8,11 @@ from hexaquant.ir.edit import int_attribute, producer, sole_consumer
 from hexaquant.ir.graph import constant
 
 
+def names_in(text: str) -> frozenset[str]:
+    """Names of operators in a text of words."""
+    return frozenset(text.split())
+
+
 def scalar(value: oir.Value | None) -> float | None:
     """The number in a constant of one element, else None."""
     data = constant(value)

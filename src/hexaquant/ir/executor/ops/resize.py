@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -59,11 +59,59 @@ def resize(
         if transform == "tf_crop_and_resize":
             beyond = ((place < 0) | (place > p.size - 1)).reshape([-1] + [1] * (x.dim() - 1 - p.axis))
             outside = beyond if outside is None else outside | beyond
-        if antialias and mode != "nearest" and p.scale < 1:
-            x = _apply_matrix(x, p.axis, _antialias_matrix(p, place, mode, cubic_coeff_a, exclude_outside))
-        else:
-            x = _apply(x, p, *_neighbours(p, place, mode, nearest_mode, cubic_coeff_a, exclude_outside))
+        x = _along(x, p, place, mode, nearest_mode, cubic_coeff_a, exclude_outside, antialias)
     return x if outside is None else x.masked_fill(outside, extrapolation_value)
+
+
+def axis_matrices(
+    shape: Sequence[int],
+    roi: Numbers = None,
+    scales: Numbers = None,
+    sizes: IntList | None = None,
+    *,
+    antialias: int = 0,
+    axes: Sequence[int] | None = None,
+    coordinate_transformation_mode: str = "half_pixel",
+    cubic_coeff_a: float = -0.75,
+    exclude_outside: int = 0,
+    extrapolation_value: float = 0.0,
+    keep_aspect_ratio_policy: str = "stretch",
+    mode: str = "nearest",
+    nearest_mode: str = "round_prefer_floor",
+) -> dict[int, Tensor] | None:
+    """By axis that changes, the float32 matrix (out, size) that Resize multiplies the axis with.
+
+    Operands as of :func:`resize`, ``shape`` that of x. None where what lies outside of a crop gets a value that is
+    not zero: that is no product.
+    """
+    transform = coordinate_transformation_mode
+    x = torch.empty(tuple(shape), device="meta")
+    result = {}
+    for p in _plan(x, roi, scales, sizes, axes, transform, keep_aspect_ratio_policy):
+        place, unit = _coordinates(p, transform, torch.device("cpu")), torch.eye(p.size)
+        matrix = _along(unit, replace(p, axis=0), place, mode, nearest_mode, cubic_coeff_a, exclude_outside, antialias)
+        beyond = (place < 0) | (place > p.size - 1)
+        if transform == "tf_crop_and_resize" and bool(beyond.any()):
+            if extrapolation_value != 0:
+                return None
+            matrix = matrix.masked_fill(beyond[:, None], 0.0)
+        result[p.axis] = matrix
+    return result
+
+
+def _along(
+    x: Tensor,
+    p: AxisResize,
+    place: Tensor,
+    mode: str,
+    nearest_mode: str,
+    a: float,
+    exclude_outside: int,
+    antialias: int,
+) -> Tensor:
+    if antialias and mode != "nearest" and p.scale < 1:
+        return _apply_matrix(x, p.axis, _antialias_matrix(p, place, mode, a, exclude_outside))
+    return _apply(x, p, *_neighbours(p, place, mode, nearest_mode, a, exclude_outside))
 
 
 def _plan(

@@ -7,11 +7,25 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as oir
+import sympy
 
 from hexaquant.ir.edit import taken_names, unique_name
 from hexaquant.ir.graph import constant
+from hexaquant.ir.infer_shapes import infer_node
+from hexaquant.ir.symbolic import Contents, dims_of
 
 Dim = int | str | None
+
+FREE_BATCH = sympy.Symbol("free_batch", integer=True, positive=True)
+"""Stands for a first dimension of 1, so that what is written for one sample holds for several."""
+
+
+def free_dims(value: oir.Value) -> list[sympy.Expr] | None:
+    """The dimensions of ``value``; the first one is FREE_BATCH where it is the 1 of a computed tensor."""
+    dims = dims_of(value)
+    if dims and dims[0] == 1 and constant(value) is None:
+        return [FREE_BATCH, *dims[1:]]
+    return dims
 
 
 class Emitter:
@@ -22,6 +36,7 @@ class Emitter:
         assert isinstance(graph, oir.Graph) and first is not None
         self._node, self._graph, self._type = node, graph, first.type or oir.TensorType(oir.DataType.FLOAT)
         self._taken = taken_names(graph) | {other.name or "" for other in graph}
+        self._made: set[oir.Node] = set()
 
     def constant(self, name: str, array: np.ndarray) -> oir.Value:
         """A new initializer."""
@@ -34,10 +49,33 @@ class Emitter:
         return value
 
     def op(
-        self, op_type: str, inputs: Sequence[oir.Value | None], name: str, shape: Sequence[Dim], **attributes: Any
+        self,
+        op_type: str,
+        inputs: Sequence[oir.Value | None],
+        name: str,
+        shape: Sequence[Dim] | None = None,
+        **attributes: Any,
     ) -> oir.Value:
-        """The output, of the given shape, of a new operator."""
+        """The output of a new operator; its shape (and then its type too) is inferred where none is given."""
+        if shape is None:
+            return self.inferred(op_type, inputs, [name], **attributes)[0]
         return self.ops(op_type, inputs, [name], [shape], **attributes)[0]
+
+    def inferred(
+        self,
+        op_type: str,
+        inputs: Sequence[oir.Value | None],
+        names: Sequence[str],
+        domain: str = "",
+        **attributes: Any,
+    ) -> list[oir.Value]:
+        """The outputs of a new operator, with inferred types and shapes."""
+        new = oir.node(op_type, inputs, attributes, domain=domain, num_outputs=len(names))
+        for value, name in zip(new.outputs, names, strict=True):
+            value.name = self._free(name)
+        self._insert(new)
+        infer_node(new, Contents())
+        return list(new.outputs)
 
     def ops(
         self,
@@ -51,14 +89,38 @@ class Emitter:
         new = oir.node(op_type, inputs, attributes, num_outputs=len(names))
         for value, name, shape in zip(new.outputs, names, shapes, strict=True):
             value.name, value.shape, value.type = self._free(name), oir.Shape(shape), self._type
-        new.name = self._free(f"{new.outputs[0].name}_{op_type}")
+        self._insert(new)
+        return list(new.outputs)
+
+    def _insert(self, new: oir.Node) -> None:
+        new.name = self._free(f"{new.outputs[0].name}_{new.op_type}")
         new.metadata_props.update(self._node.metadata_props)
         self._graph.insert_before(self._node, new)
-        return list(new.outputs)
+        self._made.add(new)
 
     def reshape(self, source: oir.Value, target: Sequence[int], name: str, shape: Sequence[Dim]) -> oir.Value:
         """``source`` in ``shape``, which ``target`` writes with a -1 for the dimension that may be symbolic."""
         return self.op("Reshape", [source, self.constant(f"{name}_shape", np.array(target, np.int64))], name, shape)
+
+    def reshaped(self, source: oir.Value, dims: Sequence[sympy.Expr], name: str) -> oir.Value:
+        """``source`` in the shape ``dims``, of which one at most is no number (beside a first one that stays).
+
+        ``source`` itself where it has that shape.
+        """
+        before = free_dims(source)
+        if before == list(dims):
+            return source
+        target = [int(d) if d.is_Integer else -1 for d in dims]
+        if before and dims and before[0] == dims[0]:
+            target[0] = 0
+        shape = self.constant(f"{name}_shape", np.array(target, np.int64))
+        return self.op("Reshape", [source, shape], name)
+
+    def transposed(self, source: oir.Value, perm: Sequence[int], name: str) -> oir.Value:
+        """``source`` with its axes in the order ``perm``; itself where that is the order they have."""
+        if list(perm) == sorted(perm):
+            return source
+        return self.op("Transpose", [source], name, perm=list(perm))
 
     def split(self, source: oir.Value, sizes: Sequence[int], names: Sequence[str], batch: Dim) -> list[oir.Value]:
         """Parts of ``sizes`` columns of a (batch, n) matrix."""
@@ -80,6 +142,17 @@ class Emitter:
         old.replace_all_uses_with(new, replace_graph_outputs=True)
         old.name = None
         new.name = name
+
+    def finish(self, new: oir.Value) -> None:
+        """Put ``new`` in the place of the node's first output and remove the node; names stay the user's."""
+        name = self._node.name
+        if new.producer() not in self._made:
+            new = self.op("Identity", [new], f"{self._node.outputs[0].name}_same")
+        self.replace_output(self._node.outputs[0], new)
+        self._graph.remove(self._node, safe=True)
+        producer = new.producer()
+        assert producer is not None
+        producer.name = name
 
     def remove_node(self) -> None:
         """Remove the node in whose place the operators were written."""
