@@ -229,7 +229,7 @@ class _Planner:
         value = node.inputs[index]
         assert value is not None and value.const_value is not None
         copy = add_constant(self.graph.model.graph, value.name or "constant", value.const_value.numpy())
-        copy.metadata_prkernels.update(value.metadata_props)
+        copy.metadata_props.update(value.metadata_props)
         node.replace_input_with(index, copy)
         return copy.name or ""
 
