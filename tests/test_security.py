@@ -15,9 +15,9 @@ import pytest
 from hexaquant.cli.run_results import write_outputs
 from hexaquant.core.errors import InputError
 from hexaquant.core.text_file import read_json, read_yaml
+from hexaquant.folder.commit import complete
+from hexaquant.folder.manifest import verify_files
 from hexaquant.frontends import load
-from hexaquant.io.commit import complete
-from hexaquant.io.manifest import verify_files
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "hexaquant"

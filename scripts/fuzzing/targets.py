@@ -86,7 +86,7 @@ def _input_list(path: Path) -> object:
 
 
 def _manifest(path: Path) -> object:
-    from hexaquant.io.manifest import verify_files
+    from hexaquant.folder.manifest import verify_files
 
     (path.parent / "model.onnx").write_bytes(b"abc")
     return verify_files(path.parent)

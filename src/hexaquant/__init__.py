@@ -23,8 +23,8 @@ _NAMES = {
     "quantize": ("hexaquant.api.quantize", "quantize"),
     "finetune": ("hexaquant.api.finetune", "finetune"),
     "random_data": ("hexaquant.api.quantize", "random_data"),
-    "export": ("hexaquant.api.artifacts", "export_model"),
-    "load_quantized": ("hexaquant.api.artifacts", "load_quantized"),
+    "export": ("hexaquant.folder.artifacts", "export_model"),
+    "load_quantized": ("hexaquant.folder.artifacts", "load_quantized"),
     "make_bundle": ("hexaquant.api.bundle", "make_bundle"),
     "compile": ("hexaquant.api.compile", "compile_folder"),
     "compare_converters": ("hexaquant.api.compare_converters", "compare_converters"),
@@ -49,15 +49,13 @@ _NAMES = {
     "DeadlineError": ("hexaquant.core.errors", "DeadlineError"),
     "OverloadError": ("hexaquant.core.errors", "OverloadError"),
     "make_plan": ("hexaquant.sim.planner", "make_plan"),
-    "QuantizedModel": ("hexaquant.sim.model", "QuantizedModel"),
+    "QuantizedModel": ("hexaquant.folder.artifacts", "Model"),
 }
 
 __all__ = ["__version__", *_NAMES]
 
 if TYPE_CHECKING:
     from hexaquant.api.analyze import analyze
-    from hexaquant.api.artifacts import export_model as export
-    from hexaquant.api.artifacts import load_quantized
     from hexaquant.api.auto import auto
     from hexaquant.api.bundle import make_bundle
     from hexaquant.api.compare_converters import compare_converters
@@ -83,10 +81,12 @@ if TYPE_CHECKING:
     )
     from hexaquant.core.events import Events
     from hexaquant.core.grid import Grid
+    from hexaquant.folder.artifacts import Model as QuantizedModel
+    from hexaquant.folder.artifacts import export_model as export
+    from hexaquant.folder.artifacts import load_quantized
     from hexaquant.frontends import load
     from hexaquant.ir.graph import Graph
     from hexaquant.qnn.runtime import Runtime
-    from hexaquant.sim.model import QuantizedModel
     from hexaquant.sim.planner import make_plan
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hexaquant.api.artifacts import export_model
+from hexaquant.folder.artifacts import export_model
 from hexaquant.ir.graph import Graph
 from hexaquant.sim.model import QuantizedModel
 from ir.onnx_text import random

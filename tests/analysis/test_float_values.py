@@ -11,7 +11,7 @@ import torch
 
 from analysis.nets import exported, residual_net, samples
 from hexaquant.analysis.float_values import find_float_values
-from hexaquant.api.artifacts import FLOAT, REFERENCE, load_quantized
+from hexaquant.folder.artifacts import FLOAT, REFERENCE, load_quantized
 from hexaquant.ir.graph import Graph, constant
 
 SAMPLE = {"x": torch.from_numpy(samples(2))}

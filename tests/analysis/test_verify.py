@@ -11,11 +11,11 @@ import pytest
 from hexaquant.analysis.compare import Comparison
 from hexaquant.analysis.metrics import top_k
 from hexaquant.analysis.verify import verify
-from hexaquant.api.artifacts import REFERENCE, export_model
-from hexaquant.api.compile import binary_name, compile_folder
+from hexaquant.api.compile import compile_folder
 from hexaquant.api.verify import verify_folder
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Event, Events
+from hexaquant.folder.artifacts import REFERENCE, binary_name, export_model
 from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
 from hexaquant.sim.model import QuantizedModel

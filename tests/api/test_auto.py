@@ -12,10 +12,10 @@ import torch
 import yaml
 
 import hexaquant as hq
-from hexaquant.api.artifacts import load_quantized
 from hexaquant.api.selection import Final, parted
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Event, Events
+from hexaquant.folder.artifacts import load_quantized
 from hexaquant.io.data import open_data
 from hexaquant.ir.executor.build import build_module
 from hexaquant.ir.graph import Graph

@@ -16,10 +16,10 @@ from onnx import numpy_helper
 
 from hexaquant.api.convert import Network, check_operators, convert, read_network
 from hexaquant.core.errors import EncodingError, InputError, TargetError
+from hexaquant.folder.manifest import verify_files
 from hexaquant.frontends import load
 from hexaquant.htp.legality import legality_table
 from hexaquant.io.encodings_file import read_encodings
-from hexaquant.io.manifest import verify_files
 from hexaquant.io.qdq_reader import from_qdq
 from hexaquant.ir.graph import constant
 from hexaquant.qnn.compile import compile_dlc

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from hexaquant.api.artifacts import DLC, export_model
-from hexaquant.api.compile import binary_name, compile_folder
+from hexaquant.api.compile import compile_folder
 from hexaquant.core.metrics import sqnr_db
+from hexaquant.folder.artifacts import DLC, binary_name, export_model
 from hexaquant.ir.graph import Graph
 from hexaquant.qnn.inspect import inspect_dlc
 from hexaquant.qnn.runtime import Runtime

@@ -13,7 +13,7 @@ from cli.command import hexaquant
 from cli.tiny import samples
 from hexaquant.bundle.model_file import read_model_file
 from hexaquant.bundle.platforms import PLATFORMS
-from hexaquant.io.manifest import verify_files
+from hexaquant.folder.manifest import verify_files
 from hexaquant.qnn.runtime import Runtime
 
 

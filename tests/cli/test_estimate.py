@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from cli.command import hexaquant
-from hexaquant.io.manifest import sha256_of, verify_files
+from hexaquant.folder.manifest import sha256_of, verify_files
 from hexaquant.qnn.estimate import estimates_of
 from hexaquant.qnn.profile import Event, Stage
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from hexaquant.api.artifacts import export_model
-from hexaquant.api.compile import binary_name, compile_folder
+from hexaquant.api.compile import compile_folder
 from hexaquant.core.errors import TargetError
 from hexaquant.core.metrics import sqnr_db
+from hexaquant.folder.artifacts import binary_name, export_model
 from hexaquant.htp.clips import form_clip
 from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.ir.graph import Graph

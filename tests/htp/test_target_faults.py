@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from hexaquant.api.artifacts import export_model
-from hexaquant.api.compile import binary_name, compile_folder
+from hexaquant.api.compile import compile_folder
 from hexaquant.core.errors import TargetError
 from hexaquant.core.metrics import sqnr_db
+from hexaquant.folder.artifacts import binary_name, export_model
 from hexaquant.htp.form_cumsum import form_cumsum
 from hexaquant.htp.form_division import form_division
 from hexaquant.htp.form_scalar_layer import form_scalar_layer

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import hexaquant as hq
-from hexaquant.api.quantize import Model
 from hexaquant.core.errors import HexaquantError
 from hexaquant.core.metrics import sqnr_db
+from hexaquant.folder.artifacts import Model
 from hexaquant.ptq.graph_change import require_same_function
 from hexaquant.ptq.recipe import Recipe
 from hexaquant.ptq.steps.calibrate import Calibrate

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 import hexaquant as hq
-from hexaquant.api.quantize import Model
 from hexaquant.core.events import Event, Events
+from hexaquant.folder.artifacts import Model
 from hexaquant.qat.finetune import Finetuned
 from qat.normed import images, ptq
 

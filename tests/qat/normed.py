@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import hexaquant as hq
-from hexaquant.api.quantize import Model
+from hexaquant.folder.artifacts import Model
 
 
 class Normed(nn.Module):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 import hexaquant as hq
-from hexaquant.api.quantize import Model
 from hexaquant.core.errors import InputError
 from hexaquant.core.metrics import sqnr_db
+from hexaquant.folder.artifacts import Model
 from hexaquant.qat.batchnorm import estimate_statistics, fold_norms, norms_of, put_norms_back
 from hexaquant.qat.learn import freeze_encodings, learn_encodings
 from qat.normed import Normed, images, ptq, trained_module

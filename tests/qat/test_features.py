@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 import hexaquant as hq
-from hexaquant.api.quantize import Model
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Event, Events
+from hexaquant.folder.artifacts import Model
 from qat.normed import images, ptq
 from qat.rescaled import rescaled_net, smooth_images
 

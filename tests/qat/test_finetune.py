@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 import hexaquant as hq
-from hexaquant.api.quantize import Model
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Event, Events
 from hexaquant.core.metrics import sqnr_db
+from hexaquant.folder.artifacts import Model
 from hexaquant.qat.schedule import rate_factor
 from ir.onnx_text import run
 from qat.rescaled import PER_TENSOR, rescaled_net, smooth_images

@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
-from hexaquant.api.quantize import Model
+from hexaquant.folder.artifacts import Model
 from hexaquant.qat.learn import freeze_encodings, learn_encodings
 from qat.normed import images, ptq
 

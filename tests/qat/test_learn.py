@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from hexaquant.api.artifacts import export_model, load_quantized
 from hexaquant.core.encoding import MIN_SCALE
 from hexaquant.core.errors import EncodingError, InputError
+from hexaquant.folder.artifacts import export_model, load_quantized
 from hexaquant.qat.learn import freeze_encodings, learn_encodings
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.quantizer import Quantizer

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import hexaquant as hq
-from hexaquant.api.quantize import Model
+from hexaquant.folder.artifacts import Model
 from qat.normed import images, ptq, trained_module
 
 X = images(16, 5)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import hexaquant as hq
-from hexaquant.api.quantize import Model
+from hexaquant.folder.artifacts import Model
 from hexaquant.sim.write_back_recurrent import step_biases
 
 X = torch.randn(8, 3, 6, generator=torch.Generator().manual_seed(0))

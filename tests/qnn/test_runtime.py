@@ -16,7 +16,7 @@ import pytest
 
 from hexaquant.core.errors import InputError, WorkerError
 from hexaquant.core.events import Event, Events
-from hexaquant.qnn.integrity import sha256_of
+from hexaquant.folder.manifest import sha256_of
 from hexaquant.qnn.pool import Pool
 from hexaquant.qnn.runtime import Runtime
 from hexaquant.qnn.runtime_process import RuntimeProcess

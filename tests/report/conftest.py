@@ -14,8 +14,8 @@ from playwright.sync_api import Browser, sync_playwright
 
 import hexaquant as hq
 from cli.tiny import labels, samples, tiny_model
-from hexaquant.api.history import record_command
 from hexaquant.api.report import write_report
+from hexaquant.folder.manifest import record_command
 from report.pages import Watched, find_chromium, opened
 
 

@@ -14,7 +14,7 @@ from cli.command import hexaquant
 from hexaquant.api.report import report_if_installed, write_report
 from hexaquant.core.errors import EnvironmentLacksError
 from hexaquant.core.events import Event, Events
-from hexaquant.io.manifest import Manifest
+from hexaquant.folder.manifest import Manifest
 from hexaquant.report import plotly_script
 from hexaquant.report.sources import Sources
 from hexaquant.report.steps import pipeline

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from hexaquant.api.artifacts import load_quantized
 from hexaquant.api.report import write_report
+from hexaquant.folder.artifacts import load_quantized
 from hexaquant.report.render import script_json
 from report.pages import chain, opened, quantized
 

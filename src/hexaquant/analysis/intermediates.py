@@ -13,8 +13,8 @@ from types import TracebackType
 import numpy as np
 
 from hexaquant.core.errors import InputError
+from hexaquant.folder.manifest import amend_manifest, verify_files
 from hexaquant.htp.soc import Target
-from hexaquant.io.manifest import amend_manifest, verify_files
 from hexaquant.io.qdq_writer import TENSOR
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import freeze_batch

@@ -20,16 +20,16 @@ from hexaquant.analysis.sensitivity import MODES, Figure, Kind, Study, Task, com
 from hexaquant.analysis.statistics import TensorStatistics, collect_meters
 from hexaquant.analysis.sweep import Workers, run_sweep
 from hexaquant.analysis.sweep_task import one_thread
-from hexaquant.api.artifacts import FLOAT, MODEL, QDQ, REFERENCE, load_quantized, open_folder
-from hexaquant.api.resume import step_fingerprint
 from hexaquant.core import html
 from hexaquant.core.atomic import write_text
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
+from hexaquant.folder.artifacts import FLOAT, MODEL, QDQ, REFERENCE, Folder, load_quantized
+from hexaquant.folder.manifest import Manifest, amend_manifest
+from hexaquant.folder.resume import step_fingerprint
 from hexaquant.io.data import open_data
 from hexaquant.io.dataset import sample_hash
 from hexaquant.io.image_folder import ImageSpec
-from hexaquant.io.manifest import Manifest, amend_manifest, verify_files
 from hexaquant.ir.graph import Graph
 from hexaquant.qnn.runtime import available_cores
 from hexaquant.sim.model import QuantizedModel
@@ -116,17 +116,18 @@ def analyze(
     processes (default: one a core) or "ray". An interrupted call goes on where it stopped. Raises InputError for
     folders without their FP32 network and for data that does not fit.
     """
-    out, manifest = open_folder(folder)
+    opened = Folder.open(folder)
+    out = opened.path
     log = events or Events()
     name, wanted = (None, None) if metric in (None, "sqnr") else (find_metric(metric)[0], metric)  # type: ignore[arg-type]
     model = load_quantized(out)
     batches, labels = _take(data, model, samples, images)
     with one_thread():
-        floats = find_float_values(model, *float_networks(out, manifest), _tensors(batches[0]))
+        floats = find_float_values(model, *float_networks(opened), _tensors(batches[0]))
         study = make_study(model, floats, wanted)
         meters = collect_meters(model, floats, study.sites, log.track(batches, "statistics", len(batches)))
     tasks = [Task(mode, i, batch, labels[i]) for i, batch in enumerate(batches) for mode in MODES]
-    state = out / ".state" / "analysis" / _fingerprint(manifest, batches, labels, name)[:16]
+    state = out / ".state" / "analysis" / _fingerprint(opened.manifest, batches, labels, name)[:16]
     results = run_sweep(study, tasks, workers or available_cores(), state, log)
     places = find_places(model.source_graph, model.plan)
     tensors = tuple((places[site.name], meters[site.name].statistics(site.name, site.kind)) for site in study.sites)
@@ -186,15 +187,17 @@ def _tensors(batch: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in batch.items()}
 
 
-def float_networks(out: Path, manifest: Manifest) -> tuple[list[Graph], Graph]:
+def float_networks(folder: Folder) -> tuple[list[Graph], Graph]:
     """(FP32 networks whose constants may be the model's, best first; the user's FP32 network).
 
     Raises InputError when the folder does not hold it.
     """
+    out = folder.path
+    manifest = folder.manifest
     if REFERENCE not in manifest.files:
         raise InputError(f"{out} does not hold its FP32 network {REFERENCE}: quantize the model again")
     held = [name for name in (FLOAT, REFERENCE) if name in manifest.files]
-    verify_files(out, held)
+    folder.verify(held)
     graphs = {name: Graph(oir.load(out / name), str(out / name)) for name in held}
     return list(graphs.values()), graphs[REFERENCE]
 

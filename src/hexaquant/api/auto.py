@@ -19,7 +19,6 @@ from typing import Any
 
 from hexaquant.analysis.metrics import Metric, find_metric
 from hexaquant.analysis.score import score_simulation
-from hexaquant.api.artifacts import REFERENCE, load_quantized
 from hexaquant.api.attempts import (
     BUDGETS,
     FIRST,
@@ -34,18 +33,19 @@ from hexaquant.api.attempts import (
 from hexaquant.api.compile import compile_folder
 from hexaquant.api.deploy import HELD_OUT, Settings, quantize_folder
 from hexaquant.api.mixed import make_problem, solution, uniform
-from hexaquant.api.resume import step_fingerprint
 from hexaquant.api.selection import Final, parted
 from hexaquant.api.verify import verify_folder
 from hexaquant.core.atomic import write_text
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
+from hexaquant.folder.artifacts import REFERENCE, load_quantized
+from hexaquant.folder.manifest import NAME, amend_manifest
+from hexaquant.folder.resume import step_fingerprint
 from hexaquant.frontends import load
 from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
 from hexaquant.io.image_folder import ImageSpec
-from hexaquant.io.manifest import NAME, amend_manifest
 from hexaquant.ir.fingerprint import fingerprint
 from hexaquant.ir.graph import Graph
 from hexaquant.ptq.mixed_precision import Problem

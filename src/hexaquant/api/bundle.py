@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hexaquant.api.artifacts import open_folder
-from hexaquant.api.compile import binary_name
 from hexaquant.bundle.assemble import assemble
 from hexaquant.bundle.card import ModelCard, picture_of, read_labels
 from hexaquant.bundle.platforms import Platform, find_platform
-from hexaquant.core.errors import InputError
-from hexaquant.htp.soc import Target, find_target
+from hexaquant.folder.artifacts import Folder
+from hexaquant.folder.manifest import recorded_io
+from hexaquant.htp.soc import Target
 from hexaquant.io.image_folder import ImageSpec
-from hexaquant.io.manifest import verify_files
 from hexaquant.qnn.inspect import inspect_binary
-from hexaquant.qnn.integrity import recorded_io
 from hexaquant.qnn.tensor_io import ordered_specs
 
 
@@ -59,20 +56,18 @@ def model_card(
     images: ImageSpec | None = None,
 ) -> ModelCard:
     """What a bundle tells about the binary of ``folder``."""
-    out, manifest = open_folder(folder)
-    soc = find_target(target or manifest.target)
-    binary = out / binary_name(soc)
-    if not binary.is_file():
-        raise InputError(f"{binary} does not exist: run hexaquant compile {out} --target {soc.name} first")
-    verified = verify_files(out, [binary.name])
+    opened = Folder.open(folder)
+    soc = opened.target(target)
+    binary = opened.binary(soc)
+    opened.verify([binary.name])
     graph = inspect_binary(binary).graphs[0]
     io = recorded_io(binary, graph.name) or {}
     inputs = tuple(ordered_specs(graph.inputs, io.get("inputs", ())))
     return ModelCard(
         binary=binary,
-        sha256=verified.files[binary.name].sha256,
+        sha256=opened.manifest.files[binary.name].sha256,
         target=soc,
-        scheme=manifest.scheme,
+        scheme=opened.manifest.scheme,
         graph=graph.name,
         inputs=inputs,
         outputs=tuple(ordered_specs(graph.outputs, io.get("outputs", ()))),

@@ -18,13 +18,13 @@ import numpy as np
 from hexaquant.analysis.compare import finite
 from hexaquant.analysis.metrics import Metric
 from hexaquant.analysis.verify import Arrays, FloatReference, Sample, collect_samples
-from hexaquant.api.artifacts import ENCODINGS, MODEL, QDQ
 from hexaquant.api.convert import convert, read_network
 from hexaquant.api.estimate import DEFAULT_SOC, estimate_dlc, soc_name, soc_number
 from hexaquant.api.quantize import quantize
 from hexaquant.core.errors import HexaquantError, InputError
 from hexaquant.core.events import Events
 from hexaquant.core.metrics import Sqnr
+from hexaquant.folder.artifacts import ENCODINGS, MODEL, QDQ
 from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.dataset import Dataset
 from hexaquant.ir.graph import Graph

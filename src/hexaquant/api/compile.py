@@ -11,12 +11,12 @@ from typing import Any
 import onnx_ir as oir
 
 from hexaquant.analysis.coverage import prove_coverage
-from hexaquant.api.artifacts import DLC, QDQ, open_folder
-from hexaquant.api.resume import KEY, is_current, step_fingerprint
 from hexaquant.core.atomic import write_text
 from hexaquant.core.events import Events
+from hexaquant.folder.artifacts import DLC, QDQ, Folder, binary_name
+from hexaquant.folder.manifest import amend_manifest
+from hexaquant.folder.resume import KEY, is_current, step_fingerprint
 from hexaquant.htp.soc import Target, find_target
-from hexaquant.io.manifest import amend_manifest, verify_files
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import freeze_batch
 from hexaquant.qnn.compile import compile_dlc
@@ -37,11 +37,6 @@ class Compiled:
     reused: tuple[str, ...] = ()
 
 
-def binary_name(target: Target) -> str:
-    """File name of the context binary for ``target``."""
-    return f"model.{target.name}.bin"
-
-
 def compile_folder(
     folder: str | Path,
     target: str | Target | Sequence[str | Target] | None = None,
@@ -57,8 +52,9 @@ def compile_folder(
     from the same model with the same settings is kept. Raises TargetError naming the operators that the target
     refuses, with the library's reason, or the tensor whose encoding did not arrive unchanged in the DLC.
     """
-    out, manifest = open_folder(folder)
-    verify_files(out, [QDQ])
+    found = Folder.open(folder)
+    found.verify([QDQ])
+    out, manifest = found.path, found.manifest
     targets, log = _targets(target, manifest.target), events or Events()
     qdq = manifest.files[QDQ].sha256
     lowered = step_fingerprint({"qdq": qdq, "target": targets[0].name, "batch": batch})

@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 
 from hexaquant.analysis.coverage import Coverage, prove_coverage
-from hexaquant.api.untouched import require_untouched
 from hexaquant.core.atomic import atomic_path, write_text
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import EncodingError, InputError
 from hexaquant.core.events import Events
+from hexaquant.folder.artifacts import require_untouched
+from hexaquant.folder.manifest import amend_manifest
 from hexaquant.frontends import load
 from hexaquant.htp.check import by_name, judge, verdict_text
 from hexaquant.htp.expand_blocks import expand_lpbq
 from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.encodings_file import EncodingsFile, read_encodings, unknown_names_message
-from hexaquant.io.manifest import amend_manifest
 from hexaquant.io.qdq_reader import from_qdq, is_qdq
 from hexaquant.io.qdq_writer import to_qdq
 from hexaquant.ir.cut import end_at

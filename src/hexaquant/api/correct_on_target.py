@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from hexaquant.analysis.intermediates import Intermediates
-from hexaquant.api.artifacts import put_constants_on_grid
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.core.metrics import Sqnr
+from hexaquant.folder.artifacts import put_constants_on_grid
 from hexaquant.io.batches import Batch
 from hexaquant.io.dataset import HELD_OUT_AT, HELD_OUT_EVERY, Dataset
 from hexaquant.io.qdq_writer import to_qdq

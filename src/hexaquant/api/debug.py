@@ -25,22 +25,21 @@ from hexaquant.analysis.places import Place, find_places
 from hexaquant.analysis.sensitivity import make_study
 from hexaquant.analysis.statistics import collect_meters
 from hexaquant.api.analyze import float_networks
-from hexaquant.api.artifacts import ENCODINGS, MODEL, QDQ, open_folder, put_constants_on_grid
 from hexaquant.core import html
 from hexaquant.core.atomic import write_text
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import EncodingError, InputError, TargetError, WorkerError
 from hexaquant.core.events import Events
+from hexaquant.folder.artifacts import ENCODINGS, MODEL, QDQ, Folder, put_constants_on_grid
+from hexaquant.folder.manifest import amend_manifest, sha256_of
 from hexaquant.io.data import open_data
 from hexaquant.io.encodings_file import read_encodings
 from hexaquant.io.image_folder import ImageSpec
-from hexaquant.io.manifest import Manifest, amend_manifest, sha256_of
 from hexaquant.io.qdq_reader import from_qdq
 from hexaquant.io.qdq_writer import to_qdq
 from hexaquant.ir.fingerprint import fingerprint
 from hexaquant.ir.graph import Graph
 from hexaquant.sim.model import QuantizedModel
-from hexaquant.sim.plan_json import plan_from_json
 
 REPORT = "debug.json"
 FORMAT = 1
@@ -108,11 +107,12 @@ def debug(
     """
     if mode not in get_args(DebugMode):
         raise InputError(f"there is no mode '{mode}': give cumulative or isolated")
-    out, manifest = open_folder(folder)
+    opened = Folder.open(folder)
+    out = opened.path
     log = events or Events()
-    model, given, source = _load(out, manifest, encodings)
+    model, given, source = _load(opened, encodings)
     inputs = _samples(data, model, samples, images)
-    floats = find_float_values(model, *float_networks(out, manifest), inputs[0])
+    floats = find_float_values(model, *float_networks(opened), inputs[0])
     study = make_study(model, floats, None)
     meters = collect_meters(model, floats, study.sites, log.track(inputs, "statistics", len(inputs)))
     weights = collect_weight_noise(model, floats, study.sites, log.track(inputs, "weights", len(inputs)))
@@ -135,19 +135,20 @@ def debug(
     return report
 
 
-def _load(out: Path, manifest: Manifest, file: str | Path | None) -> tuple[QuantizedModel, dict[str, Encoding], str]:
+def _load(folder: Folder, file: str | Path | None) -> tuple[QuantizedModel, dict[str, Encoding], str]:
     """(the simulation, encodings as given, where these came from). Files are read as they are, changed or not."""
+    out = folder.path
     graph = Graph(oir.load(out / MODEL), str(out / MODEL))
     _, held = from_qdq(Graph(oir.load(out / QDQ), str(out / QDQ)))
     path = out / ENCODINGS if file is None else Path(file)
-    recorded = manifest.files.get(ENCODINGS)
+    recorded = folder.manifest.files.get(ENCODINGS)
     if file is not None or (recorded is not None and path.is_file() and sha256_of(path) != recorded.sha256):
         read = read_encodings(path)
         read.check_against(graph)
         given, source = held | read.resolve(graph).all, str(path)
     else:
         given, source = held, str(out / QDQ)
-    model = QuantizedModel(graph, plan_from_json(manifest.sections.get("plan", {})))
+    model = QuantizedModel(graph, folder.plan)
     missing = model.set_encodings(given)
     if missing:
         raise EncodingError(f"{source} has no encoding for '{missing[0]}': export the model again")

@@ -1,6 +1,6 @@
 """hq.deploy: everything, from a network to an accuracy measured on the target.
 
-Steps that were made from the same inputs are kept (api/resume.py): a second run on the same folder quantizes and
+Steps that were made from the same inputs are kept (folder/resume.py): a second run on the same folder quantizes and
 compiles only what changed, and the target runs only samples that it has not seen.
 """
 
@@ -13,13 +13,14 @@ from typing import Any
 
 from hexaquant.analysis.metrics import Metric, find_metric
 from hexaquant.api import correct_on_target as on_target
-from hexaquant.api.artifacts import ENCODINGS, MODEL, QDQ, REFERENCE, Exported, export_encodings, export_model, kept
 from hexaquant.api.compile import compile_folder
 from hexaquant.api.quantize import override_mapping, quantize
 from hexaquant.api.report import report_if_installed
-from hexaquant.api.resume import KEY, is_current, is_trained, quantization_fingerprint, step_fingerprint
 from hexaquant.api.verify import verify_folder
 from hexaquant.core.events import Events
+from hexaquant.folder.artifacts import ENCODINGS, MODEL, QDQ, REFERENCE, Exported, export_encodings, export_model, kept
+from hexaquant.folder.manifest import read_manifest
+from hexaquant.folder.resume import KEY, is_current, is_trained, quantization_fingerprint, step_fingerprint
 from hexaquant.frontends import load
 from hexaquant.htp.scheme import Scheme, check_scheme, find_scheme
 from hexaquant.htp.soc import Target, find_target
@@ -27,7 +28,6 @@ from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
 from hexaquant.io.encoding_losses import check_version
 from hexaquant.io.image_folder import ImageSpec
-from hexaquant.io.manifest import read_manifest
 from hexaquant.ir.graph import Graph
 from hexaquant.ptq.apply import State
 from hexaquant.ptq.recipe import Recipe, find_recipe
@@ -117,7 +117,7 @@ def quantize_folder(
 def _in_version(folder: Path, version: str) -> Exported:
     """The folder's files, with the encodings file in ``version``."""
     lost: tuple[str, ...] = ()
-    if read_manifest(folder).sections["quantization"].get("encodings_version") != version:
+    if read_manifest(folder).quantization.encodings_version != version:
         lost = export_encodings(folder, version).lost
     return kept(folder, lost)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from hexaquant.api.convert import Converted, Network, read_network
 from hexaquant.core.atomic import write_text
 from hexaquant.core.errors import InputError
+from hexaquant.folder.manifest import sha256_of
 from hexaquant.io.encodings_file import write_encodings
-from hexaquant.io.manifest import sha256_of
 
 VERSION = "2.0.0"
 """Of given.encodings: the one that holds every kind of encoding."""

@@ -9,15 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hexaquant.api.artifacts import DLC, open_folder
 from hexaquant.core.atomic import write_text
 from hexaquant.core.errors import InputError, TargetError
 from hexaquant.core.events import Events
+from hexaquant.folder.artifacts import DLC, Folder
+from hexaquant.folder.manifest import NAME, amend_manifest, check_integrity, read_manifest, sha256_of, verify_files
 from hexaquant.htp.soc import find_target, target_of_model
-from hexaquant.io.manifest import NAME, amend_manifest, read_manifest, sha256_of, verify_files
 from hexaquant.qnn.compile import GraphSource, compile_graphs
 from hexaquant.qnn.estimate import ESTIMATED_SOCS, Estimate, estimates_of
-from hexaquant.qnn.integrity import check_integrity
 
 INFO = "info.json"
 DEFAULT_SOC = "sa8255p"
@@ -90,7 +89,7 @@ def soc_name(soc_model: int) -> str:
 def _files(path: Path) -> tuple[Path, Path]:
     """The DLC, and where its estimates go."""
     if path.is_dir():
-        out, _ = open_folder(path)
+        out = Folder.open(path).path
         if not (out / DLC).is_file():
             raise InputError(f"{out} has no {DLC} yet; run hexaquant compile {out} first")
         verify_files(out, [DLC])

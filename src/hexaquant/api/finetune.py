@@ -12,10 +12,10 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor, nn
 
-from hexaquant.api.quantize import Model
 from hexaquant.api.training_score import UserMetric, make_score
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
+from hexaquant.folder.artifacts import Model
 from hexaquant.frontends import load
 from hexaquant.io.batches import sample_count, take
 from hexaquant.io.data import open_data

@@ -9,27 +9,24 @@ from typing import Any
 
 import onnx_ir as oir
 
-from hexaquant.api.artifacts import (
-    MODEL,
-    QDQ,
+from hexaquant.api.finetune import finetune
+from hexaquant.api.training_score import measure
+from hexaquant.core import ranks
+from hexaquant.core.errors import InputError
+from hexaquant.core.events import Events
+from hexaquant.folder.artifacts import (
     REFERENCE,
     Exported,
+    Model,
     export_model,
     kept,
     load_quantized,
-    open_folder,
 )
-from hexaquant.api.finetune import finetune
-from hexaquant.api.quantize import Model
-from hexaquant.api.resume import KEY, step_fingerprint
-from hexaquant.api.training_score import measure
-from hexaquant.core import ranks
-from hexaquant.core.errors import EncodingError, InputError
-from hexaquant.core.events import Events
+from hexaquant.folder.manifest import Quantization, read_manifest, verify_files
+from hexaquant.folder.resume import KEY, step_fingerprint
 from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
 from hexaquant.io.image_folder import ImageSpec
-from hexaquant.io.manifest import verify_files
 from hexaquant.ir.graph import Graph
 from hexaquant.qat.devices import accelerator_from_launch
 from hexaquant.qat.distill import Teacher
@@ -76,13 +73,13 @@ def finetune_folder(
     writes. Raises InputError for a folder without its FP32 network.
     """
     accelerator = accelerator_from_launch()
-    out, manifest = open_folder(folder)
-    made = manifest.sections["quantization"]
-    model = _open(out, made)
+    model = _open(Path(folder))
+    out = Path(folder)
+    made = read_manifest(out).quantization
     whole = open_data(data, model.source_graph, images)
     judged: dict[str, Any] = {"validate_every": validate_every, "patience": patience}
     request = _request(whole, batch_size, options | judged)
-    if not again and (made.get(TRAINING) or {}).get("request") == request:
+    if not again and (made.training or {}).get("request") == request:
         return _kept(out, made, events)
     training, held_out = whole.split()
     reference = Graph(oir.load(out / REFERENCE), str(out / REFERENCE))
@@ -106,19 +103,17 @@ def finetune_folder(
     return Trained(exported, summary | {"resumed_from": run.resumed_from})
 
 
-def _export(
-    model: Model, out: Path, made: Mapping[str, Any], reference: Graph, training: Mapping[str, Any]
-) -> Exported:
+def _export(model: Model, out: Path, made: Quantization, reference: Graph, training: Mapping[str, Any]) -> Exported:
     """The trained model in the place of the quantized one; ``made``: how that came about."""
     record = {TRAINING: training, KEY: _identity(made, model)}
     return export_model(
         model,
         out,
-        encodings_version=made.get("encodings_version", "1.0.0"),
+        encodings_version=made.encodings_version,
         reference=reference,
         overrides=model.overrides,
         steps=list(model.steps),
-        made_from={key: made[key] for key in ("data",) if key in made} | record,
+        made_from={"data": made.data} | record,
         obsolete=[CHECKPOINT],
     )
 
@@ -129,10 +124,10 @@ def _request(data: Dataset, batch_size: int, options: Mapping[str, Any]) -> str:
     return step_fingerprint({"data": data.content_hash(), "batch_size": batch_size, "options": deciding})
 
 
-def _kept(out: Path, made: Mapping[str, Any], events: Events | None) -> Trained:
+def _kept(out: Path, made: Quantization, events: Events | None) -> Trained:
     """The folder as it is: trained with the same options on the same data already."""
     (events or Events()).note("qat", f"{out} was trained like this already; kept (--again trains it further)")
-    return Trained(kept(out), made[TRAINING]["summary"] | {"resumed_from": 0}, reused=True)
+    return Trained(kept(out), (made.training or {})["summary"] | {"resumed_from": 0}, reused=True)
 
 
 def _summary(run: Finetuned, before: float, after: float) -> dict[str, Any]:
@@ -148,20 +143,15 @@ def _summary(run: Finetuned, before: float, after: float) -> dict[str, Any]:
     }
 
 
-def _identity(made: Mapping[str, Any], model: Model) -> str:
+def _identity(made: Quantization, model: Model) -> str:
     """Fingerprint of the trained model: no longer that of the quantized one, which can be made again."""
-    return step_fingerprint({"quantized": made.get(KEY), "steps": list(model.steps)})
+    return step_fingerprint({"quantized": made.fingerprint, "steps": list(model.steps)})
 
 
-def _open(out: Path, made: Mapping[str, Any]) -> Model:
+def _open(out: Path) -> Model:
     """The simulation in ``out`` as :func:`hexaquant.quantize` returned it. Raises InputError without FP32 network."""
+    model = load_quantized(out)
     if not (out / REFERENCE).is_file():
         raise InputError(f"{out} does not hold its FP32 network {REFERENCE}: quantize the model again")
-    verify_files(out, [MODEL, QDQ, REFERENCE])
-    stored = load_quantized(out)
-    model = Model(stored.source_graph, stored.plan)
-    missing = model.set_encodings(stored.encodings())
-    if missing:
-        raise EncodingError(f"{out / QDQ} has no encoding for '{missing[0]}': export the model again")
-    model.overrides, model.steps = made.get("overrides") or None, tuple(made.get("steps", ()))
+    verify_files(out, [REFERENCE])
     return model

@@ -11,7 +11,7 @@ from pathlib import Path
 from hexaquant.api.convert import Converted
 from hexaquant.core.atomic import write_text
 from hexaquant.core.errors import EnvironmentLacksError, TargetError, WorkerError
-from hexaquant.io.manifest import amend_manifest
+from hexaquant.folder.manifest import amend_manifest
 from hexaquant.qnn.net_json import net_document
 from hexaquant.qnn.saver import Recording, record_source
 

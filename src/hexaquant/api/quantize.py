@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from hexaquant.api.artifacts import Exported, export_model
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
+from hexaquant.folder.artifacts import Model
 from hexaquant.frontends import load
 from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.htp.scheme import Scheme
@@ -25,36 +25,12 @@ from hexaquant.ir.graph import Graph, shape_of
 from hexaquant.ir.normalize import require_static
 from hexaquant.ptq.apply import State, apply_graph_steps, apply_recipe
 from hexaquant.ptq.recipe import Recipe, find_recipe
-from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.overrides import parse_overrides, read_overrides
 from hexaquant.sim.plan import QuantPlan
 from hexaquant.sim.planner import make_plan
 
 RANDOM = "random noise"
 """Source of :func:`random_data`, by which reports know that a model was calibrated on it."""
-
-
-class Model(QuantizedModel):
-    """A QuantizedModel that knows the FP32 graph it came from and can export itself."""
-
-    reference: Graph | None = None
-    overrides: Mapping[str, Any] | None = None
-    steps: tuple[dict[str, Any], ...] = ()
-    recipe: dict[str, Any] | None = None
-    data_source: str = ""
-
-    def export(self, folder: str | Path, *, encodings_version: str = "1.0.0") -> Exported:
-        """Write model.onnx, model.encodings and model.qdq.onnx into ``folder`` (see api/artifacts.py)."""
-        return export_model(
-            self,
-            folder,
-            encodings_version=encodings_version,
-            reference=self.reference,
-            overrides=self.overrides,
-            steps=list(self.steps),
-            recipe=self.recipe,
-            made_from={"data": self.data_source},
-        )
 
 
 def quantize(

@@ -14,10 +14,9 @@ from hexaquant.bundle.remote.pool import DevicePool
 from hexaquant.bundle.remote.session import DeviceOptions, Session
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
+from hexaquant.folder.manifest import check_integrity, recorded_io, sha256_of
 from hexaquant.htp.soc import Target, target_of_model
-from hexaquant.io.manifest import sha256_of
 from hexaquant.qnn.inspect import inspect_binary
-from hexaquant.qnn.integrity import check_integrity, recorded_io
 from hexaquant.qnn.runtime import Inputs
 from hexaquant.qnn.tensor_io import ordered_specs
 

@@ -10,16 +10,15 @@ from hexaquant.analysis.compare import Comparison
 from hexaquant.analysis.metrics import Metric, find_metric
 from hexaquant.analysis.verify import verify, write_report
 from hexaquant.analysis.verify_report import VerifyReport
-from hexaquant.api.artifacts import DLC, ENCODINGS, MODEL, QDQ, REFERENCE, load_quantized, open_folder
-from hexaquant.api.compile import binary_name
 from hexaquant.api.quantize import RANDOM
 from hexaquant.bundle.remote.pool import DevicePool
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
-from hexaquant.htp.soc import Target, find_target
+from hexaquant.folder.artifacts import DLC, ENCODINGS, MODEL, QDQ, REFERENCE, Folder, load_quantized
+from hexaquant.folder.manifest import Manifest, amend_manifest
+from hexaquant.htp.soc import Target
 from hexaquant.io.data import open_data
 from hexaquant.io.image_folder import ImageSpec
-from hexaquant.io.manifest import Manifest, amend_manifest, verify_files
 from hexaquant.sim.model import QuantizedModel
 
 REPORT = "verify.json"
@@ -45,9 +44,11 @@ def verify_folder(
     already in memory; ``note``: goes into the report (e.g. where the data came from); ``images``: the preprocessing of
     an image folder; ``device``: runs the samples instead of this PC (api/remote.py).
     """
-    out, manifest = open_folder(folder)
-    soc = find_target(target or manifest.target)
-    binary = _current_binary(out, manifest, soc)
+    opened = Folder.open(folder)
+    out = opened.path
+    manifest = opened.manifest
+    soc = opened.target(target)
+    binary = _current_binary(opened, soc)
     name, function = (None, None) if metric is None else find_metric(metric)
     simulation = model or load_quantized(out)
     dataset = open_data(data, simulation.source_graph, images)
@@ -60,7 +61,7 @@ def verify_folder(
         limit=limit,
         workers=workers,
         soc=soc.model,
-        batch=manifest.sections.get(f"compile {soc.name}", {}).get("batch", 1),
+        batch=manifest.compilation(soc.name).batch,
         cache=out / ".state" / _cache_name(device),
         device=device,
         events=events,
@@ -84,7 +85,7 @@ def _figures(result: Comparison) -> dict[str, Any]:
 
 def _folder_record(out: Path, manifest: Manifest, binary: Path) -> dict[str, Any]:
     """What the report says of the folder itself."""
-    calibration = manifest.sections["quantization"].get("data", "")
+    calibration = manifest.quantization.data
     return {
         "scheme": manifest.scheme,
         "calibration_data": calibration,
@@ -98,19 +99,16 @@ def _cache_name(device: DevicePool | None) -> str:
     return "target" if device is None else "target-" + re.sub(r"[^\w.-]", "_", str(device.session.address))
 
 
-def _current_binary(out: Path, manifest: Manifest, soc: Target) -> Path:
+def _current_binary(folder: Folder, soc: Target) -> Path:
     """The binary for ``soc``. Raises InputError when there is none, when files are damaged, and when it was compiled
     from an earlier quantization than the folder now holds.
     """
-    binary = out / binary_name(soc)
-    if not binary.is_file():
-        raise InputError(f"{binary} does not exist: run hexaquant compile {out} --target {soc.name} first")
-    verify_files(out, [REFERENCE, binary.name])
-    made_from = manifest.sections.get(f"compile {soc.name}", {}).get("qdq")
-    if made_from is not None and made_from != manifest.files[QDQ].sha256:
-        raise InputError(
-            f"{binary} was compiled from an earlier {QDQ}: run hexaquant compile {out} --target {soc.name} again"
-        )
+    binary = folder.binary(soc)
+    folder.verify([REFERENCE, binary.name])
+    made_from = folder.manifest.compilation(soc.name).qdq
+    if made_from is not None and made_from != folder.manifest.files[QDQ].sha256:
+        command = f"hexaquant compile {folder.path} --target {soc.name}"
+        raise InputError(f"{binary} was compiled from an earlier {QDQ}: run {command} again")
     return binary
 
 

@@ -14,8 +14,8 @@ from hexaquant.bundle.platforms import Platform
 from hexaquant.bundle.readme import readme
 from hexaquant.core.atomic import atomic_path, write_bytes
 from hexaquant.core.errors import InputError
-from hexaquant.io.manifest import NAME as MANIFEST
-from hexaquant.io.manifest import amend_manifest, read_manifest, versions
+from hexaquant.folder.manifest import NAME as MANIFEST
+from hexaquant.folder.manifest import amend_manifest, read_manifest, versions
 
 SECTION = "bundle"
 RUNNER = "hexaquant.bundle.runner"

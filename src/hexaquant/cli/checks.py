@@ -99,8 +99,9 @@ def self_test() -> list[Check]:
 
 def _steps(folder: Path) -> Iterator[tuple[str, Any]]:
     """(name, function that does the step and says what it found)."""
-    from hexaquant.api.compile import binary_name, compile_folder
+    from hexaquant.api.compile import compile_folder
     from hexaquant.api.quantize import quantize, random_data
+    from hexaquant.folder.artifacts import binary_name
     from hexaquant.frontends import load
     from hexaquant.htp.soc import find_target
 

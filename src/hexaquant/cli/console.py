@@ -107,7 +107,7 @@ class Console:
         progress = ProgressFile(folder / PROGRESS, self.arguments)
         try:
             yield progress
-            from hexaquant.api.history import record_command
+            from hexaquant.folder.manifest import record_command
 
             record_command(folder, self.arguments)
         except BaseException:

@@ -27,7 +27,7 @@ def read_coverage(path: Path) -> dict[str, Any]:
 
     Raises InputError when there is none yet or when its file was changed since.
     """
-    from hexaquant.io.manifest import read_manifest, verify_files
+    from hexaquant.folder.manifest import read_manifest, verify_files
 
     if not path.is_dir() and (path.suffix != ".dlc" or not path.is_file()):
         raise InputError(f"{path} is no artifact folder and no DLC; --coverage reads what a conversion proved")
@@ -40,12 +40,12 @@ def read_coverage(path: Path) -> dict[str, Any]:
     verify_files(folder, [name])
     content = json.loads((folder / name).read_text(encoding="utf-8"))
     rows = content["rows"] if isinstance(content, dict) else content
-    recorded = content if isinstance(content, dict) else manifest.sections.get("lower", {})
+    recorded = content if isinstance(content, dict) else {}
     counts = Counter(row["verdict"] for row in rows)
     return {
         "kind": "coverage",
         "path": str(path),
-        "target": recorded.get("target", manifest.target),
+        "target": recorded.get("target") or manifest.lowering.target or manifest.target,
         "complete": not counts["missing"] and not counts["changed"],
         "counts": {verdict: counts[verdict] for verdict in MEANING},
         "tensors": rows,

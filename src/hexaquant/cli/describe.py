@@ -52,14 +52,15 @@ def _require_encodings(path: Path, model: Path) -> None:
 def _folder(path: Path) -> Document:
     import json
 
-    from hexaquant.api.artifacts import open_folder
-    from hexaquant.io.manifest import verify_files
+    from hexaquant.folder.artifacts import Folder
 
-    out, manifest = open_folder(path)
+    folder = Folder.open(path)
+    out = folder.path
+    manifest = folder.manifest
     changed = []
     for name in manifest.files:
         try:
-            verify_files(out, [name])
+            folder.verify([name])
         except InputError:
             changed.append(name)
     report = out / "verify.json"
@@ -138,9 +139,9 @@ def _dlc(path: Path) -> Document:
 
 
 def _binary(path: Path) -> Document:
+    from hexaquant.folder.manifest import check_integrity
     from hexaquant.htp.soc import target_of_model
     from hexaquant.qnn.inspect import inspect_binary
-    from hexaquant.qnn.integrity import check_integrity
 
     recorded = check_integrity(path)
     content = inspect_binary(path)

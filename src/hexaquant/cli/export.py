@@ -34,7 +34,7 @@ def export(
 ) -> None:
     """Write the encodings in version 0.6.1, 1.0.0 or 2.0.0."""
     console: Console = context.obj
-    from hexaquant.api.artifacts import export_encodings
+    from hexaquant.folder.artifacts import export_encodings
     from hexaquant.io.encoding_losses import check_version
 
     check_version(encodings_version)

@@ -57,7 +57,7 @@ def quantize(
 
 def summary(out: Path, reused: bool, files: tuple[Path, ...], lost: tuple[str, ...]) -> dict[str, Any]:
     """What was quantized how, and what was written."""
-    from hexaquant.io.manifest import read_manifest
+    from hexaquant.folder.manifest import read_manifest
 
     manifest = read_manifest(out)
     kinds: Counter[tuple[str, str]] = Counter()
@@ -67,7 +67,7 @@ def summary(out: Path, reused: bool, files: tuple[Path, ...], lost: tuple[str, .
         "folder": str(out),
         "target": manifest.target,
         "scheme": manifest.scheme,
-        "calibration_data": manifest.sections["quantization"].get("data", ""),
+        "calibration_data": manifest.quantization.data,
         "reused": reused,
         "tensors": [{"role": r, "grid": g, "count": n} for (r, g), n in sorted(kinds.items())],
         "files": {f.name: {"path": str(f), "bytes": f.stat().st_size} for f in files},

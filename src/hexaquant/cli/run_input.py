@@ -27,15 +27,11 @@ def find_binary(path: Path, target: str | None) -> tuple[Path, int | None]:
 
     if not path.is_dir():
         return path, None if target is None else find_target(target).model
-    from hexaquant.api.artifacts import open_folder
-    from hexaquant.api.compile import binary_name
+    from hexaquant.folder.artifacts import Folder
 
-    folder, manifest = open_folder(path)
-    soc = find_target(target or manifest.target)
-    binary = folder / binary_name(soc)
-    if not binary.is_file():
-        raise InputError(f"{binary} does not exist: run hexaquant compile {folder} --target {soc.name} first")
-    return binary, soc.model
+    folder = Folder.open(path)
+    soc = folder.target(target)
+    return folder.binary(soc), soc.model
 
 
 def input_specs_of(runtime: Runtime | ModelCard, native: bool | Collection[str]) -> tuple[InputSpec, ...]:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 import hexaquant as hq
-from hexaquant.api.quantize import Model
 from hexaquant.core.events import Events
 from hexaquant.demo.data import Images, normalized
+from hexaquant.folder.artifacts import Model
 from hexaquant.ir.graph import Graph
 
 BATCH = 64

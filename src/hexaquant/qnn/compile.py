@@ -10,7 +10,7 @@ from typing import Any
 
 from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError
-from hexaquant.io.manifest import sha256_of
+from hexaquant.folder.manifest import sha256_of
 from hexaquant.qnn.inspect import inspect_binary
 from hexaquant.qnn.native_io import NativeIo
 from hexaquant.qnn.process import JobFailed, Limits, run_job

@@ -14,8 +14,8 @@ import onnx_ir as oir
 
 from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError
+from hexaquant.folder.manifest import sha256_of
 from hexaquant.htp.refusals import check_silent_errors
-from hexaquant.io.manifest import sha256_of
 from hexaquant.qnn.compile import CompileReport
 from hexaquant.qnn.explain import explain
 from hexaquant.qnn.inspect import inspect_binary

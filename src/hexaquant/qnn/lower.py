@@ -15,11 +15,11 @@ import onnx_ir as oir
 
 from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError, TargetError
+from hexaquant.folder.manifest import sha256_of
 from hexaquant.htp.depthwise import refine_depthwise
 from hexaquant.htp.edge_pads import gather_edges
 from hexaquant.htp.refusals import check_silent_errors
 from hexaquant.htp.widen_depthwise import widen_depthwise
-from hexaquant.io.manifest import sha256_of
 from hexaquant.qnn.explain import explain
 from hexaquant.qnn.inspect import inspect_dlc
 from hexaquant.qnn.libraries import QnnLibraries, find_libraries

@@ -15,8 +15,8 @@ import numpy as np
 
 from hexaquant.core.child_process import scratch_folder
 from hexaquant.core.errors import InputError, WorkerError
+from hexaquant.folder.manifest import check_integrity, recorded_io
 from hexaquant.qnn.channel import ERROR, HELLO, PROFILE, TENSORS, ChannelClosed, ChannelTimeout, receive, send
-from hexaquant.qnn.integrity import check_integrity, recorded_io
 from hexaquant.qnn.libraries import find_libraries
 from hexaquant.qnn.log_text import last_lines
 from hexaquant.qnn.process import ERROR_KINDS, child_seconds, close_pipes, describe_exit, end_group, start_child

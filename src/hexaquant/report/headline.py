@@ -64,12 +64,11 @@ def headline(sources: Sources) -> Headline:
 
 def _title(sources: Sources) -> str:
     """The network's file as the recorded command names it ("net" of net.onnx); else the folder's name."""
-    folder, recorded = sources.folder.resolve().name, sources.sections.get("commands")
-    first = recorded[0] if isinstance(recorded, list) and recorded else None
-    argv = first.get("argv") if isinstance(first, dict) else None
-    if not isinstance(argv, list) or len(argv) < 2 or str(argv[1]).startswith("-"):
+    folder = sources.folder.resolve().name
+    argv = sources.commands[0].argv if sources.commands else []
+    if len(argv) < 2 or argv[1].startswith("-"):
         return folder
-    return Path(str(argv[1])).stem or folder
+    return Path(argv[1]).stem or folder
 
 
 def _subtitle(sources: Sources) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from hexaquant.io.manifest import versions
+from hexaquant.folder.manifest import versions
 from hexaquant.report.document import ReportData
 from hexaquant.report.headline import score_text
 from hexaquant.report.plotly_script import PlotlyScript, content_hash, plotly_script, require_installed
@@ -122,9 +122,7 @@ def script_json(value: Any) -> str:
 
 def commands(sources: Sources) -> str:
     """The recorded command lines, one a line, as a shell takes them."""
-    recorded = sources.sections.get("commands", [])
-    lines = [entry["argv"] for entry in recorded if isinstance(entry, dict) and isinstance(entry.get("argv"), list)]
-    return "\n".join(shlex.join(["hexaquant", *map(str, line)]) for line in lines)
+    return "\n".join(shlex.join(["hexaquant", *command.argv]) for command in sources.commands)
 
 
 def counted(count: int, thing: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from hexaquant.core.errors import InputError
 from hexaquant.core.progress_file import PROGRESS
-from hexaquant.io.manifest import NAME
+from hexaquant.folder.manifest import NAME
 from hexaquant.report.document import report_data
 from hexaquant.report.plotly_script import require_installed
 from hexaquant.report.render import Live, render

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hexaquant.core.errors import HexaquantError
-from hexaquant.io.manifest import NAME, Manifest, read_manifest
+from hexaquant.core.errors import HexaquantError, InputError
+from hexaquant.folder.manifest import NAME, Command, Manifest, read_manifest
 from hexaquant.report import schema as s
 
 FILES: dict[str, str] = {
@@ -48,6 +48,14 @@ class Sources:
     def sections(self) -> dict[str, Any]:
         """The sections of the manifest."""
         return self.manifest.sections if self.manifest is not None else {}
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """The recorded command lines; none where they are damaged."""
+        try:
+            return () if self.manifest is None else self.manifest.commands
+        except InputError:
+            return ()
 
 
 @dataclass

@@ -15,7 +15,7 @@ import pytest
 from cli.tools.programs import program
 from hexaquant.cli.tools.htp_config import read_config
 from hexaquant.core.errors import InputError
-from hexaquant.io.manifest import verify_files
+from hexaquant.folder.manifest import verify_files
 from hexaquant.qnn.inspect import inspect_binary
 from hexaquant.qnn.profile import read_profile
 

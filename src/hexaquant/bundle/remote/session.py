@@ -27,7 +27,7 @@ from hexaquant.bundle.remote.ssh import Ssh
 from hexaquant.bundle.remote.transport import Transport, joined, require
 from hexaquant.core.errors import EnvironmentLacksError, HexaquantError, InputError, WorkerError
 from hexaquant.core.events import Events
-from hexaquant.io.manifest import sha256_of
+from hexaquant.folder.manifest import sha256_of
 from hexaquant.qnn.profile import Stage, read_profile
 
 PROGRAM = "hexaquant_run"

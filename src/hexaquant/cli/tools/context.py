@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hexaquant.core.errors import InputError
+from hexaquant.folder.manifest import NAME, amend_manifest, read_manifest
 from hexaquant.htp.soc import Target, find_target
-from hexaquant.io.manifest import NAME, amend_manifest, read_manifest
 
 if TYPE_CHECKING:
     from hexaquant.qnn.compile import CompileReport
@@ -54,8 +54,7 @@ def _recorded_target(dlc: Path) -> str:
     manifest = read_manifest(dlc.parent)
     if dlc.name not in manifest.files:
         return ""
-    own = manifest.sections.get(f"context {dlc.name}", {})
-    return own.get("target") or manifest.sections.get("lower", {}).get("target") or manifest.target
+    return manifest.context(dlc.name).target or manifest.lowering.target or manifest.target
 
 
 def graph_names(dlcs: Sequence[Path]) -> dict[str, Path]:
@@ -88,8 +87,8 @@ def make_context(
 
     Raises InputError for a changed DLC, TargetError when the SoC refuses a graph.
     """
+    from hexaquant.folder.manifest import check_integrity
     from hexaquant.qnn.compile import GraphSource, compile_graphs
-    from hexaquant.qnn.integrity import check_integrity
 
     if (folder / NAME).is_file():
         read_manifest(folder)
@@ -107,7 +106,7 @@ def make_context(
 
 
 def _entry(dlc: Path, settings: GraphSettings, graph: GraphRecord) -> dict[str, Any]:
-    from hexaquant.qnn.integrity import recorded_io
+    from hexaquant.folder.manifest import recorded_io
 
     io = recorded_io(dlc) or _own_names(graph)
     return {"dlc": dlc.name, "o_level": settings.o_level, "vtcm_mb": settings.vtcm_mb, "io": io}

@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _write(options: argparse.Namespace, tell: Messages) -> None:
     from hexaquant.core.atomic import write_text
+    from hexaquant.folder.manifest import check_integrity
     from hexaquant.qnn.inspect import inspect_binary
-    from hexaquant.qnn.integrity import check_integrity
 
     recorded = options.context_binary.is_file() and check_integrity(options.context_binary)
     document = metadata(inspect_binary(options.context_binary))

@@ -19,9 +19,11 @@ import yaml
 from hexaquant.core.atomic import write_text
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import EncodingError, InputError
-from hexaquant.io.commit import commit, complete
-from hexaquant.io.encodings_file import read_encodings, write_encodings
-from hexaquant.io.manifest import Manifest, amend_manifest, read_manifest, verify_files
+from hexaquant.core.text_file import read_yaml
+from hexaquant.folder.commit import commit, complete
+from hexaquant.folder.manifest import NAME, Manifest, amend_manifest, read_manifest, sha256_of, verify_files
+from hexaquant.htp.soc import Target, find_target
+from hexaquant.io.encodings_file import EncodingsFile, read_encodings, write_encodings
 from hexaquant.io.qdq_reader import from_qdq
 from hexaquant.io.qdq_writer import to_qdq
 from hexaquant.ir.graph import Graph
@@ -31,6 +33,84 @@ from hexaquant.sim.plan_json import plan_from_json, plan_to_json
 
 MODEL, ENCODINGS, QDQ, DLC = "model.onnx", "model.encodings", "model.qdq.onnx", "model.dlc"
 REFERENCE, FLOAT, RECIPE = ".state/fp32.onnx", ".state/float.onnx", "recipe.yaml"
+SHOWN = 4
+"""Names in the sentence about altered encodings."""
+
+
+class Model(QuantizedModel):
+    """A QuantizedModel that knows the FP32 graph it came from and can export itself.
+
+    ``reference``: the FP32 graph, None where the folder ``came_from``, from which the model was read, has it.
+    """
+
+    reference: Graph | None = None
+    came_from: Path | None = None
+    overrides: Mapping[str, Any] | None = None
+    steps: tuple[dict[str, Any], ...] = ()
+    recipe: Mapping[str, Any] | None = None
+    data_source: str = ""
+
+    def export(self, folder: str | Path, *, encodings_version: str = "1.0.0") -> Exported:
+        """Write model.onnx, model.encodings and model.qdq.onnx into ``folder``, as :func:`export_model` does."""
+        return export_model(
+            self,
+            folder,
+            encodings_version=encodings_version,
+            reference=self.reference or self.stored(REFERENCE),
+            overrides=self.overrides,
+            steps=list(self.steps),
+            recipe=self.recipe,
+            made_from={"data": self.data_source},
+        )
+
+    def stored(self, name: str) -> Graph | None:
+        """The network ``name`` of the folder that the model was read from. Raises InputError for a changed file."""
+        if self.came_from is None or name not in read_manifest(self.came_from).files:
+            return None
+        verify_files(self.came_from, [name])
+        return Graph(oir.load(self.came_from / name), str(self.came_from / name))
+
+
+@dataclass(frozen=True)
+class Folder:
+    """An artifact folder that is there and whole; its files are checked by :meth:`verify`."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Folder:
+        """``folder``, after a change that was interrupted is finished. Raises InputError where it is none."""
+        out = Path(folder)
+        complete(out)
+        if not (out / NAME).is_file():
+            raise InputError(f"{out} is not an artifact folder (no {NAME}): run hexaquant quantize or deploy first")
+        return cls(out, read_manifest(out))
+
+    def verify(self, names: Collection[str]) -> None:
+        """Raise InputError naming the first of ``names`` that is missing, unrecorded or changed."""
+        verify_files(self.path, names)
+
+    @property
+    def plan(self) -> QuantPlan:
+        return plan_from_json(self.manifest.sections.get("plan", {}))
+
+    def target(self, name: str | Target | None) -> Target:
+        """The SoC ``name``, the folder's own where that is None."""
+        return find_target(name or self.manifest.target)
+
+    def binary(self, target: str | Target | None = None) -> Path:
+        """The context binary for ``target``. Raises InputError where it was not compiled."""
+        soc = self.target(target)
+        binary = self.path / binary_name(soc)
+        if not binary.is_file():
+            raise InputError(f"{binary} does not exist: run hexaquant compile {self.path} --target {soc.name} first")
+        return binary
+
+
+def binary_name(target: Target) -> str:
+    """File name of the context binary for ``target``."""
+    return f"model.{target.name}.bin"
 
 
 @dataclass(frozen=True)
@@ -57,7 +137,7 @@ def export_model(
     """Write ``model`` into ``folder``, read everything back and compare. All files change together or none does.
 
     ``reference``: the FP32 graph, kept for verification; ``recipe``: written as YAML; ``made_from``: what else the
-    manifest's section "quantization" shall say ("data", "fingerprint" of api/resume.py); ``obsolete``: files of the
+    manifest's section "quantization" shall say ("data", "fingerprint" of folder/resume.py); ``obsolete``: files of the
     folder (a checkpoint) that go away with the change. Raises EncodingError when a tensor was never calibrated or when
     what was written does not read back identically.
     """
@@ -87,12 +167,13 @@ def _write_networks(
     draft: Path, model: QuantizedModel, graph: Graph, encodings: dict[str, Encoding], reference: Graph | None
 ) -> list[str]:
     """The ONNX files; returns all names that the folder's manifest shall record, the encodings file included."""
+    floats = model.stored(FLOAT) if isinstance(model, Model) else None
     graph.save(draft / MODEL)
     to_qdq(graph, encodings, bypass=model.bypassed()).save(draft / QDQ)
     if reference is None:
         return [MODEL, ENCODINGS, QDQ]
     reference.save(draft / REFERENCE)
-    model.source_graph.save(draft / FLOAT)
+    (floats or model.source_graph).save(draft / FLOAT)
     return [MODEL, ENCODINGS, QDQ, REFERENCE, FLOAT]
 
 
@@ -152,34 +233,59 @@ def export_encodings(folder: str | Path, version: str, path: str | Path | None =
 
     Raises EncodingError for an unknown version.
     """
-    out, manifest = open_folder(folder)
-    model = load_quantized(out)
+    model = load_quantized(folder)
+    out = Path(folder)
     file = out / ENCODINGS if path is None else Path(path)
     lost = _write_encodings(file, model.encodings(), model.plan, model.source_graph, version)
     if file.resolve() == (out / ENCODINGS).resolve():
-        section = {**manifest.sections["quantization"], "encodings_version": version}
+        section = {**read_manifest(out).sections["quantization"], "encodings_version": version}
         amend_manifest(out, files=[ENCODINGS], sections={"quantization": section})
     return Exported(out, (file,), tuple(lost))
 
 
-def open_folder(folder: str | Path) -> tuple[Path, Manifest]:
-    """(path, manifest) of an artifact folder whose files are unchanged. Raises InputError otherwise."""
-    out = Path(folder)
-    complete(out)
-    if not (out / "manifest.json").is_file():
-        raise InputError(f"{out} is not an artifact folder (no manifest.json): run hexaquant quantize or deploy first")
-    return out, read_manifest(out)
-
-
-def load_quantized(folder: str | Path) -> QuantizedModel:
+def load_quantized(folder: str | Path) -> Model:
     """The simulation as it was exported to ``folder``: same graph, plan and encodings, quantizers on."""
-    out, manifest = open_folder(folder)
-    verify_files(out, [MODEL, QDQ])
+    found = Folder.open(folder)
+    out = found.path
+    found.verify([MODEL, QDQ])
     graph = Graph(oir.load(out / MODEL), str(out / MODEL))
-    plan = plan_from_json(manifest.sections.get("plan", {}))
     _, encodings = from_qdq(Graph(oir.load(out / QDQ), str(out / QDQ)))
-    model = QuantizedModel(graph, plan)
+    model = Model(graph, found.plan)
     missing = model.set_encodings(encodings)
     if missing:
         raise EncodingError(f"{out / QDQ} has no encoding for '{missing[0]}': export the model again")
+    made = found.manifest.quantization
+    model.came_from = out
+    model.overrides = made.overrides or None
+    model.steps = made.steps
+    model.data_source = made.data
+    if (out / RECIPE).is_file():
+        model.recipe = read_yaml(out / RECIPE, "recipe")
     return model
+
+
+def require_untouched(path: Path, content: EncodingsFile) -> None:
+    """Raise EncodingError naming the tensors when ``path`` (read as ``content``) is not what its folder's manifest has.
+
+    Files without a manifest, such as another tool's, pass: nothing is known about them.
+    """
+    folder = path.parent
+    if not (folder / NAME).is_file():
+        return
+    record = read_manifest(folder).files.get(path.name)
+    if record is None or record.sha256 == sha256_of(path):
+        return
+    names = _altered(folder, content)
+    shown = ", ".join(f"'{name}'" for name in names[:SHOWN]) + (" ..." if len(names) > SHOWN else "")
+    where = f"the encoding of {shown} differs from {QDQ}" if names else "its SHA-256 is another"
+    raise EncodingError(f"{path} was altered after its export: {where}; export it again, or move it out of the folder")
+
+
+def _altered(folder: Path, content: EncodingsFile) -> list[str]:
+    """Tensors whose encodings are not those of the intact QDQ model; empty where there is none to compare with."""
+    try:
+        verify_files(folder, [QDQ])
+    except InputError:
+        return []
+    _, exported = from_qdq(Graph(oir.load(folder / QDQ), QDQ))
+    return [name for name, e in content.all.items() if name in exported and not same_numbers(e, exported[name])]

@@ -16,7 +16,7 @@ from pathlib import Path
 from hexaquant.core.atomic import write_error, write_text
 from hexaquant.core.errors import InputError
 from hexaquant.core.text_file import read_json
-from hexaquant.io.manifest import NAME, inside
+from hexaquant.folder.manifest import NAME, inside
 
 DRAFT, READY = ".state/draft", ".state/commit"
 OBSOLETE = ".obsolete.json"

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from hexaquant.core.errors import InputError
+from hexaquant.folder.commit import complete
+from hexaquant.folder.manifest import NAME, Section, read_manifest, verify_files, versions
 from hexaquant.htp.scheme import Scheme, find_scheme
 from hexaquant.htp.soc import Target, find_target
-from hexaquant.io.commit import complete
 from hexaquant.io.dataset import Dataset
-from hexaquant.io.manifest import NAME, read_manifest, verify_files, versions
 from hexaquant.ir.fingerprint import fingerprint
 from hexaquant.ir.graph import Graph
 from hexaquant.ptq.recipe import Recipe, find_recipe
@@ -61,8 +61,7 @@ def is_current(folder: Path, section: str, wanted: str, files: Collection[str]) 
     if not (folder / NAME).is_file():
         return False
     try:
-        recorded = read_manifest(folder).sections.get(section)
-        if not isinstance(recorded, dict) or recorded.get(KEY) != wanted:
+        if read_manifest(folder).section(section, Section).fingerprint != wanted:
             return False
         verify_files(folder, files)
     except InputError:
@@ -75,7 +74,7 @@ def is_trained(folder: Path) -> bool:
     if not (folder / NAME).is_file():
         return False
     try:
-        made = read_manifest(folder).sections.get("quantization") or {}
+        made = read_manifest(folder).quantization
     except InputError:
         return False
-    return any(step.get("step") == "finetune" for step in made.get("steps", ()))
+    return any(step.get("step") == "finetune" for step in made.steps)

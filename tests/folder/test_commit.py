@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from hexaquant.io.commit import READY, commit, complete
+from hexaquant.folder.commit import READY, commit, complete
 
 CUT_SHORT = """
 import os, signal, sys
 from pathlib import Path
-from hexaquant.io.commit import commit
+from hexaquant.folder.commit import commit
 moves, replace = [], Path.replace
 def counted(self, place):
     if "commit" in str(self):

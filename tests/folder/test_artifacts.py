@@ -12,18 +12,22 @@ import onnx_ir as oir
 import pytest
 import torch
 
-from hexaquant.api.artifacts import (
+import hexaquant as hq
+from hexaquant.api.quantize import quantize
+from hexaquant.core.errors import EncodingError, InputError
+from hexaquant.folder.artifacts import (
     ENCODINGS,
+    FLOAT,
     MODEL,
     QDQ,
+    RECIPE,
     REFERENCE,
     check_reread,
     export_encodings,
     export_model,
     load_quantized,
 )
-from hexaquant.api.quantize import quantize
-from hexaquant.core.errors import EncodingError, InputError
+from hexaquant.folder.manifest import read_manifest
 from hexaquant.io.encodings_file import read_encodings
 from hexaquant.ir.graph import Graph
 from hexaquant.sim.model import QuantizedModel
@@ -96,6 +100,41 @@ def test_what_was_loaded_exports_the_same_files_again(exported: tuple[QuantizedM
     sources = [onnx.load(f / QDQ) for f in (folder, tmp_path)]
     x = some_input(load_quantized(folder)).numpy()
     np.testing.assert_array_equal(*[run(source, {"x": x})[0] for source in sources])
+
+
+def test_a_loaded_model_exports_what_its_folder_holds(tmp_path: Path) -> None:
+    overrides = {"y": {"bits": 16}}
+    model = hq.quantize(conv_net(), batches(), scheme="w8a8", overrides=overrides, recipe="fast")
+    model.export(tmp_path / "first")
+    loaded = hq.load_quantized(tmp_path / "first")
+    assert type(loaded) is type(model) is hq.QuantizedModel
+    loaded.export(tmp_path / "second")
+    for name in (MODEL, ENCODINGS, QDQ, REFERENCE, FLOAT, RECIPE):
+        first, second = (tmp_path / folder / name for folder in ("first", "second"))
+        if name.endswith(".onnx"):
+            assert_same_network(first, second)
+        else:
+            assert first.read_bytes() == second.read_bytes(), name
+    sections = [read_manifest(tmp_path / folder).sections for folder in ("first", "second")]
+    assert sections[0] == sections[1] and sections[0]["quantization"]["overrides"] == overrides
+
+
+def assert_same_network(first: Path, second: Path) -> None:
+    """The same nodes and the same constants to the last bit."""
+    one, two = (onnx.load(path).graph for path in (first, second))
+    assert [n.SerializeToString() for n in one.node] == [n.SerializeToString() for n in two.node], first.name
+    constants = [{t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer} for graph in (one, two)]
+    assert constants[0].keys() == constants[1].keys()
+    for name, value in constants[0].items():
+        np.testing.assert_array_equal(value, constants[1][name], err_msg=f"{first.name} {name}")
+
+
+def test_a_loaded_model_does_not_export_a_reference_that_was_changed(tmp_path: Path) -> None:
+    hq.quantize(conv_net(), batches()).export(tmp_path / "first")
+    loaded = hq.load_quantized(tmp_path / "first")
+    (tmp_path / "first" / REFERENCE).write_bytes(b"")
+    with pytest.raises(InputError, match=r"fp32\.onnx was changed since it was made"):
+        loaded.export(tmp_path / "second")
 
 
 def test_weights_in_the_float_model_are_on_their_grid(exported: tuple[QuantizedModel, Path]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from hexaquant.core.errors import InputError
-from hexaquant.io.manifest import NAME, amend_manifest, read_manifest, sha256_of, verify_files
+from hexaquant.folder.manifest import NAME, amend_manifest, read_manifest, sha256_of, verify_files
 
 
 @pytest.fixture
