@@ -76,6 +76,39 @@ def test_input_lists_floats_and_stored_numbers(
         shutil.rmtree(tmp_path / "theirs")
 
 
+def test_paths_beside_the_list_and_names_before_them(
+    host: Path, libraries: Path, inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    for file in inputs.parent.glob("*.raw"):
+        shutil.copy(file, tmp_path)
+    listed = tmp_path / "list.txt"
+    listed.write_text("# a comment\nx:=a.raw\nb.raw\n")
+    words = ("--bundle", host, "--libraries", libraries, "--input-list", listed)
+    for program in ((host / "build/hexaquant_run",), (sys.executable, host / "python/run.py")):
+        shown = call(*program, *words, "--output", tmp_path / "theirs")
+        assert shown.returncode == 0, shown.stderr
+        assert tree(tmp_path / "theirs") == expected
+        shutil.rmtree(tmp_path / "theirs")
+        listed_twice = tmp_path / "twice.txt"
+        listed_twice.write_text("x:=a.raw x:=b.raw\n")
+        shown = call(*program, *words[:-1], listed_twice, "--output", tmp_path / "theirs")
+        assert shown.returncode == 2 and "twice" in shown.stderr
+
+
+def test_an_npy_is_read_with_its_header_or_refused(
+    host: Path, libraries: Path, inputs: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    data = np.concatenate([np.fromfile(inputs.parent / name, np.float32) for name in ("a.raw", "b.raw")])
+    np.save(tmp_path / "all.npy", data.reshape(-1, 3, 8, 8))
+    listed = tmp_path / "list.txt"
+    listed.write_text("all.npy\n")
+    words = ("--bundle", host, "--libraries", libraries, "--input-list", listed, "--output", tmp_path / "theirs")
+    shown = call(sys.executable, host / "python/run.py", *words)
+    assert shown.returncode == 0 and tree(tmp_path / "theirs") == expected, shown.stderr
+    shown = call(host / "build/hexaquant_run", *words)
+    assert shown.returncode == 2 and "all.npy is no raw file" in shown.stderr
+
+
 def test_both_runners_write_a_profile(host: Path, libraries: Path, inputs: Path, tmp_path: Path) -> None:
     words = ("--bundle", host, "--libraries", libraries, "--input-list", inputs, "--level", "detailed")
     for program in ((host / "build/hexaquant_run",), (sys.executable, host / "python/run.py")):

@@ -16,6 +16,7 @@ from hexaquant.core.errors import InputError
 from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
 from hexaquant.io.image_folder import ImageSpec, read_image
+from hexaquant.io.input_lines import read_input_lines
 from hexaquant.io.input_list import input_list
 from hexaquant.io.input_spec import input_specs
 from hexaquant.ir.graph import Graph
@@ -178,6 +179,20 @@ def test_input_list_of_raw_files(tmp_path: Path) -> None:
     assert np.array_equal(collected(ids, "ids"), np.arange(7))
 
 
+def test_named_and_bare_files_of_one_line(tmp_path: Path) -> None:
+    """A bare word is for the input at its place, whatever the others are called."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(name.encode())
+    path = tmp_path / "list.txt"
+    path.write_text("% y z\nx:=a b\na m:=b\nm:=b x:=a\n")
+    listed = read_input_lines(path, ["x", "m"])
+    assert listed.outputs == ("y", "z")
+    assert [{n: f.name for n, f in line.files.items()} for line in listed.lines] == [{"x": "a", "m": "b"}] * 3
+    path.write_text("m:=a b")
+    with pytest.raises(InputError, match="line 1 gives input 'm' twice"):
+        read_input_lines(path, ["x", "m"])
+
+
 def test_input_list_errors(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     for line, message in [
@@ -185,6 +200,7 @@ def test_input_list_errors(tmp_path: Path) -> None:
         ("y:=list.txt", "'y', which is no input"),
         ("list.txt list.txt", "line 1 has 2 files but the model has 1 inputs"),
         ("list.txt", "has 8 bytes, not a multiple of the 12"),
+        ("x:=list.txt x:=list.txt", "line 1 gives input 'x' twice"),
     ]:
         path.write_text(line)
         with pytest.raises(InputError, match=message):

@@ -23,6 +23,7 @@ import numpy as np
 from hexaquant.bundle.file_names import result_files
 from hexaquant.bundle.model_file import ModelFile, read_model_file
 from hexaquant.core.errors import EnvironmentLacksError, HexaquantError, InputError
+from hexaquant.io.input_lines import read_array, read_input_lines, read_raw
 from hexaquant.qnn.abi import ClientBuffer, Tensor
 from hexaquant.qnn.backend import Backend, QnnError
 from hexaquant.qnn.describe import describe_tensor
@@ -129,36 +130,27 @@ def _in_graph_order(ports: Sequence[Port]) -> list[Tensor]:
 
 def samples(path: Path, specs: Sequence[TensorSpec], stored: bool) -> Iterator[dict[str, np.ndarray]]:
     """The inferences of an input list; a file may hold several. Raises InputError naming the line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path} ({error}); give an input list") from None
-    for number, line in enumerate(lines, 1):
-        words = line.split()
-        if not words or words[0].startswith(("#", "%")):
-            continue
-        files = dict(zip([s.name for s in specs], words)) if ":=" not in line else dict(w.split(":=", 1) for w in words)
-        if len(words) != len(specs) or set(files) != {spec.name for spec in specs}:
-            names = ", ".join(spec.name for spec in specs)
-            raise InputError(f"{path} line {number} does not give one file for each of {names}")
-        arrays = {spec.name: _read(Path(files[spec.name]), spec, stored) for spec in specs}
+    for line in read_input_lines(path, [spec.name for spec in specs]).lines:
+        arrays = {spec.name: _read(line.files[spec.name], spec, stored) for spec in specs}
         if len({len(array) for array in arrays.values()}) != 1:
-            raise InputError(f"{path} line {number}: the files hold different numbers of samples")
+            raise InputError(f"{line.where}: the files hold different numbers of samples")
         for index in range(len(arrays[specs[0].name])):
             yield {name: array[index] for name, array in arrays.items()}
 
 
 def _read(path: Path, spec: TensorSpec, stored: bool) -> np.ndarray:
+    """The samples (N, ...) of one file: floats of quantized and of float inputs, else the input's own integers."""
     dtype = spec.dtype if stored else np.dtype(np.float32)
-    need = spec.nbytes // spec.dtype.itemsize * dtype.itemsize
-    try:
-        data = np.fromfile(path, dtype)
-    except OSError as error:
-        raise InputError(f"cannot read {path} ({error.strerror}); correct the input list") from None
-    if not data.size or path.stat().st_size % need:
-        raise InputError(f"{path} has {path.stat().st_size} bytes, not a multiple of the {need} of input '{spec.name}'")
-    data = data.reshape((-1, *spec.shape))
-    return data if stored or spec.scale is not None or spec.dtype.kind == "f" else data.astype(spec.dtype)
+    data = read_array(path) if path.suffix == ".npy" else read_raw(path, spec.name, spec.shape, dtype)
+    if data.shape == spec.shape:
+        data = data[None]
+    if data.shape[1:] != spec.shape or (stored and data.dtype != dtype):
+        raise InputError(
+            f"{path} holds {data.dtype} of shape {list(data.shape)} but a sample of input '{spec.name}' is "
+            f"{list(spec.shape)}{f' of {dtype}' if stored else ''}; write it again"
+        )
+    as_float = spec.scale is not None or spec.dtype.kind == "f"
+    return data if stored else data.astype(np.float32 if as_float else spec.dtype)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from hexaquant.core.errors import InputError
+from hexaquant.io.input_lines import wrong_names
 from hexaquant.io.input_spec import InputSpec
 
 Array = npt.NDArray[Any]
@@ -69,15 +69,6 @@ def _of_mapping(item: Mapping[str, Any], specs: Sequence[InputSpec], where: str)
         raise InputError(wrong_names(missing, unknown, names, where))
     labels = next((item[k] for k in LABEL_KEYS if k in item and k not in names), None)
     return {n: item[n] for n in names}, labels
-
-
-def wrong_names(missing: Sequence[str], unknown: Sequence[str], names: Sequence[str], where: str) -> str:
-    """One sentence about input names that do not match."""
-    if not unknown:
-        return f"{where} lacks input '{missing[0]}'; the model's inputs are {', '.join(names)}"
-    close = difflib.get_close_matches(unknown[0], names, 1, 0.5)
-    hint = f" (did you mean '{close[0]}'?)" if close else ""
-    return f"{where} has '{unknown[0]}', which is no input of the model{hint}; its inputs are {', '.join(names)}"
 
 
 def checked(value: Any, spec: InputSpec, where: str) -> Array:

@@ -25,9 +25,10 @@ import numpy as np
 from hexaquant.core.archive import ARCHIVE_ERRORS
 from hexaquant.core.errors import HexaquantError, InputError
 from hexaquant.core.user_code import find_object
-from hexaquant.io.batches import LABEL_KEYS, Array, wrong_names
+from hexaquant.io.batches import LABEL_KEYS, Array
 from hexaquant.io.dataset import Dataset
 from hexaquant.io.image_folder import ImageSpec, image_folder
+from hexaquant.io.input_lines import wrong_names
 from hexaquant.io.input_list import input_list
 from hexaquant.io.input_spec import InputSpec, input_specs
 from hexaquant.ir.graph import Graph

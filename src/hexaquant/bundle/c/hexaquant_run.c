@@ -4,7 +4,7 @@
  *                   [--profile FILE] [--level basic|detailed]
  *
  * A line of the list is one inference: NAME:=FILE words, or bare files in the order of the inputs; lines that start
- * with '#' or '%' are skipped. Files are raw: row-major, little-endian, without header, float32 or with --stored as the
+ * with '#' or '%' are skipped. Paths are relative to the current folder or, failing that, to the list's. Files are raw: row-major, little-endian, without header, float32 or with --stored as the
  * binary stores them. A file may hold several samples. Results are DIR/Result_<n>/<output>.raw. */
 #define _CRT_SECURE_NO_WARNINGS
 #include "app_io.h"
@@ -74,6 +74,30 @@ static void fill(const hq_model *model, hq_form form, const inference *line, siz
     }
 }
 
+/* The file at path or, where there is none, beside the list. */
+static hq_status read_listed(const char *path, const char *list, uint8_t **file, size_t *bytes, hq_error *error) {
+    hq_error beside = {HQ_OK, ""};
+    hq_status status = hq_read_file(path, MOST_FILE_BYTES, file, bytes, error);
+    const char *slash = strrchr(list, '/');
+    if (!status || !slash || *path == '/')
+        return status;
+    size_t folder = (size_t)(slash - list) + 1, length = strlen(path) + 1;
+    char *whole = malloc(folder + length);
+    if (!whole)
+        return hq_fail(error, HQ_MEMORY, "out of memory");
+    memcpy(whole, list, folder);
+    memcpy(whole + folder, path, length);
+    if (!hq_read_file(whole, MOST_FILE_BYTES, file, bytes, &beside))
+        status = HQ_OK;
+    free(whole);
+    return status;
+}
+
+static int is_npy(const char *path) {
+    size_t length = strlen(path);
+    return length > 4 && !strcmp(path + length - 4, ".npy");
+}
+
 static hq_status read_word(const hq_model *model, const arguments *given, char *word, size_t place, inference *line,
                            hq_error *error) {
     char *mark = strstr(word, ":="), *path = mark ? mark + 2 : word;
@@ -85,7 +109,9 @@ static hq_status read_word(const hq_model *model, const arguments *given, char *
     }
     if (index >= line->input_count || line->files[index])
         return hq_fail(error, HQ_ARGUMENT, "the network has no input for '%s', or it is given twice", word);
-    hq_status status = hq_read_file(path, MOST_FILE_BYTES, &line->files[index], &bytes, error);
+    if (is_npy(path))
+        return hq_fail(error, HQ_ARGUMENT, "%s is no raw file; use the Python runner, or write it raw", path);
+    hq_status status = read_listed(path, given->list, &line->files[index], &bytes, error);
     if (status)
         return status;
     size_t needed = file_bytes(hq_input(model, index), given->form);

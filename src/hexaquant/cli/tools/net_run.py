@@ -165,11 +165,14 @@ def _run(binary: Path, options: argparse.Namespace, level: Level | None, stages:
 def _run_graph(runtime: Runtime, job: Job, folder: Path, options: argparse.Namespace, tell: Messages) -> None:
     """All inferences of one graph; with a profile one after the other, so that nothing else slows what is measured."""
     from hexaquant.cli.run_input import input_specs_of
-    from hexaquant.io.input_list import input_list
+    from hexaquant.io.input_lines import read_input_lines
+    from hexaquant.io.input_list import listed_data
 
     native = native_inputs(options, runtime.inputs)
-    data = input_list(job.listed, input_specs_of(runtime, native), native)
-    wanted = chosen_outputs(job.listed, runtime.outputs)
+    specs = input_specs_of(runtime, native)
+    listed = read_input_lines(job.listed, [spec.name for spec in specs])
+    data = listed_data(listed, specs, job.listed.name, native)
+    wanted = chosen_outputs(job.listed, listed.outputs, runtime.outputs)
     tell.debug(f"inputs {', '.join(map(str, runtime.inputs))}; outputs {', '.join(map(str, wanted))}")
     feeds = stored(repeated(data, options.num_inferences), runtime.inputs, native)
     keep, count, start = options.keep_num_outputs, 0, time.monotonic()

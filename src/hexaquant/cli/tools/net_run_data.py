@@ -90,10 +90,8 @@ def stored(
         yield {spec.name: prepare(batch[spec.name], spec, spec.name not in native) for spec in specs}
 
 
-def chosen_outputs(listed: Path, outputs: Sequence[TensorSpec]) -> list[TensorSpec]:
-    """The outputs named in the list's first line, all of them where it names none."""
-    first = next((line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()), "")
-    names = first[1:].split() if first.startswith(("%", "#")) else []
+def chosen_outputs(listed: Path, names: Sequence[str], outputs: Sequence[TensorSpec]) -> list[TensorSpec]:
+    """The outputs ``names`` of the list's first line, all of them where it names none."""
     known = {name: spec for spec in outputs for name in (spec.lowered or spec.name, spec.name)}
     for name in names:
         if name not in known:
