@@ -22,8 +22,8 @@ import onnx_ir as oir
 
 from hexaquant.analysis.coverage import prove_coverage
 from hexaquant.core.errors import HexaquantError
-from hexaquant.htp.refusals import check_silent_errors
 from hexaquant.folder.manifest import sha256_of
+from hexaquant.htp.refusals import check_silent_errors
 from hexaquant.ir.graph import Graph
 from hexaquant.qnn import compile_job, lower_job
 from hexaquant.qnn.child import silence_stdout

@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import pytest
 
-from hexaquant.analysis.lint.catalog import NAMES, RULES
 from hexaquant.analysis.lint.finding import Finding
+from hexaquant.analysis.lint.run import NAMES, RULES
 from hexaquant.api.lint import lint, lint_and_fix
 from lint.test_planted_faults import CONV, HEAD, SMALL, TOKENS, model, weight
 

@@ -65,7 +65,7 @@ def lint(
     console: Console = context.obj
     _check_options(fix, output, fail_on)
     shapes = o.parse_shapes(shape)
-    from hexaquant.analysis.lint.catalog import NAMES
+    from hexaquant.analysis.lint.run import NAMES
     from hexaquant.analysis.lint.suppress import read_config
     from hexaquant.api.lint import lint as lint_model
     from hexaquant.api.lint import lint_and_fix

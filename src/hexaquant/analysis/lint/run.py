@@ -2,17 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from hexaquant.analysis.lint.catalog import RULES
 from hexaquant.analysis.lint.cost import QuantizerCost
 from hexaquant.analysis.lint.finding import SEVERITIES, Finding
+from hexaquant.analysis.lint.rules.activations import long_tail, softmax_input, wide_residual, wrong_encoding
+from hexaquant.analysis.lint.rules.precision import coarse_16bit, overflowing_constant, refused, weak_16bit, wide_type
+from hexaquant.analysis.lint.rules.shapes import dynamic_reshape, dynamic_shape
+from hexaquant.analysis.lint.rules.structure import (
+    attention_scale,
+    batchnorm,
+    dead_branch,
+    decomposed_gelu,
+    decomposed_hardswish,
+    decomposed_layernorm,
+    decomposed_rmsnorm,
+    linear_as_convolution,
+    reshape_chain,
+    rewritten,
+    transpose_chain,
+)
+from hexaquant.analysis.lint.rules.weights import coarse_weight, dead_channel, outlier_channel
 from hexaquant.analysis.lint.statistics import collect_statistics
 from hexaquant.analysis.lint.subject import Subject
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import HexaquantError
+
+# Rule: a name, what it finds, and the function that looks for it.
+
+Needs = Literal["graph", "data", "encodings"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``title``: what it finds, for lists of rules. ``needs``: what must be given for it to look at all.
+
+    ``measured``: the cost of its findings is the quantizer's alone, and a small one makes them an info.
+    """
+
+    name: str
+    title: str
+    check: Callable[[Subject], Iterator[Finding]]
+    needs: Needs = "graph"
+    measured: bool = False
+
+
+# Every rule, in the order in which findings of one layer are shown.
+
+RULES: tuple[Rule, ...] = (
+    Rule("refused", "layers that the target refuses or computes wrongly", refused),
+    Rule("dynamic-shape", "inputs with free dimensions beside the batch", dynamic_shape),
+    Rule("dynamic-reshape", "shapes that are computed while the network runs", dynamic_reshape),
+    Rule("wide-type", "tensors in float64", wide_type),
+    Rule("weak-16-bit", "products with 16-bit activations before Hexagon v73", weak_16bit),
+    Rule("coarse-16-bit", "operators whose 16-bit kernels are far from 16 bits", coarse_16bit),
+    Rule("overflowing-constant", "constants beyond float16 or that spoil a grid", overflowing_constant),
+    Rule("batchnorm", "BatchNormalization that is not folded", batchnorm, measured=True),
+    Rule("decomposed-gelu", "GELU written out in many operators", decomposed_gelu),
+    Rule("decomposed-layernorm", "LayerNorm written out in many operators", decomposed_layernorm),
+    Rule("decomposed-rmsnorm", "RMSNorm written out in many operators", decomposed_rmsnorm),
+    Rule("decomposed-hardswish", "HardSwish written out in many operators", decomposed_hardswish),
+    Rule("attention-scale", "factors that a linear layer could take", attention_scale),
+    Rule("linear-as-convolution", "constant matrices from the left: 1x1 convolutions", linear_as_convolution),
+    Rule("transpose-chain", "Transposes that cancel", transpose_chain),
+    Rule("reshape-chain", "Reshapes of Reshapes", reshape_chain),
+    Rule("dead-branch", "operators, inputs and outputs without effect", dead_branch),
+    Rule("rewritten", "operators that hexaquant writes in another form", rewritten),
+    Rule("coarse-weight", "weights that their grid holds badly", coarse_weight, measured=True),
+    Rule("dead-channel", "output channels without weights", dead_channel),
+    Rule("outlier-channel", "one channel far larger than the others", outlier_channel, measured=True),
+    Rule("long-tail", "ranges set by a few values", long_tail, "data", measured=True),
+    Rule("wide-residual", "sums too coarse for what is added", wide_residual, "data", measured=True),
+    Rule("softmax-input", "scores on a coarse grid", softmax_input, "data", measured=True),
+    Rule("wrong-encoding", "encodings that disagree with data or weights", wrong_encoding, "encodings"),
+)
+NAMES = tuple(rule.name for rule in RULES)
+
 
 HARMLESS_DB = 45.0
 """SQNR of the outputs with one quantizer alone above which a measured finding is an info."""
