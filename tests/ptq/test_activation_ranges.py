@@ -12,8 +12,7 @@ from hexaquant.core.metrics import sqnr_db
 from hexaquant.ir.graph import Graph
 from hexaquant.ptq.ranges.candidates import from_observers, scaled
 from hexaquant.ptq.ranges.choose import RangeReport, choose_ranges
-from hexaquant.ptq.steps.choose_ranges import ChooseRanges
-from hexaquant.ptq.steps.refine_ranges import RefineRanges
+from hexaquant.ptq.steps.model_steps import ChooseRanges, RefineRanges
 from hexaquant.sim.model import QuantizedModel
 from ir.onnx_text import random
 from sim.nets import net, quantized

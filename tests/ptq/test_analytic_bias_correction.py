@@ -12,9 +12,8 @@ from hexaquant.core.metrics import sqnr_db
 from hexaquant.ptq.analytic_bias_correction import correct_biases_analytically, expected_values
 from hexaquant.ptq.clipped_normal import clipped_normal_mean
 from hexaquant.ptq.recipe import Recipe
-from hexaquant.ptq.steps.calibrate import Calibrate
-from hexaquant.ptq.steps.correct_biases import CorrectBiases
-from hexaquant.ptq.steps.equalize_layers import EqualizeLayers
+from hexaquant.ptq.steps.graph_steps import EqualizeLayers
+from hexaquant.ptq.steps.model_steps import Calibrate, CorrectBiases
 from hexaquant.sim.model import QuantizedModel
 
 

@@ -13,8 +13,8 @@ from hexaquant.core.metrics import sqnr_db
 from hexaquant.folder.artifacts import Model
 from hexaquant.ptq.graph_change import require_same_function
 from hexaquant.ptq.recipe import Recipe
-from hexaquant.ptq.steps.calibrate import Calibrate
-from hexaquant.ptq.steps.equalize_layers import EqualizeLayers
+from hexaquant.ptq.steps.graph_steps import EqualizeLayers
+from hexaquant.ptq.steps.model_steps import Calibrate
 from ir.onnx_text import run
 from qat.rescaled import rescaled_net, smooth_images
 

@@ -16,9 +16,8 @@ from hexaquant.ptq.apply import apply_graph_steps, apply_recipe
 from hexaquant.ptq.gate import Gate, IfBetter
 from hexaquant.ptq.recipe import Recipe, parse_recipe
 from hexaquant.ptq.step import Batches, StepReport
-from hexaquant.ptq.steps.calibrate import Calibrate
-from hexaquant.ptq.steps.correct_biases import CorrectBiases
-from hexaquant.ptq.steps.equalize_layers import EqualizeLayers
+from hexaquant.ptq.steps.graph_steps import EqualizeLayers
+from hexaquant.ptq.steps.model_steps import Calibrate, CorrectBiases
 from hexaquant.sim.model import QuantizedModel
 from qat.rescaled import rescaled_net, smooth_images
 from sim.nets import batches, conv_net, planned

@@ -19,7 +19,7 @@ from hexaquant.ir.executor.build import build_module
 from hexaquant.ptq.mixed_precision import Problem, overrides_of, pareto
 from hexaquant.ptq.recipe import Recipe
 from hexaquant.ptq.sensitivity import Sensitivities
-from hexaquant.ptq.steps.calibrate import Calibrate
+from hexaquant.ptq.steps.model_steps import Calibrate
 from hexaquant.ptq.units import Unit, find_units
 from hexaquant.sim.planner import make_plan
 from ir.onnx_text import random

@@ -16,8 +16,7 @@ from hexaquant.core.events import Event, Events
 from hexaquant.ptq.apply import State, apply_recipe
 from hexaquant.ptq.recipe import RECIPES, Recipe, find_recipe, parse_recipe
 from hexaquant.ptq.steps import STEPS
-from hexaquant.ptq.steps.calibrate import Calibrate
-from hexaquant.ptq.steps.correct_biases import CorrectBiases
+from hexaquant.ptq.steps.model_steps import Calibrate, CorrectBiases
 from hexaquant.sim.model import QuantizedModel
 from sim.nets import batches, conv_net, planned
 

@@ -8,7 +8,7 @@ import pytest
 from hexaquant.core.events import Events
 from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.ir.graph import Graph
-from hexaquant.ptq.steps.absorb_biases import AbsorbBiases
+from hexaquant.ptq.steps.graph_steps import AbsorbBiases
 from hexaquant.transforms.absorb_biases import absorbable
 from ir.onnx_text import assert_same, random, run
 from sim.nets import net

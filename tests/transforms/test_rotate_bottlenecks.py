@@ -17,7 +17,7 @@ from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.ir.graph import Graph
 from hexaquant.ptq.graph_change import require_same_function, watch
 from hexaquant.ptq.recipe import parse_recipe
-from hexaquant.ptq.steps.rotate_bottlenecks import RotateBottlenecks
+from hexaquant.ptq.steps.graph_steps import RotateBottlenecks
 from hexaquant.sim.write_back import write_back
 from hexaquant.transforms.flat_rotation import affordable, flat_rotation
 from hexaquant.transforms.rotate_bottlenecks import rotate_bottlenecks

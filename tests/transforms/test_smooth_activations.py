@@ -9,7 +9,7 @@ from hexaquant.core.events import Events
 from hexaquant.core.metrics import sqnr_db
 from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.ir.graph import Graph
-from hexaquant.ptq.steps.smooth_activations import SmoothActivations
+from hexaquant.ptq.steps.graph_steps import SmoothActivations
 from hexaquant.transforms.smooth_activations import smoothing_scales
 from ir.onnx_text import assert_same, random, run
 from qat.rescaled import rescaled_net, smooth_images

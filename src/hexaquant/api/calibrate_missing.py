@@ -12,7 +12,7 @@ from hexaquant.htp import kernels
 from hexaquant.htp.scheme import Scheme
 from hexaquant.htp.soc import Target
 from hexaquant.ir.graph import Graph
-from hexaquant.ptq.steps.calibrate import Calibrate
+from hexaquant.ptq.steps.model_steps import Calibrate
 from hexaquant.sim.calibrate import calibrate
 from hexaquant.sim.given_encodings import exact_glob, settings_of
 from hexaquant.sim.model import QuantizedModel

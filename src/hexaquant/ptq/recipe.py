@@ -22,19 +22,23 @@ from hexaquant.core.text_file import read_yaml
 from hexaquant.ptq.gate import IfBetter, inner
 from hexaquant.ptq.step import GraphStep, ModelStep, Step, is_graph_step
 from hexaquant.ptq.steps import STEPS
-from hexaquant.ptq.steps.absorb_biases import AbsorbBiases
-from hexaquant.ptq.steps.calibrate import Calibrate
-from hexaquant.ptq.steps.choose_ranges import ChooseRanges
-from hexaquant.ptq.steps.correct_biases import CorrectBiases
-from hexaquant.ptq.steps.equalize_layers import EqualizeLayers
-from hexaquant.ptq.steps.fold_norm_scale import FoldNormScale
-from hexaquant.ptq.steps.reconstruct_blocks import ReconstructBlocks
-from hexaquant.ptq.steps.refine_ranges import RefineRanges
-from hexaquant.ptq.steps.refit_outputs import RefitOutputs
-from hexaquant.ptq.steps.rotate_bottlenecks import RotateBottlenecks
-from hexaquant.ptq.steps.rotate_transformer import RotateTransformer
-from hexaquant.ptq.steps.round_weights import RoundWeights
-from hexaquant.ptq.steps.smooth_activations import SmoothActivations
+from hexaquant.ptq.steps.graph_steps import (
+    AbsorbBiases,
+    EqualizeLayers,
+    FoldNormScale,
+    RotateBottlenecks,
+    RotateTransformer,
+    SmoothActivations,
+)
+from hexaquant.ptq.steps.model_steps import (
+    Calibrate,
+    ChooseRanges,
+    CorrectBiases,
+    ReconstructBlocks,
+    RefineRanges,
+    RefitOutputs,
+    RoundWeights,
+)
 
 IF_BETTER = "if_better"
 """What an optional step stands under in YAML."""

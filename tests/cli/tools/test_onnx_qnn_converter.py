@@ -63,7 +63,7 @@ def test_calibrated_network_has_every_encoding(quantized: tuple[Path, dict[str, 
 def test_emulator_agrees_with_the_simulation(tiny: Path, tmp_path: Path) -> None:
     """Within 2 steps of 8 bits."""
     from hexaquant.api.calibrate_missing import calibrate_missing
-    from hexaquant.ptq.steps.calibrate import Calibrate
+    from hexaquant.ptq.steps.model_steps import Calibrate
 
     done = program("qnn-onnx-converter", "-i", tiny / "tiny.onnx", "-o", tmp_path, "--input_list", tiny / "list.txt",
                    "--act_quantizer", "min-max", "--use_per_channel_quantization")  # fmt: skip

@@ -1,22 +1,27 @@
-"""The steps that recipes are made of, by the name they have in YAML. A new step is one file here and one line below."""
+"""The steps that recipes are made of, by the name they have in YAML. A new step is a class in one of the two files and a
+line below."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from hexaquant.ptq.steps.absorb_biases import AbsorbBiases
-from hexaquant.ptq.steps.calibrate import Calibrate
-from hexaquant.ptq.steps.choose_ranges import ChooseRanges
-from hexaquant.ptq.steps.correct_biases import CorrectBiases
-from hexaquant.ptq.steps.equalize_layers import EqualizeLayers
-from hexaquant.ptq.steps.fold_norm_scale import FoldNormScale
-from hexaquant.ptq.steps.reconstruct_blocks import ReconstructBlocks
-from hexaquant.ptq.steps.refine_ranges import RefineRanges
-from hexaquant.ptq.steps.refit_outputs import RefitOutputs
-from hexaquant.ptq.steps.rotate_bottlenecks import RotateBottlenecks
-from hexaquant.ptq.steps.rotate_transformer import RotateTransformer
-from hexaquant.ptq.steps.round_weights import RoundWeights
-from hexaquant.ptq.steps.smooth_activations import SmoothActivations
+from hexaquant.ptq.steps.graph_steps import (
+    AbsorbBiases,
+    EqualizeLayers,
+    FoldNormScale,
+    RotateBottlenecks,
+    RotateTransformer,
+    SmoothActivations,
+)
+from hexaquant.ptq.steps.model_steps import (
+    Calibrate,
+    ChooseRanges,
+    CorrectBiases,
+    ReconstructBlocks,
+    RefineRanges,
+    RefitOutputs,
+    RoundWeights,
+)
 
 STEPS: dict[str, type[Any]] = {
     "calibrate": Calibrate,
