@@ -23,9 +23,8 @@ from cli.command import Result, hexaquant
 from hexaquant.api.bundle import model_card
 from hexaquant.bundle.card import ModelCard
 from hexaquant.bundle.remote.adb import Adb
-from hexaquant.bundle.remote.address import Address, parse_address
 from hexaquant.bundle.remote.session import DeviceOptions, Session
-from hexaquant.bundle.remote.transport import joined
+from hexaquant.bundle.remote.transport import Address, joined, parse_address
 from hexaquant.core.errors import EnvironmentLacksError, InputError
 from hexaquant.qnn.profile import read_profile
 

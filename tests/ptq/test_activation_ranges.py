@@ -10,8 +10,7 @@ from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.core.metrics import sqnr_db
 from hexaquant.ir.graph import Graph
-from hexaquant.ptq.ranges.candidates import from_observers, scaled
-from hexaquant.ptq.ranges.choose import RangeReport, choose_ranges
+from hexaquant.ptq.choose_ranges import RangeReport, choose_ranges, from_observers, scaled
 from hexaquant.ptq.steps.model_steps import ChooseRanges, RefineRanges
 from hexaquant.sim.model import QuantizedModel
 from ir.onnx_text import random

@@ -9,8 +9,7 @@ from torch import nn
 
 import hexaquant as hq
 from hexaquant.core.metrics import sqnr_db
-from hexaquant.ptq.analytic_bias_correction import correct_biases_analytically, expected_values
-from hexaquant.ptq.clipped_normal import clipped_normal_mean
+from hexaquant.ptq.analytic_bias_correction import clipped_normal_mean, correct_biases_analytically, expected_values
 from hexaquant.ptq.recipe import Recipe
 from hexaquant.ptq.steps.graph_steps import EqualizeLayers
 from hexaquant.ptq.steps.model_steps import Calibrate, CorrectBiases

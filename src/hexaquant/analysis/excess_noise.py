@@ -24,7 +24,7 @@ from hexaquant.analysis.walk import Walk
 from hexaquant.core.encoding import Encoding, encoding_from_range, encoding_of
 from hexaquant.core.fake_quant import fake_quantize
 from hexaquant.core.observers.histogram import Histogram
-from hexaquant.core.observers.mse import search
+from hexaquant.core.observers.histogram_observer import search_mse
 from hexaquant.core.observers.noise import expected_noise
 from hexaquant.core.observers.weight_mse import mse_weight_encoding
 from hexaquant.sim.model import QuantizedModel
@@ -42,7 +42,7 @@ def activation_excess_db(histogram: Histogram, encoding: Encoding, wanted: Encod
         return 0.0
     edges, counts = histogram.trimmed()
     signal = float((counts * ((edges[1:] + edges[:-1]) / 2).square()).sum())
-    low, high = search(histogram, encoding.grid)
+    low, high = search_mse(histogram, encoding.grid)
     best = encoding_from_range(torch.tensor(low), torch.tensor(high), encoding.grid)
     noises = [_noise(edges, counts, e) for e in (encoding, wanted or best)]
     return ratio_db(noises[0], noises[1], signal)

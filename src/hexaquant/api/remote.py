@@ -9,9 +9,9 @@ import numpy as np
 
 from hexaquant.api.bundle import model_card
 from hexaquant.bundle.card import ModelCard
-from hexaquant.bundle.remote.address import Address, parse_address
 from hexaquant.bundle.remote.pool import DevicePool
 from hexaquant.bundle.remote.session import DeviceOptions, Session
+from hexaquant.bundle.remote.transport import Address, parse_address
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.folder.manifest import check_integrity, recorded_io, sha256_of

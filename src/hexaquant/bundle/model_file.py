@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,18 @@ from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:
     from hexaquant.bundle.card import ModelCard, Picture
+
+
+# File names of results on a device, the same in C (app_io.c) and in Python.
+
+
+def result_files(outputs: Sequence[str]) -> dict[str, str]:
+    """Output -> its file: each byte but letters, digits, '_', '.' and '-' is '_'. Raises InputError when two agree."""
+    files = {name: re.sub(rb"[^0-9A-Za-z_.-]", b"_", name.encode()).decode() + ".raw" for name in outputs}
+    if len(set(files.values())) < len(files):
+        raise InputError(f"outputs {', '.join(outputs)} differ only in characters that file names lack; rename one")
+    return files
+
 
 NAME = "model.txt"
 LABELS = "labels.txt"

@@ -20,8 +20,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from hexaquant.bundle.file_names import result_files
-from hexaquant.bundle.model_file import ModelFile, read_model_file
+from hexaquant.bundle.model_file import ModelFile, read_model_file, result_files
 from hexaquant.core.errors import EnvironmentLacksError, HexaquantError, InputError
 from hexaquant.io.input_lines import read_array, read_input_lines, read_raw
 from hexaquant.qnn.abi import ClientBuffer, Tensor

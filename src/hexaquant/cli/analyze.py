@@ -11,7 +11,7 @@ from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, number, table
 from hexaquant.cli.image_options import Images
 from hexaquant.cli.option_groups import grouped
-from hexaquant.cli.report_page import refresh_page
+from hexaquant.cli.report import refresh_page
 from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from hexaquant.cli.data import calibration_data, check_choice
 from hexaquant.cli.image_options import Images
 from hexaquant.cli.model import load_model
 from hexaquant.cli.option_groups import grouped
-from hexaquant.cli.report_page import write_page
+from hexaquant.cli.report import write_page
 from hexaquant.cli.reports import report_drawings
 from hexaquant.core.errors import ThresholdMissed
 

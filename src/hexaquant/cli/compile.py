@@ -8,7 +8,7 @@ import typer
 
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, bytes_text, table
-from hexaquant.cli.report_page import refresh_page
+from hexaquant.cli.report import refresh_page
 
 EPILOG = """Examples:
 

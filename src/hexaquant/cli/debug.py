@@ -12,7 +12,7 @@ from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, number, table
 from hexaquant.cli.image_options import Images
 from hexaquant.cli.option_groups import grouped
-from hexaquant.cli.report_page import refresh_page
+from hexaquant.cli.report import refresh_page
 
 if TYPE_CHECKING:
     from hexaquant.cli.console import Fitted

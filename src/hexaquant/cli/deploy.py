@@ -14,7 +14,7 @@ from hexaquant.cli.lint import write_lint
 from hexaquant.cli.model import load_model
 from hexaquant.cli.option_groups import grouped
 from hexaquant.cli.quantization_options import Quantization
-from hexaquant.cli.report_page import write_page
+from hexaquant.cli.report import write_page
 from hexaquant.cli.reports import report_drawings
 
 EPILOG = """Examples:

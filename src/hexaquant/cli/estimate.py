@@ -9,7 +9,7 @@ import typer
 
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, table
-from hexaquant.cli.report_page import refresh_page
+from hexaquant.cli.report import refresh_page
 
 EPILOG = """Examples:
 

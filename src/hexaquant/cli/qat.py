@@ -13,7 +13,7 @@ from hexaquant.cli.image_options import Images
 from hexaquant.cli.option_groups import grouped
 from hexaquant.cli.quantization_options import Quantization
 from hexaquant.cli.quantize import file_table
-from hexaquant.cli.report_page import refresh_page
+from hexaquant.cli.report import refresh_page
 from hexaquant.cli.training_options import Training
 from hexaquant.core.errors import InputError
 

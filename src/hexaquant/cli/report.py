@@ -10,7 +10,35 @@ import typer
 
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, bytes_text
-from hexaquant.core.errors import InputError
+from hexaquant.core.errors import HexaquantError, InputError
+from hexaquant.core.events import Event, Events
+
+# OUT/report.html at the end of a command: written by deploy and auto, written again by what changes a folder later.
+
+
+def write_page(console: Console, folder: Path) -> None:
+    """OUT/report.html, or a line that says how to get it."""
+    from hexaquant.api.report import report_if_installed
+
+    def say(event: Event) -> None:
+        console.say(event.text)
+
+    written = report_if_installed(folder, Events(say))
+    if written is not None:
+        console.say(f"report: {written}")
+
+
+def refresh_page(console: Console, folder: Path) -> None:
+    """OUT/report.html with what the command found, where there is one; a warning where that cannot be done."""
+    from hexaquant.report import REPORT
+
+    if not (folder / REPORT).is_file():
+        return
+    try:
+        write_page(console, folder)
+    except HexaquantError as error:
+        console.warn(f"{folder / REPORT} is older than this command: {error}")
+
 
 EPILOG = """Examples:
 
@@ -21,7 +49,6 @@ EPILOG = """Examples:
 
 The file needs no network. Sections without data name the command that makes it. --serve listens on 127.0.0.1 only
 and shows what a job that writes to OUT is doing; stop it with Ctrl-C."""
-
 FileOption = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", help="File to write (default: OUT/report.html).")
 ]

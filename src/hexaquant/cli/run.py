@@ -4,17 +4,58 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from hexaquant.cli import options as o
-from hexaquant.cli.console import Console
-from hexaquant.cli.device_options import ProfiledDevice
+from hexaquant.cli.console import Console, number, table
+from hexaquant.cli.device import ProfiledDevice
 from hexaquant.cli.option_groups import grouped
 from hexaquant.cli.run_input import data_of, find_binary, input_specs_of
 from hexaquant.cli.run_results import result_table, written
 from hexaquant.core.errors import InputError
+
+# ``hexaquant run --throughput``: latency percentiles and requests a second.
+
+MOST_SAMPLES = 256
+"""Samples of the user's data that are kept in memory and sent in turn."""
+
+
+def run_throughput(
+    console: Console,
+    binary: Path,
+    target: str | None,
+    given: tuple[list[str], Path | None],
+    native: bool,
+    seconds: float,
+    callers: int,
+    workers: int | None,
+) -> None:
+    """Measure and show. ``given``: --input texts and --input-list; random inputs where both are empty."""
+    from itertools import islice
+
+    from hexaquant.api.throughput import measure_throughput, random_inputs
+    from hexaquant.qnn.runtime import Runtime
+
+    path, soc = find_binary(binary, target)
+    with Runtime(path, float_io=not native, soc=soc, workers=workers) as runtime:
+        if given[0] or given[1] is not None:
+            data = data_of(input_specs_of(runtime, native), *given, native)
+            items: list[Any] = list(islice(data.batches(), MOST_SAMPLES))
+        else:
+            items = list(random_inputs(runtime))
+        report = measure_throughput(runtime, items, seconds, callers)
+    document = {"binary": str(path), **report.to_dict()}
+    console.result(document, lambda: _table(document))
+
+
+def _table(document: dict[str, Any]) -> Any:
+    title = f"{number(document['per_second'], 1)} a second, {document['callers']} callers"
+    rows = [[name, number(value, 1)] for name, value in document["latency_ms"].items()]
+    rows += [[f"failed: {message}", str(count)] for message, count in document["failures"].items()]
+    return table(title, ["latency", "ms"], rows, right=(1,))
+
 
 EPILOG = """Examples:
 
@@ -25,7 +66,6 @@ EPILOG = """Examples:
   hexaquant run out --throughput 10 --callers 4
 
 Each sample is one folder Result_0, Result_1 ...; floats in and out unless --native."""
-
 FORMATS = ("raw", "npy")
 
 
@@ -58,8 +98,6 @@ def run(
     if throughput is not None and device is not None:
         raise InputError("--throughput measures here, not on a device; leave one of them out")
     if throughput is not None:
-        from hexaquant.cli.throughput import run_throughput
-
         run_throughput(console, binary, target, (inputs or [], input_list), native, throughput, callers, workers)
         return
     if bool(inputs) == (input_list is not None):
@@ -69,7 +107,7 @@ def run(
     if form not in FORMATS:
         raise InputError(f"--format {form} does not exist; choose {' or '.join(FORMATS)}")
     if device is not None:
-        from hexaquant.cli.device_run import run_there
+        from hexaquant.cli.device import run_there
 
         run_there(console, binary, target, device, (inputs or [], input_list), output, form, native)
         return

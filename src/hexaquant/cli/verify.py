@@ -9,10 +9,10 @@ import typer
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console
 from hexaquant.cli.data import RANDOM_WARNING
-from hexaquant.cli.device_options import Device
+from hexaquant.cli.device import Device
 from hexaquant.cli.image_options import Images
 from hexaquant.cli.option_groups import grouped
-from hexaquant.cli.report_page import refresh_page
+from hexaquant.cli.report import refresh_page
 from hexaquant.cli.reports import report_drawings
 
 EPILOG = """Examples:

@@ -4,7 +4,7 @@ that BatchNormalizations carry.
     b_o <- b_o - sum_ik (W~ - W)_oik E[x_i]
 
 with E[x_i] the mean of input channel i: beta of the BatchNormalization folded into the layer before, moved through its
-activation as the mean of a clipped normal variable (ptq/clipped_normal.py). Averaging and data movement keep means,
+activation as the mean of a clipped normal variable. Averaging and data movement keep means,
 sums add them.
 
 Paper: Nagel et al., ICCV 2019 (arXiv:1906.04721), section 4.2. Legal for Conv and Gemm with a bias of their own whose
@@ -23,10 +23,35 @@ from torch import Tensor
 from hexaquant.ir.edit import int_attribute
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.ir.passes.fold_batchnorm import CHANNEL_MOMENTS, ChannelMoments
-from hexaquant.ptq.clipped_normal import clipped_normal_mean
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.planner import clip_bounds
 from hexaquant.sim.quantizer import BiasQuantizer
+
+# Mean of a normal variable behind a clipping activation.
+#
+#     E[clip(X, a, b)] = s (phi(A) - phi(B)) + m (Phi(B) - Phi(A)) + a Phi(A) + b (1 - Phi(B))
+#     A = (a - m) / s,   B = (b - m) / s,   X ~ N(m, s^2)
+#
+# Paper: Nagel et al., ICCV 2019 (arXiv:1906.04721), appendix C; a = 0 and b infinite is ReLU.
+
+_SMALLEST = 1e-12
+
+
+def clipped_normal_mean(mean: Tensor, deviation: Tensor, low: float | None, high: float | None) -> Tensor:
+    """Elementwise, float64. ``low``/``high``: bounds of the activation, None for none."""
+    m, s = mean.double(), deviation.double().clamp(min=_SMALLEST)
+    normal = torch.distributions.Normal(torch.zeros_like(m), torch.ones_like(m))
+    below, above, result = torch.zeros_like(m), torch.ones_like(m), torch.zeros_like(m)
+    if low is not None:
+        a = (low - m) / s
+        below = normal.cdf(a)
+        result = result + s * normal.log_prob(a).exp() + low * below
+    if high is not None:
+        b = (high - m) / s
+        above = normal.cdf(b)
+        result = result - s * normal.log_prob(b).exp() + high * (1 - above)
+    return result + m * (above - below)
+
 
 _KEEP_MEANS = ("GlobalAveragePool", "AveragePool", "Flatten", "Identity")
 

@@ -13,7 +13,7 @@ import pytest
 from cli.command import hexaquant
 from cli.tiny import samples
 from cli.tools.programs import program
-from hexaquant.cli.tools.net_run_data import Forms, write_result
+from hexaquant.cli.tools.net_run import Forms, write_result
 from hexaquant.qnn import runtime_process
 from hexaquant.qnn.runtime import Runtime
 from hexaquant.qnn.tensor_io import TensorSpec, to_native

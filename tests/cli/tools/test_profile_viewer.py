@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.tools.programs import program
-from hexaquant.cli.tools.profile_text import combined, profile_lines
+from hexaquant.cli.tools.profile_viewer import combined, profile_lines
 from hexaquant.qnn.profile import Event, Profile, Stage, read_profile
 
 

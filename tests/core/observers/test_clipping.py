@@ -11,9 +11,8 @@ from torch import Tensor
 from hexaquant.core.encoding import Encoding, encoding_from_range, encoding_of
 from hexaquant.core.grid import Grid
 from hexaquant.core.observers import make_observer
-from hexaquant.core.observers.entropy import divergence
 from hexaquant.core.observers.histogram import Histogram
-from hexaquant.core.observers.mse import MseObserver
+from hexaquant.core.observers.histogram_observer import MseObserver, divergence
 from hexaquant.core.observers.sampling import WHOLE
 
 N = 1 << 14

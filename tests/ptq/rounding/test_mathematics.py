@@ -9,13 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from hexaquant.ptq.rounding.adaround import adaround
-from hexaquant.ptq.rounding.clip_search import search_clips
+from hexaquant.ptq.rounding.adaround import adaround, flexround
 from hexaquant.ptq.rounding.coordinate_descent import Integers, coordinate_descent, nearest
-from hexaquant.ptq.rounding.flexround import flexround
-from hexaquant.ptq.rounding.gptq import gptq
 from hexaquant.ptq.rounding.moments import TILE, HeldOut, shrunk, shrunk_rows
-from hexaquant.ptq.rounding.solve import SHRINKAGES, WITHOUT_DATA, Method, Problem, solve
+from hexaquant.ptq.rounding.solve import SHRINKAGES, WITHOUT_DATA, Method, Problem, gptq, search_clips, solve
 from ptq.rounding.problems import HIGH, LOW, correlated, gram, output_error, steps, weights
 
 X, HELD = correlated(48, 600), correlated(48, 600)[:, :, 500:]

@@ -7,9 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hexaquant.bundle.remote.address import Address
-from hexaquant.bundle.remote.command import Answer, call
-from hexaquant.bundle.remote.transport import joined, require
+from hexaquant.bundle.remote.transport import Address, Answer, call, joined, require
 from hexaquant.core.errors import EnvironmentLacksError
 
 _LOST = (1, 255)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import platform as this_pc
 import posixpath
+import shutil
+import subprocess
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.resources import as_file, files
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -16,25 +21,74 @@ import numpy as np
 from hexaquant.bundle.assemble import ENTRY, RUNNER
 from hexaquant.bundle.card import ModelCard
 from hexaquant.bundle.closure import closure
-from hexaquant.bundle.file_names import result_files
-from hexaquant.bundle.model_file import NAME, model_text
+from hexaquant.bundle.model_file import NAME, model_text, result_files
 from hexaquant.bundle.platforms import Platform, find_platform
 from hexaquant.bundle.remote.adb import Adb
-from hexaquant.bundle.remote.address import Address
-from hexaquant.bundle.remote.libraries import FOLDER, library_files
-from hexaquant.bundle.remote.programs import NDK, build_program, find_compiler
 from hexaquant.bundle.remote.ssh import Ssh
-from hexaquant.bundle.remote.transport import Transport, joined, require
+from hexaquant.bundle.remote.transport import Address, Transport, joined, require
 from hexaquant.core.errors import EnvironmentLacksError, HexaquantError, InputError, WorkerError
 from hexaquant.core.events import Events
 from hexaquant.folder.manifest import sha256_of
 from hexaquant.qnn.profile import Stage, read_profile
 
+# Qualcomm's libraries for a device, from a folder of the user's on this PC.
+
+FOLDER = "lib"
+_BESIDE = "onnxruntime_qnn.libs"
+"""The folder of a wheel that holds what its libraries need; they look for it beside their own folder."""
+
+
+def library_files(folder: Path, platform: Platform, arch: int) -> dict[str, Path]:
+    """Name on the device -> file here. Raises InputError naming a library that ``folder`` lacks."""
+    found = {}
+    for name in platform.library_files(arch):
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{folder} has no {name}, which {platform.title} needs for Hexagon v{arch}")
+        found[f"{FOLDER}/{name}"] = path
+    beside = folder.parent / _BESIDE
+    if folder.name == "onnxruntime_qnn" and beside.is_dir():
+        found |= {f"{_BESIDE}/{path.name}": path for path in sorted(beside.iterdir()) if path.is_file()}
+    return found
+
+
+# What runs on the device: the C program, built here, or where no compiler is, the Python runner.
+
+NDK = "ANDROID_NDK_HOME"
+_FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-fno-fast-math", "-pthread")
+_NOT_IN_IT = ("classify.c",)
+
+
+def find_compiler(platform: Platform) -> str | None:
+    """The C compiler for ``platform``, or None."""
+    return next((found for name in _candidates(platform) if (found := shutil.which(name))), None)
+
+
+def _candidates(platform: Platform) -> Iterator[str]:
+    yield from platform.compilers
+    if platform.name == "linux-arm64" and this_pc.machine() in ("aarch64", "arm64"):
+        yield "cc"
+    ndk = os.environ.get(NDK)
+    if platform.name == "android" and ndk:
+        for folder in sorted(Path(ndk).glob("toolchains/llvm/prebuilt/*/bin")):
+            yield from (str(folder / name) for name in platform.compilers)
+
+
+def build_program(compiler: str, output: Path) -> None:
+    """Compile hexaquant_run into ``output``. Raises EnvironmentLacksError with what the compiler said."""
+    with as_file(files("hexaquant.bundle") / "c") as source:
+        sources = sorted(str(path) for path in source.glob("*.c") if path.name not in _NOT_IN_IT)
+        words = [compiler, *_FLAGS, "-o", str(output), *sources, "-ldl", "-lm"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip()[-200:])
+        raise EnvironmentLacksError(f"{compiler} cannot build the runner: {said}")
+
+
 PROGRAM = "hexaquant_run"
 RUNNERS = ("auto", "c", "python")
 _ERRORS: dict[int, type[HexaquantError]] = {2: InputError, 4: EnvironmentLacksError, 126: EnvironmentLacksError}
 _ERRORS |= {127: EnvironmentLacksError}
-
 Arrays = Mapping[str, np.ndarray]
 
 

@@ -10,9 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from hexaquant.bundle.remote.address import Address
-from hexaquant.bundle.remote.command import Answer, call
-from hexaquant.bundle.remote.transport import joined
+from hexaquant.bundle.remote.transport import Address, Answer, call, joined
 from hexaquant.core.errors import EnvironmentLacksError
 
 PROGRAM = "HEXAQUANT_SSH"

@@ -7,14 +7,15 @@ from typing import Any
 
 from hexaquant.core.errors import InputError
 from hexaquant.core.grid import Grid
-from hexaquant.core.observers.entropy import EntropyObserver
-from hexaquant.core.observers.min_max import MinMaxObserver
-from hexaquant.core.observers.moving_average import MovingAverageObserver
-from hexaquant.core.observers.mse import MseObserver
+from hexaquant.core.observers.histogram_observer import (
+    EntropyObserver,
+    MseObserver,
+    PercentileObserver,
+    SqnrObserver,
+    checked,
+)
+from hexaquant.core.observers.min_max import MinMaxObserver, MovingAverageObserver, WholeObserver
 from hexaquant.core.observers.observer import Observer
-from hexaquant.core.observers.percentile import PercentileObserver, checked
-from hexaquant.core.observers.sqnr import SqnrObserver
-from hexaquant.core.observers.whole import WholeObserver
 
 OBSERVERS: Mapping[str, Callable[..., Observer]] = {
     "min_max": MinMaxObserver,

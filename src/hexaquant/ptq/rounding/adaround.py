@@ -1,27 +1,51 @@
-"""AdaRound: whether each weight is rounded up or down, learned by gradient descent on the output error.
-
-Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization", ICML 2020 (arXiv:2004.10568), equations
-21 to 24: with V free, h(V) = clip(1.2 sigmoid(V) - 0.1, 0, 1) and the soft weights S (floor(W / S) + h(V)), minimise
-
-    E(V) + lambda sum_ij (1 - |2 h(V_ij) - 1|^beta),   beta falling from 20 to 2.
-
-E is the quadratic form of the layer's moments (moments.py) over its value at the nearest rounding, so that no data is
-touched while iterating and the gradient is exact:  dE/dWq = 2 (Wq H - G).
-"""
+"""AdaRound and FlexRound: rounding learned by gradient descent on the output error of a layer."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from hexaquant.ptq.rounding.coordinate_descent import Integers, nearest
-from hexaquant.ptq.rounding.early_stop import Best
+
+# The best integers that an iteration has seen, by held-out error, and when to give up.
+
+PATIENCE = 3
+"""Looks without a better error after which iterating ends."""
+
+
+class Best:
+    """Without an ``error`` function the last integers are the best."""
+
+    def __init__(self, error: Callable[[Tensor], float] | None) -> None:
+        self._error, self._least, self._misses = error, math.inf, 0
+        self._found: Integers | None = None
+
+    @property
+    def integers(self) -> Integers:
+        if self._found is None:
+            raise ValueError("no integers were seen")
+        return self._found
+
+    def see(self, Q: Tensor, S: Tensor) -> None:
+        """Look at the integers ``Q`` on steps ``S``."""
+        found = Integers(Q, S.expand_as(Q).contiguous())
+        now = -math.inf if self._error is None else self._error(found.values)
+        if now < self._least or self._error is None:
+            self._found, self._least, self._misses = found, now, 0
+        else:
+            self._misses += 1
+
+    def is_over(self, Q: Tensor, S: Tensor) -> bool:
+        """Look, and say whether the error has stopped falling."""
+        self.see(Q, S)
+        return self._misses >= PATIENCE
+
 
 WEIGHT = 8.0
 """lambda, for E relative to the error of rounding to nearest and the regularizer averaged over the weights of a row."""
-
 RATE = 0.1
 LOOK = 20
 """Iterations between two looks at the held-out error."""
@@ -76,3 +100,54 @@ def _excess(Wq: Tensor, W: Tensor, H: Tensor) -> Tensor:
     """(g, O, 1): what rounding ``W`` to ``Wq`` adds to the error."""
     D = Wq - W
     return ((D @ H) * D).sum(2, keepdim=True)
+
+
+# FlexRound: rounding learned by dividing each weight by a factor of its own before it is rounded.
+#
+# Lee et al., "FlexRound: Learnable Rounding based on Element-wise Division for Post-Training Quantization", ICML 2023
+# (arXiv:2306.00317), equation 2:  Wq = s1 clip(round(W / (s1 S2))),  with one s1 a row and one S2 a weight, both
+# learned. A large weight may move by more than one step. E and its gradient are as in adaround.py; rounding passes
+# gradients straight through. Both factors are learned as logarithms.
+
+RATE_FLEXROUND = 0.002
+
+
+def flexround(
+    W: Tensor,
+    H: Tensor,
+    G: Tensor,
+    S: Tensor,
+    low: int,
+    high: int,
+    *,
+    iterations: int = 200,
+    fixed_steps: bool = False,
+    smallest: Tensor | None = None,
+    error: Callable[[Tensor], float] | None = None,
+) -> Integers:
+    """Integers for W (g, O, K) from steps S (g, O, K) or (g, O, 1); a row's steps change by one factor.
+
+    ``fixed_steps``: they do not; ``smallest`` (g, O, 1): they stay above; ``error``: see adaround; without it E itself
+    says which integers were the best.
+    """
+    factors, row = torch.zeros_like(W), torch.zeros_like(W[..., :1])
+    norm = 1 / torch.diagonal(H, dim1=1, dim2=2).sum(1)[:, None, None].clamp(min=1e-20)
+    optimizer = torch.optim.Adam([factors, row], lr=RATE_FLEXROUND)
+    best = Best(error or (lambda Wq: float(((Wq @ H - 2 * G) * Wq).sum())))
+    for step in range(iterations + 1):
+        s1 = S * row.exp()
+        if smallest is not None:
+            s1 = torch.maximum(s1, smallest)
+        u = W / s1 * (-factors).exp()
+        Q = torch.round(u).clamp_(low, high)
+        if step == iterations or (step % LOOK == 0 and best.is_over(Q, s1)):
+            best.see(Q, s1)
+            break
+        by_weight = 2 * ((Q * s1) @ H - G) * s1 * norm
+        inside = (u > low - 0.5) & (u < high + 0.5)
+        passed = torch.where(inside, by_weight * u, torch.zeros_like(u))
+        factors.grad = -passed
+        row.grad = torch.zeros_like(row) if fixed_steps else (by_weight * Q - passed).sum(2, keepdim=True)
+        optimizer.param_groups[0]["lr"] = RATE_FLEXROUND * (1 - step / iterations)
+        optimizer.step()
+    return best.integers

@@ -11,7 +11,7 @@ Memory: as in walk.py, one chunk of samples at a time; only V, its gradient and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,17 +21,110 @@ from torch import Tensor, fx
 from hexaquant.core.events import Events
 from hexaquant.ptq.lockstep.live import Env, LiveStore
 from hexaquant.ptq.lockstep.machine import Machine
-from hexaquant.ptq.rounding.blocks import Block, find_blocks
 from hexaquant.ptq.rounding.layers import Layer, find_layers
-from hexaquant.ptq.rounding.soft_rounding import SoftRounding
 from hexaquant.ptq.rounding.walk import feed
 from hexaquant.sim.calibrate import protect_from_overflow
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.quantizer import ActivationQuantizer
 
+# Rounding that can still be learned: each weight lies softly between its present integer and the next one.
+#
+# AdaRound's parametrisation (arXiv:2004.10568, equations 22 to 24) started from integers that were already chosen well:
+# the alternative of weight W on integer Q is the neighbour on W's side, and the soft value starts inside Q's half.
+
+EDGE = 0.35
+"""How far from its integer a weight starts at most; 0.5 would be undecided."""
+
+
+class SoftRounding:
+    """``V`` is what is learned. W, S, Q have the shape of the weight; Q is within low..high."""
+
+    def __init__(self, W: Tensor, S: Tensor, Q: Tensor, low: int, high: int) -> None:
+        self.S, self.low, self.high = S, low, high
+        start = Q + (W / S - Q).clamp(-EDGE, EDGE)
+        self.floor = torch.floor(start)
+        part = (start - self.floor).clamp(0.01, 0.99)
+        self.V = torch.logit((part + 0.1) / 1.2).requires_grad_()
+
+    def soft(self) -> Tensor:
+        """The soft weights, with a gradient for V."""
+        return (self.floor + self._h()).clamp(self.low, self.high) * self.S
+
+    def hard(self) -> Tensor:
+        """The integers that the soft weights are nearest to."""
+        return (self.floor + (self.V.detach() > 0)).clamp_(self.low, self.high)
+
+    def undecided(self, beta: float) -> Tensor:
+        """AdaRound's regularizer, averaged over the weights: 0 when each is at an integer."""
+        return (1 - (2 * self._h() - 1).abs().pow(beta)).mean()
+
+    def _h(self) -> Tensor:
+        return (1.2 * torch.sigmoid(self.V) - 0.1).clamp(0, 1)
+
+
+# Blocks of a network: stretches between cuts where a single tensor is alive, so that residual branches stay whole.
+
+MOST = 3
+"""Layers in a row that are joined into one block; a stretch without a cut inside may hold more."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """``nodes`` in order, the last of which is the output that everything behind the block depends on."""
+
+    nodes: tuple[fx.Node, ...]
+    layers: tuple[fx.Node, ...]
+
+    @property
+    def output(self) -> fx.Node:
+        return self.nodes[-1]
+
+
+def find_blocks(nodes: list[fx.Node], layers: Collection[fx.Node], most: int = MOST) -> list[Block]:
+    """The blocks of ``nodes`` (those that compute, in order) that hold at least one of ``layers``.
+
+    Together they are all nodes up to the last layer's block; a stretch without layers belongs to the block after it.
+    """
+    blocks: list[Block] = []
+    open_: list[fx.Node] = []
+    for stretch in _stretches(nodes):
+        held = [n for n in open_ if n in layers]
+        added = [n for n in stretch if n in layers]
+        if held and added and len(held) + len(added) > most:
+            blocks.append(Block(tuple(open_), tuple(held)))
+            open_ = []
+        open_ = open_ + stretch
+    held = [n for n in open_ if n in layers]
+    if held:
+        blocks.append(Block(tuple(open_), tuple(held)))
+    return blocks
+
+
+def _stretches(nodes: list[fx.Node]) -> list[list[fx.Node]]:
+    """``nodes`` split after each one that is alone alive then and is not waiting for its quantizer."""
+    place = {node: i for i, node in enumerate(nodes)}
+    last_use: dict[fx.Node, int] = {}
+    for node in nodes:
+        for operand in node.all_input_nodes:
+            last_use[operand] = place[node]
+        if any(user.op == "output" for user in node.users):
+            last_use[node] = len(nodes)
+    for node, use in list(last_use.items()):
+        if any(user.op == "output" for user in node.users):
+            last_use[node] = max(use, len(nodes))
+    variable = [n for n in last_use if n in place or n.op == "placeholder"]
+    parts: list[list[fx.Node]] = [[]]
+    for i, node in enumerate(nodes):
+        parts[-1].append(node)
+        alive = [n for n in variable if place.get(n, -1) <= i < last_use[n]]
+        waiting = len(node.users) == 1 and next(iter(node.users)).op == "call_module"
+        if alive == [node] and not waiting:
+            parts.append([])
+    return [part for part in parts if part]
+
+
 REGULARIZE = 0.1
 """Weight of the regularizer against the block's error relative to what it was."""
-
 HELD_OUT = 4
 """One chunk of samples in so many is held out."""
 PATIENCE = 5

@@ -9,30 +9,107 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hexaquant.ptq.rounding.adaround import adaround
-from hexaquant.ptq.rounding.clip_search import search_clips
-from hexaquant.ptq.rounding.coordinate_descent import Integers, coordinate_descent, nearest
-from hexaquant.ptq.rounding.flexround import flexround
-from hexaquant.ptq.rounding.gptq import gptq
+from hexaquant.ptq.rounding.adaround import adaround, flexround
+from hexaquant.ptq.rounding.coordinate_descent import BLOCK, Integers, coordinate_descent, nearest
 from hexaquant.ptq.rounding.moments import Gram, HeldOut, shrunk, shrunk_rows
 
-METHODS = ("coordinate_descent", "gptq", "adaround", "flexround", "nearest")
+# GPTQ: round column by column, compensating each error on the columns still to come through the inverse Hessian.
+#
+# Frantar et al., "GPTQ", ICLR 2023 (arXiv:2210.17323), algorithm 1, with the columns in the order of falling H_kk
+# ("act-order") and the asymmetric target of GPTAQ (Li et al., ICML 2025, arXiv:2504.02692): the float solution that
+# the columns are rounded from is the minimum of the whole quadratic, W* = G H^-1, not W. With U the upper Cholesky
+# factor of H^-1, column k's error is  (w_k - q_k) / U_kk  and columns j > k lose  error * U_kj.
 
+
+def gptq(H: Tensor, G: Tensor, S: Tensor, low: int, high: int) -> Integers:
+    """Integers for H (g, K, K), positive definite, and G (g, O, K) on steps S (g, O, K) or (g, O, 1)."""
+    order = torch.argsort(torch.diagonal(H, dim1=1, dim2=2).sum(0), descending=True)
+    H = H[:, order][:, :, order]
+    U = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(H)), upper=True)
+    target = torch.cholesky_solve(G[:, :, order].transpose(1, 2), torch.linalg.cholesky(H))
+    steps = S.expand_as(G)[:, :, order].transpose(1, 2).contiguous()
+    Q = torch.empty_like(target)
+    for start in range(0, H.shape[1], BLOCK):
+        end = min(start + BLOCK, H.shape[1])
+        E = torch.empty_like(target[:, start:end])
+        for k in range(start, end):
+            Q[:, k] = torch.round(target[:, k] / steps[:, k]).clamp_(low, high)
+            E[:, k - start] = (target[:, k] - Q[:, k] * steps[:, k]) / U[:, k, k, None]
+            target[:, k:end].baddbmm_(U[:, k, k:end, None], E[:, k - start, None], alpha=-1)
+        target[:, end:].baddbmm_(U[:, start:end, end:].transpose(1, 2), E, alpha=-1)
+    return Integers(Q[:, torch.argsort(order)].transpose(1, 2).contiguous(), S.expand_as(G).contiguous())
+
+
+# Joint search of weight clips by the error of the layer's output (SeqMSE's criterion, in closed form).
+#
+# SeqMSE (AIMET) runs the layer once for each candidate; here the output error of all rows under a candidate scale is
+# the quadratic form of H and G (moments.py). The candidates are first ranked by their diagonal part, which costs no
+# matrix product,  sum_k H_kk (w_k - q_k)^2; only the best ones of each row are measured exactly.
+
+FACTORS = tuple(1.1 - 0.025 * i for i in range(29))
+"""Candidate scales relative to the present ones, 1.1 to 0.4."""
+
+
+def search_clips(
+    W: Tensor,
+    H: Tensor,
+    G: Tensor,
+    S: Tensor,
+    low: int,
+    high: int,
+    *,
+    exact: int = 3,
+    shared: bool = False,
+    smallest: Tensor | None = None,
+) -> Tensor:
+    """(g, O, 1): for each row the factor on its steps S with the least output error when rounding to nearest.
+
+    ``exact``: candidates of each row that are measured with the whole H, 1 to trust the diagonal; ``shared``: one
+    factor for all rows; ``smallest`` (g, O, 1): steps that are not gone below.
+    """
+    factors = torch.tensor(FACTORS, dtype=W.dtype)
+    proxy = torch.stack([_diagonal_error(W, H, S * f, low, high) for f in FACTORS], -1)
+    if shared:
+        proxy = proxy.sum((0, 1), keepdim=True).expand_as(proxy)
+    ranked = factors[proxy.topk(exact, largest=False).indices]
+    if exact == 1:
+        return _above(ranked, S, smallest)
+    best = torch.ones_like(ranked[..., :1])
+    least = torch.full_like(best, torch.inf)
+    for i in range(exact):
+        factor = _above(ranked[..., i : i + 1], S, smallest)
+        error = _error(W, H, G, S * factor, low, high)
+        if shared:
+            error = error.sum((0, 1), keepdim=True).expand_as(error)
+        best = torch.where(error < least, factor, best)
+        least = torch.minimum(error, least)
+    return best
+
+
+def _above(factor: Tensor, S: Tensor, smallest: Tensor | None) -> Tensor:
+    return factor if smallest is None else torch.maximum(factor, (smallest / S).amax(2, keepdim=True).clamp(max=1))
+
+
+def _diagonal_error(W: Tensor, H: Tensor, S: Tensor, low: int, high: int) -> Tensor:
+    error = nearest(W, S, low, high).values.sub_(W).square_()
+    return (error @ torch.diagonal(H, dim1=1, dim2=2)[:, :, None])[:, :, 0]
+
+
+def _error(W: Tensor, H: Tensor, G: Tensor, S: Tensor, low: int, high: int) -> Tensor:
+    Wq = nearest(W, S, low, high).values
+    return ((Wq @ H - 2 * G) * Wq).sum(2, keepdim=True)
+
+
+METHODS = ("coordinate_descent", "gptq", "adaround", "flexround", "nearest")
 SHRINKAGES = ((0.01, 0.0), (0.1, 0.5), (0.4, 1.0), (0.8, 1.0))
 """Candidates for (rho, tau) (moments.shrunk), by falling trust in the data."""
-
 WITHOUT_DATA = (1.0, 1.0)
-
 ROWS = 64
 """Output channels on which shrinkages are compared."""
-
 PLENTY = 8
 """With this many columns a weight of a row nothing is over-fitted and the least shrinkage is taken."""
-
-
 STARTS = (1.0, 0.92, 0.84, 0.76, 1.1)
 """Steps relative to those of the clip search from which descents start where that is cheap; each row keeps its best."""
-
 CHEAP = 3e7
 """Multiplications of one evaluation of the output error up to which several descents are started."""
 

@@ -1,5 +1,7 @@
-"""The steps that recipes are made of, by the name they have in YAML. A new step is a class in one of the two files and a
-line below."""
+"""The steps that recipes are made of, by the name they have in YAML.
+
+A new one is a class in one of the two files and a line below.
+"""
 
 from __future__ import annotations
 

@@ -9,8 +9,7 @@ from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.ptq.analytic_bias_correction import correct_biases_analytically
 from hexaquant.ptq.bias_correction import correct_biases
-from hexaquant.ptq.ranges.candidates import from_observers, scaled
-from hexaquant.ptq.ranges.choose import choose_ranges
+from hexaquant.ptq.choose_ranges import choose_ranges, from_observers, scaled
 from hexaquant.ptq.rounding.apply import round_weights
 from hexaquant.ptq.rounding.reconstruct import Training, reconstruct_blocks
 from hexaquant.ptq.rounding.solve import METHODS, Method

@@ -23,8 +23,8 @@ from hexaquant.ir.graph import Graph, constant
 #
 # Swish and GELU have no upper bound, normalized transformers have massive activations: with one scale a tensor, either
 # the few are clipped or the many lose their bits. Judged on data: the peak against the size that all but 1 in 10,000
-# values stay below, and what 8 bits over the whole range would leave to the others. Of all tensors of EfficientNet-Lite0
-# the worst has a ratio of 3.2 and 27 dB.
+# values stay below, and what 8 bits over the whole range would leave to the others. Of all tensors of
+# EfficientNet-Lite0 the worst has a ratio of 3.2 and 27 dB.
 
 LONG_TAIL = "long-tail"
 RATIO, LEAST_DB_LONG_TAIL = 4.0, 25.0
@@ -65,8 +65,8 @@ def is_activation(node: object) -> bool:
 
 # Sums whose grid is too coarse for one of the two that are added.
 #
-# A residual stream grows from block to block; what a late block adds to it may be smaller than a step of the stream. The
-# noise of the sum's grid, step^2 / 12, is compared with the variance of what is added.
+# A residual stream grows from block to block; what a late block adds to it may be smaller than a step of the stream.
+# The noise of the sum's grid, step^2 / 12, is compared with the variance of what is added.
 
 WIDE_RESIDUAL = "wide-residual"
 LEAST_DB_WIDE_RESIDUAL = 12.0
@@ -106,7 +106,8 @@ def _left_of(subject: Subject, node: oir.Node) -> tuple[float, str]:
 
 # Scores of a Softmax on a grid so coarse that the probabilities are wrong.
 #
-# A rounding error of d in a score multiplies its probability by exp(d). With a step of 0.5 probabilities are off by up to
+# A rounding error of d in a score multiplies its probability by exp(d). With a step of 0.5 probabilities are off by up
+# to
 # 28 %. 8 bits over a range of 64 have a step of 0.25.
 
 SOFTMAX_INPUT = "softmax-input"

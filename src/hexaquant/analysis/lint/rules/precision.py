@@ -38,8 +38,8 @@ def refused(subject: Subject) -> Iterator[Finding]:
 
 # Tensors in float64.
 #
-# The target computes in integers and float16; what a model computes in double precision because it needs it will come out
-# differently. Most often the double is an accident of the export (a numpy scalar).
+# The target computes in integers and float16; what a model computes in double precision because it needs it will come
+# out differently. Most often the double is an accident of the export (a numpy scalar).
 
 WIDE_TYPE = "wide-type"
 
@@ -81,10 +81,10 @@ def weak_16bit(subject: Subject) -> Iterator[Finding]:
 
 # Operators whose 16-bit kernels are far from 16 bits: Softmax, Softplus, linear Resize.
 #
-# Measured with networks of one operator that this package quantized in w8a16 and compiled for sm8650 (release 2.7.0), on
-# the emulator against the simulation: Softmax over 16 to 200 entries is off by 11 to 106 steps and has 58 dB where the
-# simulation promises 77; Softplus 88 steps, 49 dB; linear Resize 60 steps, 60 dB. In float16 each is as exact as the
-# type. Products of two activations are exact to 3 steps in the form that hexaquant gives them, Gelu to 20.
+# Measured with networks of one operator that this package quantized in w8a16 and compiled for sm8650 (release 2.7.0),
+# on the emulator against the simulation: Softmax over 16 to 200 entries is off by 11 to 106 steps and has 58 dB where
+# the simulation promises 77; Softplus 88 steps, 49 dB; linear Resize 60 steps, 60 dB. In float16 each is as exact as
+# the type. Products of two activations are exact to 3 steps in the form that hexaquant gives them, Gelu to 20.
 
 COARSE_16BIT = "coarse-16-bit"
 MEASURED = {"Softmax": (106, 58), "Softplus": (88, 49), "Resize": (60, 60)}

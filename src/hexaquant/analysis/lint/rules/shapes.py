@@ -13,8 +13,8 @@ from hexaquant.ir.shapes import has_computed_shape
 
 # Inputs with free dimensions beside the batch.
 #
-# The target needs every dimension when a network is compiled; the batch is frozen to 1 (``compile --batch``), others must
-# be given.
+# The target needs every dimension when a network is compiled; the batch is frozen to 1 (``compile --batch``), others
+# must be given.
 
 DYNAMIC_SHAPE = "dynamic-shape"
 WHY_DYNAMIC_SHAPE = "the target compiles for fixed sizes only"

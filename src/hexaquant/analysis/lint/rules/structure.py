@@ -82,9 +82,9 @@ def _remedy(reason: str) -> str:
 
 # Functions that the target has as one operator, written out in many.
 #
-# Quantized operator by operator each intermediate tensor loses accuracy (squares and roots most of all) and takes a pass
-# over memory. Measured on the emulator (release 2.7.0), 64 tokens of 256 channels: RMSNorm in 7 operators 29 dB in 16
-# bits and -18 dB in 8 in 84 us of sa8255p; as one operator 54 and 11 dB in 42 and 20 us. Erf alone is refused.
+# Quantized operator by operator each intermediate tensor loses accuracy (squares and roots most of all) and takes a
+# pass over memory. Measured on the emulator (release 2.7.0), 64 tokens of 256 channels: RMSNorm in 7 operators 29 dB
+# in 16 bits and -18 dB in 8 in 84 us of sa8255p; as one operator 54 and 11 dB in 42 and 20 us. Erf alone is refused.
 # hexaquant forms the operators at import (ir/passes/fuse_*.py).
 
 
@@ -124,8 +124,8 @@ decomposed_hardswish = Pattern(
 # Attention that scales its queries, keys or scores by a number in operators of their own.
 #
 # Each is one more pass over the tensor and one more rounding to the grid. The number belongs into the linear layer that
-# makes the queries (ir/passes/fold_scalar.py), which costs nothing. Not done at import, since encodings that other tools
-# made name the scaled tensors.
+# makes the queries (ir/passes/fold_scalar.py), which costs nothing. Not done at import, since encodings that other
+# tools made name the scaled tensors.
 
 ATTENTION_SCALE = "attention-scale"
 WHY_ATTENTION_SCALE = (
@@ -151,10 +151,10 @@ def attention_scale(subject: Subject) -> Iterator[Finding]:
 
 # A constant matrix times a computed one, over axis 1: W (N, C) @ x (B, C, L).
 #
-# The target runs it as a product of two activations: refused with 16-bit activations, no scale a channel, no int32 bias.
-# As a 1x1 convolution it has both. Measured (release 2.7.0, sa8255p, 96 x 784 to 384 channels): 94 us against 158 in
-# w8a8, 109 against 469 in w8a16. Linear layers (x @ W) need no such help: Gemm and 1x1 convolution compile to the same
-# cycles, Transposes around included (64 to 196 tokens, 8 and 16 bits). hexaquant rewrites the former
+# The target runs it as a product of two activations: refused with 16-bit activations, no scale a channel, no int32
+# bias. As a 1x1 convolution it has both. Measured (release 2.7.0, sa8255p, 96 x 784 to 384 channels): 94 us against
+# 158 in w8a8, 109 against 469 in w8a16. Linear layers (x @ W) need no such help: Gemm and 1x1 convolution compile to
+# the same cycles, Transposes around included (64 to 196 tokens, 8 and 16 bits). hexaquant rewrites the former
 # (htp/form_pointwise.py).
 
 LINEAR_AS_CONVOLUTION = "linear-as-convolution"
@@ -173,9 +173,9 @@ def linear_as_convolution(subject: Subject) -> Iterator[Finding]:
 
 # Transposes that cancel: behind each other, or once they are moved past the operators between.
 #
-# Left in the graph each may move the whole tensor through memory. Import composes a Transpose of a Transpose; moving them
-# (ir/passes/move_transposes.py) is done with --fix only, since encodings that other tools made name tensors in their old
-# layout.
+# Left in the graph each may move the whole tensor through memory. Import composes a Transpose of a Transpose; moving
+# them (ir/passes/move_transposes.py) is done with --fix only, since encodings that other tools made name tensors in
+# their old layout.
 
 TRANSPOSE_CHAIN = "transpose-chain"
 WHY_TRANSPOSE_CHAIN = "a Transpose that the compiler cannot absorb moves the whole tensor through memory"
@@ -240,8 +240,8 @@ def reshape_chain(subject: Subject) -> Iterator[Finding]:
 
 # Operators that no output needs, inputs that nothing reads, outputs that depend on no input.
 #
-# Import removes dead operators, so they cost nothing; but they show that the exported graph is not the one that was meant
-# (a loss, a training head). A constant output is a mistake most of the time.
+# Import removes dead operators, so they cost nothing; but they show that the exported graph is not the one that was
+# meant (a loss, a training head). A constant output is a mistake most of the time.
 
 DEAD_BRANCH = "dead-branch"
 

@@ -21,8 +21,8 @@ from hexaquant.ir.graph import constant
 #
 # The weight is quantized as it would be (own range, per channel where the target can) and compared with itself: 8 bits
 # give 40 dB and more to a bell-shaped channel. Less than 25 dB means that single values set the range of their channel,
-# or that one scale serves channels of very different size (per tensor: an override, or a ConvTranspose in groups). 4 bits
-# are judged below 10 dB.
+# or that one scale serves channels of very different size (per tensor: an override, or a ConvTranspose in groups). 4
+# bits are judged below 10 dB.
 
 COARSE_WEIGHT = "coarse-weight"
 LEAST_DB = {4: 10.0, 8: 25.0, 16: 60.0}
@@ -87,9 +87,9 @@ def dead_channel(subject: Subject) -> Iterator[Finding]:
 # One channel far larger than the others, in a tensor with one grid for all channels.
 #
 # Activations have one scale a tensor on this target: a channel ten times larger than the rest takes more than three of
-# eight bits from all the others. Weights have one scale an output channel, so there only what a single input channel does
-# counts (coarse_weight.py). Seen in the weights of the layer that writes the tensor, or in the activations themselves
-# when there is data; the quantizer's cost is measured then.
+# eight bits from all the others. Weights have one scale an output channel, so there only what a single input channel
+# does counts (coarse_weight.py). Seen in the weights of the layer that writes the tensor, or in the activations
+# themselves when there is data; the quantizer's cost is measured then.
 
 OUTLIER_CHANNEL = "outlier-channel"
 RATIO, WEIGHT_RATIO = 8.0, 12.0
