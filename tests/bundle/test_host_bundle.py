@@ -181,7 +181,7 @@ def test_inputs_of_the_wrong_size_or_value_are_refused(host: Path, libraries: Pa
     cases = {
         f"{nan}": "NaN",
         f"{tmp_path}/short.raw": "700 bytes",
-        "missing.raw": "cannot read",
+        "missing.raw": "missing.raw",
         f"{nan} other.raw": "",
         f"z:={nan}": "",
     }
@@ -191,3 +191,5 @@ def test_inputs_of_the_wrong_size_or_value_are_refused(host: Path, libraries: Pa
             given = ("--input-list", tmp_path / "list.txt", "--output", tmp_path / "results")
             shown = call(*program, "--bundle", host, "--libraries", libraries, *given)
             assert shown.returncode == 2 and words in shown.stderr, (line, shown.stderr)
+            if line == "missing.raw":
+                assert "cannot read" in shown.stderr or "there is no file" in shown.stderr

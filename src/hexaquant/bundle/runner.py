@@ -141,13 +141,13 @@ def _read(path: Path, spec: TensorSpec, stored: bool) -> np.ndarray:
     """The samples (N, ...) of one file: floats of quantized and of float inputs, else the input's own integers."""
     dtype = spec.dtype if stored else np.dtype(np.float32)
     data = read_array(path) if path.suffix == ".npy" else read_raw(path, spec.name, spec.shape, dtype)
-    if data.shape == spec.shape:
-        data = data[None]
-    if data.shape[1:] != spec.shape or (stored and data.dtype != dtype):
+    fits = spec.shape[1:] in (data.shape, data.shape[1:]) or data.shape[1:] == spec.shape
+    if not fits or data.size % (spec.nbytes // spec.dtype.itemsize) or (stored and data.dtype != dtype):
         raise InputError(
             f"{path} holds {data.dtype} of shape {list(data.shape)} but a sample of input '{spec.name}' is "
             f"{list(spec.shape)}{f' of {dtype}' if stored else ''}; write it again"
         )
+    data = data.reshape((-1, *spec.shape))
     as_float = spec.scale is not None or spec.dtype.kind == "f"
     return data if stored else data.astype(np.float32 if as_float else spec.dtype)
 
