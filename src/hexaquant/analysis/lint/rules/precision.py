@@ -127,7 +127,9 @@ def overflowing_constant(subject: Subject) -> Iterator[Finding]:
             told = f"constant '{value.name}' reaches {float(np.abs(data).max()):.3g}"
             why = "a grid that holds it has no steps left for what it is added to"
             fix = f"{BY_IMPORT}: it is -100"
-            yield about(subject.written, node, OVERFLOWING_CONSTANT, "info", told, why, fix, fixable=True, tensor=value.name)
+            yield about(
+                subject.written, node, OVERFLOWING_CONSTANT, "info", told, why, fix, fixable=True, tensor=value.name
+            )
     for node, value, data in _float_operands(subject.prepared):
         text = _problem(data, subject.activation_bits(node))
         if text:
