@@ -78,7 +78,7 @@ def _qdq(path: Path) -> object:
 
 def _input_list(path: Path) -> object:
     from hexaquant.io.input_list import input_list
-    from hexaquant.io.input_spec import InputSpec
+    from hexaquant.ir.input_spec import InputSpec
 
     (path.parent / "x.raw").write_bytes(bytes(48))
     spec = InputSpec("x", np.dtype(np.float32), (1, 3, 4), True)

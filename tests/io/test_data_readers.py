@@ -18,8 +18,8 @@ from hexaquant.io.dataset import Dataset
 from hexaquant.io.image_folder import ImageSpec, read_image
 from hexaquant.io.input_lines import read_input_lines
 from hexaquant.io.input_list import input_list
-from hexaquant.io.input_spec import input_specs
 from hexaquant.ir.graph import Graph
+from hexaquant.ir.input_spec import input_specs
 
 
 def graph(inputs: str = "float[N,3] x") -> Graph:

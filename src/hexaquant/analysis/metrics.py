@@ -22,6 +22,13 @@ def each_label(labels: npt.ArrayLike) -> Iterator[Any]:
         yield label.reshape(())[()] if label.size == 1 else label
 
 
+def each_part(outputs: Outputs, count: int) -> Iterator[dict[str, Any]]:
+    """The part of each of ``count`` samples in ``outputs``: of one sample without the batch axis, or the whole array
+    of an output whose first axis counts no samples."""
+    for index in range(count):
+        yield {n: a[index] if np.ndim(a) and len(a) == count else a for n, a in outputs.items()}
+
+
 def class_number(label: Any, classes: int) -> int:
     """The class that ``label`` says: a whole number, or one-hot of ``classes`` values. Raises InputError for others."""
     values = np.asarray(label).ravel()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hexaquant.analysis.metrics import Metric, each_label
+from hexaquant.analysis.metrics import Metric, each_label, each_part
 from hexaquant.analysis.verify import FloatReference, simulate
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
@@ -48,8 +48,8 @@ def score_simulation(
             raise InputError(f"{data.source} has no labels, so the metric cannot be measured; give labelled data")
         wanted, got = fp32.run(batch), simulate(model, batch, fp32.names)
         meter.add(wanted[fp32.names[0]], got[fp32.names[0]])
-        for index, label in enumerate(each_label(labels)):
-            pair = [metric({n: a[index] for n, a in outputs.items()}, label) for outputs in (wanted, got)]
-            scores.append((float(pair[0]), float(pair[1])))
+        parts = (each_part(outputs, len(labels)) for outputs in (wanted, got))
+        for label, one, other in zip(each_label(labels), *parts, strict=True):
+            scores.append((float(metric(one, label)), float(metric(other, label))))
     means = np.mean(np.asarray(scores, np.float64), axis=0)
     return Score(float(means[0]), float(means[1]), meter.db, len(scores))

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from hexaquant.analysis.metrics import Metric, each_label
+from hexaquant.analysis.metrics import Metric, each_label, each_part
 from hexaquant.analysis.walk import NOTHING, Flip, Walk
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.quantizer import ActivationQuantizer, BiasQuantizer
@@ -51,12 +51,14 @@ class Study:
 
 @dataclass(frozen=True)
 class Task:
-    """One batch in one mode. ``batch``: arrays by input name; ``labels``: one a sample, or None."""
+    """One batch in one mode. ``batch``: arrays by input name; ``labels``: one a sample, or None; ``count``: its
+    samples, 0 for as many as the first output has rows."""
 
     mode: Mode
     index: int
     batch: Mapping[str, np.ndarray]
     labels: np.ndarray | None
+    count: int = 0
 
     @property
     def key(self) -> str:
@@ -115,7 +117,7 @@ class Measurement:
         sites = {name: base if entry is None else entry for name, entry in found.items()}
         signal = [float(part.double().square().sum()) for part in wanted]
         fp32 = self._judge(wanted, wanted, task.labels)
-        return {"count": len(wanted[0]), "signal": signal, "fp32": fp32, "base": base, "sites": sites}
+        return {"count": task.count or len(wanted[0]), "signal": signal, "fp32": fp32, "base": base, "sites": sites}
 
     def _walk(self, base: Mode) -> Walk:
         if base not in self._walks:
@@ -133,8 +135,8 @@ class Measurement:
         if self.metric is None:
             return None
         arrays = dict(zip(self.study.outputs, (part.numpy() for part in got), strict=True))
-        rows = enumerate(each_label(labels))
-        return float(sum(self.metric({n: a[i] for n, a in arrays.items()}, label) for i, label in rows))
+        parts = zip(each_part(arrays, len(labels)), each_label(labels), strict=True)
+        return float(sum(self.metric(part, label) for part, label in parts))
 
 
 def _by_start(walk: Walk, flips: Mapping[str, Flip]) -> dict[int, list[str]]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -14,12 +15,13 @@ import numpy as np
 import torch
 
 from hexaquant.analysis.compare import BACKENDS, Comparison
-from hexaquant.analysis.metrics import Metric, each_label
+from hexaquant.analysis.metrics import Metric, each_label, each_part
 from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
-from hexaquant.io.batches import sample_count, take
+from hexaquant.io.batches import take_labelled
 from hexaquant.io.dataset import Dataset, sample_hash
+from hexaquant.ir.input_spec import sample_count
 from hexaquant.qnn.pool import Pool
 from hexaquant.qnn.runtime import available_cores
 from hexaquant.sim.model import QuantizedModel
@@ -44,21 +46,21 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class Sample:
-    """What one run of the network takes: one sample, or as many as the batch holds, of which the first ``count``
-    count; a label for each, or None; the content's hash.
+    """What one run of the network takes: one sample, or ``run`` where the batch holds more, of which the first
+    ``count`` count; a label for each, or None; the content's hash.
     """
 
     inputs: Arrays
     labels: tuple[Any, ...] | None
     digest: str
     count: int = 1
+    run: int = 1
 
     def each(self, *outputs: Arrays) -> Iterator[tuple[Any, list[Arrays]]]:
-        """For each sample its label and, of each of ``outputs``, its part without the batch axis (where an output has
-        none that is as long, its first)."""
-        for index in range(self.count):
-            label = None if self.labels is None else self.labels[index]
-            yield label, [{n: a[min(index, len(a) - 1)] for n, a in arrays.items()} for arrays in outputs]
+        """For each sample its label and, of each of ``outputs``, its part (analysis.metrics.each_part)."""
+        parts = zip(*(each_part(arrays, self.run) for arrays in outputs), strict=True)
+        for index, found in enumerate(islice(parts, self.count)):
+            yield None if self.labels is None else self.labels[index], list(found)
 
 
 class FloatReference:
@@ -164,11 +166,13 @@ def _samples(data: Dataset, limit: int | None, size: int = 1) -> Iterator[Sample
     left = limit
     for batch, labels in data.labelled(size):
         count = sample_count(batch, data.specs)
-        kept = count if left is None else min(count, left)
         each = None if labels is None else tuple(each_label(labels))
+        parts = count if each is None else len(each)  # a sample may be several rows, each with its label
+        kept = parts if left is None else min(parts, left)
         if count < size and data.fixed_batch is None:
-            batch, _ = take(batch, None, data.specs, np.minimum(np.arange(size), count - 1))
-        yield Sample(dict(batch), each, sample_hash(batch).hexdigest(), kept)
+            batch, _ = take_labelled(batch, None, data.specs, np.minimum(np.arange(size), count - 1))
+            parts = sample_count(batch, data.specs)
+        yield Sample(dict(batch), each, sample_hash(batch).hexdigest(), kept, parts)
         left = None if left is None else left - kept
         if left == 0:
             return

@@ -27,10 +27,12 @@ from hexaquant.core.events import Events
 from hexaquant.folder.artifacts import FLOAT, MODEL, QDQ, REFERENCE, Folder, load_quantized
 from hexaquant.folder.manifest import Manifest, amend_manifest
 from hexaquant.folder.resume import step_fingerprint
+from hexaquant.io.batches import take_labelled
 from hexaquant.io.data import open_data
 from hexaquant.io.dataset import sample_hash
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.ir.graph import Graph
+from hexaquant.ir.input_spec import input_specs, sample_count
 from hexaquant.qnn.runtime import available_cores
 from hexaquant.sim.model import QuantizedModel
 
@@ -126,7 +128,10 @@ def analyze(
         floats = find_float_values(model, *float_networks(opened), _tensors(batches[0]))
         study = make_study(model, floats, wanted)
         meters = collect_meters(model, floats, study.sites, log.track(batches, "statistics", len(batches)))
-    tasks = [Task(mode, i, batch, labels[i]) for i, batch in enumerate(batches) for mode in MODES]
+    specs = input_specs(model.source_graph)
+    tasks = [
+        Task(mode, i, batch, labels[i], sample_count(batch, specs)) for i, batch in enumerate(batches) for mode in MODES
+    ]
     state = out / ".state" / "analysis" / _fingerprint(opened.manifest, batches, labels, name)[:16]
     results = run_sweep(study, tasks, workers or available_cores(), state, log)
     places = find_places(model.source_graph, model.plan)
@@ -173,11 +178,10 @@ def _take(
     dataset = open_data(data, model.source_graph, images)
     batches, labels, left = [], [], samples
     for batch, given in dataset.labelled(BATCH):
-        count = min(left, len(next(iter(batch.values()))))
-        whole = any(spec.fixed_batch is not None or not spec.batched for spec in dataset.specs)
-        batches.append({n: a if whole else a[:count] for n, a in batch.items()})
-        labels.append(None if given is None else np.asarray(given)[: None if whole else count])
-        left -= count
+        kept, some = take_labelled(batch, given, dataset.specs, slice(0, left))
+        batches.append(kept)
+        labels.append(some)
+        left -= sample_count(kept, dataset.specs)
         if left <= 0:
             break
     return batches, labels

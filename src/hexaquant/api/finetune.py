@@ -17,10 +17,11 @@ from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.folder.artifacts import Model
 from hexaquant.frontends import load
-from hexaquant.io.batches import sample_count, take
+from hexaquant.io.batches import take_labelled
 from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
 from hexaquant.ir.graph import Graph
+from hexaquant.ir.input_spec import sample_count
 from hexaquant.qat.devices import part_of
 from hexaquant.qat.distill import Teacher, as_tuple, find_distance
 from hexaquant.qat.features import Watched, comparable, feature_distance, feature_names
@@ -190,13 +191,14 @@ def pieces(dataset: Dataset, batch_size: int) -> Iterator[Piece]:
     """One pass over ``dataset``: this process's part of each batch."""
     for batch, labels in dataset.labelled(batch_size):
         keep, share = part_of(sample_count(batch, dataset.specs))
-        yield (*take(batch, labels, dataset.specs, keep), share)
+        yield (*take_labelled(batch, labels, dataset.specs, keep), share)
 
 
 def batches_in_pass(dataset: Dataset, batch_size: int) -> int:
     """Number of batches of one pass over ``dataset``; takes a pass when only that can tell."""
-    if dataset.samples is not None:
-        return -(-dataset.samples // (dataset.fixed_batch or batch_size))
+    known = dataset.batch_count(batch_size)
+    if known is not None:
+        return known
     with torch.random.fork_rng(devices=[]):
         return sum(1 for _ in dataset.batches(batch_size))
 

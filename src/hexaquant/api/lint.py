@@ -27,6 +27,7 @@ from hexaquant.io.data import open_data
 from hexaquant.io.encodings_file import read_encodings
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.ir.graph import Graph
+from hexaquant.ir.input_spec import input_specs, sample_count
 from hexaquant.sim.overrides import parse_overrides
 
 SAMPLES = 8
@@ -222,10 +223,10 @@ def _first(data: Any, graph: Graph, count: int, images: ImageSpec | None) -> tup
     if count < 1:
         raise InputError(f"the number of samples is {count}; give at least 1")
     batches: list[dict[str, Any]] = []
-    seen = 0
+    seen, specs = 0, input_specs(graph)
     for batch in open_data(data, graph, images).batches(count):
         batches.append(dict(batch))
-        seen += len(next(iter(batch.values())))
+        seen += sample_count(batch, specs)
         if seen >= count:
             break
     return batches, seen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +19,8 @@ from hexaquant.htp.soc import Target
 from hexaquant.io.batches import Batch
 from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
-from hexaquant.io.input_spec import input_specs
-from hexaquant.ir.graph import Graph, shape_of
+from hexaquant.ir.graph import Graph
+from hexaquant.ir.input_spec import input_specs
 from hexaquant.ir.normalize import require_static
 from hexaquant.ptq.apply import State, apply_graph_steps, apply_recipe
 from hexaquant.ptq.recipe import Recipe, find_recipe
@@ -80,11 +79,10 @@ class CountedBatches:
 
     dataset: Dataset
     batch_size: int
-    samples: int
+    count: int
 
     def __len__(self) -> int:
-        fixed = self.dataset.fixed_batch
-        return math.ceil(self.samples / (fixed or self.batch_size))
+        return self.count
 
     def __iter__(self) -> Iterator[Batch]:
         return self.dataset.batches(self.batch_size)
@@ -92,8 +90,8 @@ class CountedBatches:
 
 def counted_batches(dataset: Dataset, batch_size: int) -> Iterable[Batch]:
     """A pass of ``dataset`` that knows its length where the dataset does."""
-    samples = dataset.samples
-    return dataset.batches(batch_size) if samples is None else CountedBatches(dataset, batch_size, samples)
+    count = dataset.batch_count(batch_size)
+    return dataset.batches(batch_size) if count is None else CountedBatches(dataset, batch_size, count)
 
 
 def override_mapping(overrides: Mapping[str, Any] | str | Path | None) -> dict[str, Any] | None:
@@ -108,17 +106,15 @@ def override_mapping(overrides: Mapping[str, Any] | str | Path | None) -> dict[s
 def random_data(graph: Graph, samples: int = 8, seed: int = 0) -> Dataset:
     """Standard normal noise for every float input: good for trying out a conversion, useless for accuracy."""
     rng = np.random.default_rng(seed)
+    specs = input_specs(graph)
     items: list[dict[str, np.ndarray]] = []
     for _ in range(samples):
         item = {}
-        for value in graph.inputs:
-            shape = shape_of(value)
-            if shape is None or any(not isinstance(d, int) for d in shape[1:]):
-                raise InputError(f"input '{value.name}' has free dimensions {shape}: give them with --shape")
-            dtype = value.dtype.numpy() if value.dtype is not None else np.dtype(np.float32)
-            dims = [1 if not isinstance(d, int) else d for d in shape]
-            item[value.name or ""] = (
-                rng.standard_normal(dims).astype(dtype) if dtype.kind == "f" else np.zeros(dims, dtype)
-            )
+        for spec in specs:
+            if not all(isinstance(d, int) for d in spec.sample_shape):
+                raise InputError(f"input '{spec.name}' has free dimensions {spec.shape}: give them with --shape")
+            dims = tuple(1 if i == spec.axis else int(d or 0) for i, d in enumerate(spec.shape))
+            noise = rng.standard_normal(dims) if spec.dtype.kind == "f" else np.zeros(dims)
+            item[spec.name] = noise.astype(spec.dtype)
         items.append(item)
-    return Dataset(input_specs(graph), lambda: items, RANDOM)
+    return Dataset(specs, lambda: items, RANDOM)

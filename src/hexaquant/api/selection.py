@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hexaquant.api.attempts import POINTS
-from hexaquant.io.batches import sample_count
 from hexaquant.io.dataset import Dataset
+from hexaquant.ir.input_spec import sample_count
 
 LEAST = 10
 """A figure on fewer samples says nothing: one of ten is 10 points."""

@@ -11,8 +11,8 @@ from torch import Tensor
 from hexaquant.analysis.metrics import class_number, each_label
 from hexaquant.core.errors import InputError
 from hexaquant.core.metrics import Sqnr
-from hexaquant.io.batches import sample_count
 from hexaquant.io.dataset import Dataset
+from hexaquant.ir.input_spec import sample_count
 from hexaquant.qat.distill import Teacher, as_tuple
 from hexaquant.qat.finetune import Criterion
 from hexaquant.sim.model import QuantizedModel

@@ -37,6 +37,7 @@ def auto(
     metric: Annotated[str, typer.Option(help="top1, top5 or module:function (executed).")] = "top1",
     target: o.TargetOption = "sm8650",
     shape: o.ShapeOption = None,
+    state: o.StateOption = None,
     limit: o.LimitOption = None,
     workers: o.WorkersOption = None,
     images: Images = None,
@@ -47,8 +48,9 @@ def auto(
     check_choice(data, False)
     shapes = o.parse_shapes(shape)
     from hexaquant.api.auto import auto as run
+    from hexaquant.ir.states import with_states
 
-    graph = load_model(model, shapes)
+    graph = with_states(load_model(model, shapes), o.parse_states(state))
     with console.events(out) as events:
         report = run(
             graph,

@@ -58,7 +58,9 @@ def deploy(
     from hexaquant.report import REPORT
 
     how.settings(encodings_version)
-    graph = load_model(model, shapes)
+    from hexaquant.ir.states import with_states
+
+    graph = with_states(load_model(model, shapes), how.states)
     with console.events(out) as events:
         report = run(
             graph,

@@ -47,6 +47,7 @@ def mixed(
     samples: Annotated[int, typer.Option(min=1, help="Samples that measure the layers.")] = 16,
     output: FileOption = None,
     shape: o.ShapeOption = None,
+    state: o.StateOption = None,
     images: Images = None,
     json: o.JsonOption = False,
 ) -> None:
@@ -60,7 +61,9 @@ def mixed(
     for name in choice or ():
         find_scheme(name)
     budget = {cost: value for cost, value in (("bops", budget_bops), ("size", budget_size)) if value is not None}
-    graph = load_model(model, shapes)
+    from hexaquant.ir.states import with_states
+
+    graph = with_states(load_model(model, shapes), o.parse_states(state))
     with console.events() as events:
         found = mixed_precision(
             graph,

@@ -30,6 +30,14 @@ OverridesOption = Annotated[Path | None, typer.Option(help="YAML file: tensor or
 ShapeOption = Annotated[
     list[str] | None, typer.Option("--shape", help="Shape of an input, NAME=1,3,320,320; repeat for more inputs.")
 ]
+StateOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--state",
+        help="Recurrent state INPUT=OUTPUT, such as h=hn: the state of each sample is the last one's output; "
+        "repeat for more.",
+    ),
+]
 VersionOption = Annotated[str, typer.Option(help="Version of model.encodings: 0.6.1, 1.0.0 or 2.0.0.")]
 RandomOption = Annotated[bool, typer.Option("--random-data", help="Calibrate on noise: a trial, not an accuracy.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make again what OUT holds from the same inputs.")]
@@ -61,6 +69,17 @@ def parse_shapes(texts: Sequence[str] | None) -> dict[str, list[int | str]] | No
             raise InputError(f"--shape {text} is not of the form NAME=1,3,320,320; correct it")
         shapes[name] = [_dimension(part, text) for part in parts]
     return shapes
+
+
+def parse_states(texts: Sequence[str] | None) -> dict[str, str]:
+    """ "h=hn" -> {"h": "hn"}. Raises InputError showing the form."""
+    states = {}
+    for text in texts or ():
+        state, equals, output = text.partition("=")
+        if not equals or not state or not output:
+            raise InputError(f"--state {text} is not of the form INPUT=OUTPUT, such as h=hn; correct it")
+        states[state] = output
+    return states
 
 
 def _dimension(part: str, text: str) -> int | str:

@@ -92,7 +92,9 @@ def _quantize(source: str, out: Path, data: str, images: Any, how: Quantization,
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("quantize in one process first (hexaquant quantize), then start several with the folder")
     settings = how.settings()
-    graph = load_model(source, how.shapes)
+    from hexaquant.ir.states import with_states
+
+    graph = with_states(load_model(source, how.shapes), how.states)
     training, _ = open_data(data, graph, images).split()
     quantize_folder(graph, training, out, settings, events=events)
 

@@ -45,7 +45,9 @@ def quantize(
     from hexaquant.api.deploy import quantize_folder
 
     settings = how.settings(encodings_version)
-    graph = load_model(model, shapes)
+    from hexaquant.ir.states import with_states
+
+    graph = with_states(load_model(model, shapes), how.states)
     with console.events(out) as events:
         samples = calibration_data(graph, data, random_data, images)
         made = quantize_folder(graph, samples, out, settings, force=force, events=events)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from hexaquant.bundle.card import ModelCard
     from hexaquant.io.dataset import Dataset
-    from hexaquant.io.input_spec import InputSpec
+    from hexaquant.ir.input_spec import InputSpec
     from hexaquant.qnn.runtime import Runtime
 
 
@@ -41,16 +41,15 @@ def input_specs_of(runtime: Runtime | ModelCard, native: bool | Collection[str])
     """
     import numpy as np
 
-    from hexaquant.io.input_spec import InputSpec
+    from hexaquant.ir.input_spec import specs_of
 
-    first = runtime.inputs[0].shape[:1]
     specs = []
     for spec in runtime.inputs:
         stored = native if isinstance(native, bool) else spec.name in native
         as_float = not stored and (spec.scale is not None or spec.dtype.kind == "f")
         dtype = np.dtype(np.float32) if as_float else spec.dtype
-        specs.append(InputSpec(spec.name, dtype, spec.shape, spec.shape[:1] == first))
-    return tuple(specs)
+        specs.append((spec.name, dtype, spec.shape))
+    return specs_of(specs)
 
 
 def data_of(specs: tuple[InputSpec, ...], inputs: list[str], listed: Path | None, native: bool) -> Dataset:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hexaquant.core.errors import InputError
 from hexaquant.ir.graph import Graph
+from hexaquant.ir.states import with_states
 
 KERAS_FILES = (".keras", ".h5", ".hdf5")
 
@@ -26,13 +27,19 @@ def load(
     dynamic_batch: bool = True,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
+    states: Mapping[str, str] | None = None,
 ) -> Graph:
     """The normalized graph of ``model``: a path, an ``nn.Module``, a ``keras.Model``, an ONNX ModelProto or a Graph.
 
     Paths: .onnx, .pt2, .keras, .h5, SavedModel folders, .pb (``input_names`` and ``output_names`` choose its tensors),
     .tflite. ``example_inputs`` and ``example_kwargs`` (tensors) are needed for an ``nn.Module``; ``shapes`` overrides
-    input shapes (ints or symbol names). Raises InputError in one sentence for anything that cannot be loaded.
+    input shapes (ints or symbol names). ``states``: recurrent states, input -> the output that is its next value, so
+    that data need only give the first (io/recurrent_state.py). Raises InputError in one sentence for anything that
+    cannot be loaded.
     """
+    if states:
+        named = {"dynamic_batch": dynamic_batch, "input_names": input_names, "output_names": output_names}
+        return with_states(load(model, example_inputs, example_kwargs, shapes, **named), states)  # type: ignore[arg-type]
     if isinstance(model, (str, Path)):
         return _load_path(Path(model), shapes, input_names, output_names)
     if isinstance(model, Graph):

@@ -5,8 +5,9 @@ given                      meaning
 =========================  =======================================================================
 iterable, DataLoader       arrays, tuples (inputs, then perhaps labels) or dicts by input name
 tf.data, PyDataset         batches as Keras takes them: inputs, or (inputs, labels)
-``file.npz``               arrays by input name; optional "labels" or "y"; dimension 0 is samples
-``file.npy``               the only input; dimension 0 is samples
+``file.npz``               arrays by input name; optional "labels" or "y"; samples along the input's batch axis or an
+                           extra leading one (io.batches.cut)
+``file.npy``               the only input, as in an .npz
 ``input_list.txt``         raw files, Qualcomm's format (io.input_list)
 folder                     images with a preprocessing spec (io.image_folder)
 ``module:name``            a function that returns any of the iterables, or such an iterable; also ``file.py:name``
@@ -25,13 +26,14 @@ import numpy as np
 from hexaquant.core.archive import ARCHIVE_ERRORS
 from hexaquant.core.errors import HexaquantError, InputError
 from hexaquant.core.user_code import find_object
-from hexaquant.io.batches import LABEL_KEYS, Array
+from hexaquant.io.batches import LABEL_KEYS, Array, cut, first_states, is_whole, rows_of_a_run
 from hexaquant.io.dataset import Dataset
 from hexaquant.io.image_folder import ImageSpec, image_folder
 from hexaquant.io.input_lines import wrong_names
 from hexaquant.io.input_list import input_list
-from hexaquant.io.input_spec import InputSpec, input_specs
+from hexaquant.io.recurrent_state import rolled
 from hexaquant.ir.graph import Graph
+from hexaquant.ir.input_spec import InputSpec, input_specs
 
 CHUNK = 32
 """Samples that array files are cut into when the graph's batch is symbolic and no batch size is asked for."""
@@ -40,16 +42,18 @@ CHUNK = 32
 def open_data(data: Any, graph: Graph, images: ImageSpec | None = None) -> Dataset:
     """A Dataset of ``data`` (see the table above) for the inputs of ``graph``.
 
-    ``images`` is the preprocessing of an image folder. Raises InputError when the file is missing, truncated or of
+    ``images`` is the preprocessing of an image folder. States of a recurrent network that the graph knows of
+    (io.recurrent_state) are computed from sample to sample. Raises InputError when the file is missing, truncated or of
     an unknown kind; items are checked when they are read.
     """
-    specs = input_specs(graph)
-    if isinstance(data, Dataset):
-        return data
+    return data if isinstance(data, Dataset) else rolled(_opened(data, input_specs(graph), images), graph)
+
+
+def _opened(data: Any, specs: tuple[InputSpec, ...], images: ImageSpec | None) -> Dataset:
     if isinstance(data, str | os.PathLike):
         return _open_path(str(data), specs, images)
     if isinstance(data, np.ndarray) or hasattr(data, "detach"):
-        return _arrays({_only(specs, "the array").name: np.asarray(data)}, None, specs, "the array")
+        return _named_arrays({_only(specs, "the array").name: np.asarray(data)}, specs, "the array")
     if isinstance(data, Mapping):
         arrays = {name: np.asarray(value) for name, value in data.items()}
         return _named_arrays(arrays, specs, "the data")
@@ -107,14 +111,15 @@ def _npy(path: Path, specs: tuple[InputSpec, ...]) -> Dataset:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
         raise InputError(f"{path} is not a readable .npy file ({error}); write it again with numpy.save") from None
-    return _arrays({_only(specs, path.name).name: array}, None, specs, path.name)
+    return _named_arrays({_only(specs, path.name).name: array}, specs, path.name)
 
 
 def _only(specs: Sequence[InputSpec], source: str) -> InputSpec:
-    if len(specs) != 1:
+    needed = [spec for spec in specs if spec.state_of is None]
+    if len(needed) != 1:
         names = ", ".join(s.name for s in specs)
         raise InputError(f"{source} holds one array but the model has {len(specs)} inputs ({names}); use an .npz file")
-    return specs[0]
+    return needed[0]
 
 
 def _named_arrays(arrays: dict[str, Array], specs: tuple[InputSpec, ...], source: str) -> Dataset:
@@ -123,6 +128,7 @@ def _named_arrays(arrays: dict[str, Array], specs: tuple[InputSpec, ...], source
         renamed = {s.name: arrays[f"arr_{i}"] for i, s in enumerate(specs)}
         arrays = renamed | {k: v for k, v in arrays.items() if k in LABEL_KEYS}
     names = [s.name for s in specs]
+    arrays = first_states(specs, arrays) | arrays
     labels = next((arrays[k] for k in LABEL_KEYS if k in arrays and k not in names), None)
     unknown = [k for k in arrays if k not in names and k not in LABEL_KEYS]
     missing = [n for n in names if n not in arrays]
@@ -132,26 +138,17 @@ def _named_arrays(arrays: dict[str, Array], specs: tuple[InputSpec, ...], source
 
 
 def _arrays(arrays: dict[str, Array], labels: Array | None, specs: tuple[InputSpec, ...], source: str) -> Dataset:
-    """A Dataset of arrays whose dimension 0 is samples; an array of one sample's shape is one sample."""
-    for spec in specs:
-        array = arrays[spec.name]
-        if spec.batched and array.ndim == len(spec.sample_shape) and spec.fits((1, *array.shape)):
-            arrays = arrays | {spec.name: array[None]}
-    sizes = {s.name: len(arrays[s.name]) for s in specs if s.batched and arrays[s.name].ndim}
-    count = next(iter(sizes.values()), 1)
-    for name, size in sizes.items():
-        if size != count:
-            raise InputError(f"{source}: '{name}' has {size} samples but others have {count}; make them equal")
-    if labels is not None and len(np.atleast_1d(labels)) != count:
-        raise InputError(f"{source} has {len(np.atleast_1d(labels))} labels for {count} samples; make them equal")
+    """A Dataset of whole arrays, each with the samples of an input (io.batches.cut)."""
+    if rows_of_a_run(specs) and not is_whole(arrays, specs):
+        item = arrays if labels is None else (arrays, labels)
+        return Dataset(specs, lambda: [item], source)
+    found = cut(arrays, labels, specs, source)
 
-    def items() -> Iterator[dict[str, Array]]:
-        for start in range(0, count, CHUNK):
-            part = {s.name: arrays[s.name][start : start + CHUNK] if s.name in sizes else arrays[s.name] for s in specs}
-            key = next((k for k in LABEL_KEYS if k not in part), "labels")
-            yield part if labels is None else part | {key: np.atleast_1d(labels)[start : start + CHUNK]}
+    def items() -> Iterator[Any]:
+        for batch, part in found.pieces(CHUNK):
+            yield batch if part is None else (batch, part)
 
-    return Dataset(specs, items, source, count)
+    return Dataset(specs, items, source, found.count)
 
 
 def _from_function(text: str, specs: tuple[InputSpec, ...]) -> Dataset:

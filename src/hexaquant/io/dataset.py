@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from hexaquant.core.errors import InputError
-from hexaquant.io.batches import Array, Batch, Labelled, batches_of, rebatch, sample_count, take
-from hexaquant.io.input_spec import InputSpec
+from hexaquant.io.batches import Array, Batch, Labelled, batches_of, rebatch, take_labelled
+from hexaquant.ir.input_spec import InputSpec, sample_count, samples_of_a_run
 
 HELD_OUT_EVERY = 5
 """One sample in five is held out; which one depends only on its position."""
@@ -43,8 +43,15 @@ class Dataset:
 
     @property
     def fixed_batch(self) -> int | None:
-        """The batch that the graph takes, None where any will do."""
-        return next((s.fixed_batch for s in self.specs if s.fixed_batch is not None), None)
+        """How many samples the graph runs at once, None where any number will do."""
+        return samples_of_a_run(self.specs)
+
+    def batch_count(self, batch_size: int) -> int | None:
+        """Number of batches of a pass in batches of ``batch_size``; None when only a pass can tell."""
+        fixed = self.fixed_batch
+        if self.samples is None or (fixed is None and not all(spec.batched for spec in self.specs)):
+            return None
+        return -(-self.samples // (fixed or batch_size))
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches()
@@ -86,7 +93,7 @@ class Dataset:
                 continue
             keep = np.flatnonzero(held if self.part == "held out" else ~held)
             if keep.size:
-                yield take(batch, labels, self.specs, keep)
+                yield take_labelled(batch, labels, self.specs, keep)
 
     def _empty_message(self) -> str:
         if self.part == "held out":
@@ -110,7 +117,7 @@ class Dataset:
         whole = hashlib.sha256(repr([(s.name, s.dtype.str) for s in self.specs]).encode())
         for batch, labels in self.labelled():
             for index in range(sample_count(batch, self.specs)):
-                whole.update(sample_hash(*take(batch, labels, self.specs, slice(index, index + 1))).digest())
+                whole.update(sample_hash(*take_labelled(batch, labels, self.specs, slice(index, index + 1))).digest())
         return whole.hexdigest()
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from hexaquant.core.errors import EnvironmentLacksError, InputError
 from hexaquant.io.batches import Array
 from hexaquant.io.dataset import Dataset
-from hexaquant.io.input_spec import InputSpec
+from hexaquant.ir.input_spec import InputSpec, Shape
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
 LONGEST_SIDE = 2**16
@@ -98,7 +98,7 @@ def image_folder(folder: Path, specs: tuple[InputSpec, ...], image: ImageSpec) -
     files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
     if not files:
         raise InputError(f"{folder} holds no images ({', '.join(SUFFIXES)}); give a folder with images")
-    if len(specs) != 1 or len(specs[0].sample_shape) != 3:
+    if len(specs) != 1 or len(_picture(specs[0])) != 3:
         raise InputError(f"{folder} holds images but the model has not just one image input; use an .npz file")
     spec, labels = specs[0], _labels(folder, files)
     layout = image.layout or _layout(spec)
@@ -109,17 +109,23 @@ def image_folder(folder: Path, specs: tuple[InputSpec, ...], image: ImageSpec) -
             array = read_image(file, image, size, layout).astype(spec.dtype)[None]
             yield (array,) if labels is None else (array, labels[index : index + 1])
 
-    return Dataset(specs, items, str(folder), len(files))
+    several = spec.rows > 1 and len(spec.shape) == 4
+    return Dataset(specs, items, str(folder), None if several else len(files))
+
+
+def _picture(spec: InputSpec) -> Shape:
+    """Shape of one picture: an input of several pictures that is fed whole takes them one after the other."""
+    return spec.shape[1:] if len(spec.shape) == 4 else spec.sample_shape
 
 
 def _layout(spec: InputSpec) -> Literal["NCHW", "NHWC"]:
     """By where the 1 or 3 channels are; NCHW when both ends could be."""
-    first, last = spec.sample_shape[0], spec.sample_shape[-1]
+    first, last = _picture(spec)[0], _picture(spec)[-1]
     return "NHWC" if last in (1, 3) and first not in (1, 3) else "NCHW"
 
 
 def _size(spec: InputSpec, layout: str) -> tuple[int, int]:
-    dims = spec.sample_shape[1:] if layout == "NCHW" else spec.sample_shape[:2]
+    dims = _picture(spec)[1:] if layout == "NCHW" else _picture(spec)[:2]
     height, width = dims
     if not isinstance(height, int) or not isinstance(width, int):
         raise InputError(f"input '{spec.name}' has a dynamic size {spec.shape}; give 'size' in the image spec")

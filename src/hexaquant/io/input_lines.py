@@ -107,7 +107,8 @@ def read_raw(path: Path, name: str, shape: Sequence[int], dtype: np.dtype[np.gen
 def wrong_names(missing: Sequence[str], unknown: Sequence[str], names: Sequence[str], where: str) -> str:
     """One sentence about input names that do not match."""
     if not unknown:
-        return f"{where} lacks input '{missing[0]}'; the model's inputs are {', '.join(names)}"
+        said = f"{where} lacks input '{missing[0]}'; the model's inputs are {', '.join(names)}"
+        return said if len(names) == 1 else f"{said} (a recurrent state may be left out: --state {missing[0]}=OUTPUT)"
     close = difflib.get_close_matches(unknown[0], names, 1, 0.5)
     hint = f" (did you mean '{close[0]}'?)" if close else ""
     return f"{where} has '{unknown[0]}', which is no input of the model{hint}; its inputs are {', '.join(names)}"

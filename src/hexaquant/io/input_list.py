@@ -10,7 +10,7 @@ import numpy as np
 from hexaquant.io.batches import Array
 from hexaquant.io.dataset import Dataset
 from hexaquant.io.input_lines import InputLines, read_array, read_input_lines, read_raw
-from hexaquant.io.input_spec import InputSpec
+from hexaquant.ir.input_spec import InputSpec
 
 
 def input_list(path: Path, specs: tuple[InputSpec, ...], native: bool | Collection[str] = False) -> Dataset:
@@ -39,8 +39,7 @@ def _read(path: Path, spec: InputSpec, native: bool) -> Array:
     """The samples in one file, in the input's dtype, with a batch dimension."""
     if path.suffix == ".npy":
         return read_array(path)
-    shape = spec.static_sample_shape()
+    shape = spec.static_sample_shape()[spec.rows > 1 :]  # a file may hold a part of what a run takes
     data = read_raw(path, spec.name, shape, spec.dtype if native else np.dtype(np.float32))
-    if not spec.batched:
-        data = data.reshape(shape)
+    data = np.moveaxis(data, 0, spec.axis) if spec.axis else data
     return data if spec.dtype.kind == "f" or native else data.astype(spec.dtype)

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from hexaquant.core.atomic import atomic_path
 from hexaquant.core.events import Events
 from hexaquant.ir.graph import Graph
+from hexaquant.ir.input_spec import InputSpec, input_specs
 from hexaquant.ptq.gate import Gate, IfBetter, first, try_graph_step, try_model_step
 from hexaquant.ptq.recipe import Recipe, entry, find_recipe
 from hexaquant.ptq.step import Batches, GraphStep, ModelStep, StepReport
@@ -52,7 +53,7 @@ def apply_graph_steps(
     if not found.graph_steps:
         return []
     gate = Gate(graph, batches) if _has_optional(found.graph_steps) else None
-    trial = _trial(found, plan, batches)
+    trial = _trial(found, plan, batches, input_specs(graph))
 
     def run(step: GraphStep | IfBetter) -> StepReport:
         if isinstance(step, IfBetter) and gate is not None:
@@ -62,9 +63,11 @@ def apply_graph_steps(
     return [_timed(lambda step=step: run(step)) for step in found.graph_steps]  # type: ignore[misc]
 
 
-def _trial(recipe: Recipe, plan: Callable[[Graph], QuantPlan], batches: Batches) -> Callable[[Graph], QuantizedModel]:
+def _trial(
+    recipe: Recipe, plan: Callable[[Graph], QuantPlan], batches: Batches, specs: Sequence[InputSpec]
+) -> Callable[[Graph], QuantizedModel]:
     """Quantizes a graph by the model steps of ``recipe`` up to the first optional one, on TRIAL samples."""
-    few = first(batches(), TRIAL)
+    few = first(batches(), specs, TRIAL)
 
     def quantized(graph: Graph) -> QuantizedModel:
         model = QuantizedModel(graph, plan(graph))

@@ -13,9 +13,10 @@ from hexaquant.core.encoding import Encoding, encoding_from_range
 from hexaquant.core.events import Events
 from hexaquant.core.observers import make_observer
 from hexaquant.core.observers.observer import Observer
+from hexaquant.ir.input_spec import first_samples, input_specs, sample_count
 from hexaquant.ptq.lockstep.live import Env
 from hexaquant.ptq.lockstep.machine import Machine
-from hexaquant.ptq.lockstep.samples import split_batches
+from hexaquant.ptq.lockstep.samples import CHUNK
 from hexaquant.ptq.rounding.layers import Layer, find_layers
 from hexaquant.sim.calibrate import within_clamp
 from hexaquant.sim.model import QuantizedModel
@@ -143,11 +144,11 @@ def choose_ranges(
     """
     machine, quantizers = Machine(model), observed(model)
     tallies = _tallies(model, machine, candidates)
-    seen = 0
+    seen, specs = 0, input_specs(model.source_graph)
     try:
-        for batch in (events or Events()).track(split_batches(batches, samples), "choose ranges"):
+        for batch in (events or Events()).track(first_samples(batches, specs, samples, CHUNK), "choose ranges"):
             env = machine.inputs(batch)
-            seen += len(next(iter(batch.values())))
+            seen += sample_count(batch, specs)
             for node in machine.nodes:
                 machine.floating(node, env)
                 machine.quantized(node, env)

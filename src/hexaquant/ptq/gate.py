@@ -9,7 +9,7 @@ more than most steps gain.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,8 @@ from hexaquant.core.errors import HexaquantError
 from hexaquant.core.events import Events
 from hexaquant.core.metrics import Sqnr
 from hexaquant.ir.executor.build import build_module
-from hexaquant.ir.graph import Graph, shape_of
+from hexaquant.ir.graph import Graph
+from hexaquant.ir.input_spec import InputSpec, input_specs, sample_count, samples_of_a_run, take
 from hexaquant.ptq.step import Batches, GraphStep, ModelStep, StepReport
 from hexaquant.sim.model import QuantizedModel
 
@@ -59,13 +60,13 @@ class Gate:
 
     @torch.no_grad()
     def __init__(self, graph: Graph, batches: Batches) -> None:
-        shape = shape_of(graph.inputs[0]) if graph.inputs else None
-        self._whole = bool(shape) and isinstance(shape[0], int)  # type: ignore[index]
+        self._specs = input_specs(graph)
+        self._whole = samples_of_a_run(self._specs) is not None
         self._batches = batches
         self._scores: dict[int, tuple[oir.Model, float]] = {}
         self.standing: float | None = None
-        self._held = first(self._part(batches(), held=True), MOST) or list(batches())[:1]
-        self.samples = sum(_count(batch) for batch in self._held)
+        self._held = first(self._part(batches(), held=True), self._specs, MOST) or list(batches())[:1]
+        self.samples = sum(sample_count(batch, self._specs) for batch in self._held)
         network = build_module(graph).eval()
         names = [value.name or "" for value in graph.inputs]
         self._wanted = [_tensors(network(*[torch.as_tensor(b[n]) for n in names])) for b in self._held]
@@ -86,11 +87,11 @@ class Gate:
                 if (index % EVERY == AT) == held:
                     yield batch
                 continue
-            count = _count(batch)
+            count = sample_count(batch, self._specs)
             keep = [i for i in range(count) if ((position + i) % EVERY == AT) == held]
             position += count
             if keep:
-                yield {name: array[keep] if len(array) == count else array for name, array in batch.items()}
+                yield take(batch, self._specs, keep)
 
     @torch.no_grad()
     def sqnr(self, model: QuantizedModel) -> float:
@@ -180,18 +181,14 @@ def _snapshot(model: QuantizedModel) -> Callable[[], None]:
     return undo
 
 
-def first(batches: Iterable[Batch], samples: int) -> list[Batch]:
+def first(batches: Iterable[Batch], specs: Sequence[InputSpec], samples: int) -> list[Batch]:
     """The first batches, until they hold ``samples`` samples."""
     found: list[Batch] = []
     for batch in batches:
         found.append(batch)
-        if sum(map(_count, found)) >= samples:
+        if sum(sample_count(b, specs) for b in found) >= samples:
             break
     return found
-
-
-def _count(batch: Batch) -> int:
-    return len(next(iter(batch.values())))
 
 
 def _tensors(result: Any) -> list[Tensor]:

@@ -24,6 +24,7 @@ from torch import Tensor
 from hexaquant.core.events import Events
 from hexaquant.htp.soc import Target
 from hexaquant.ir.graph import Graph
+from hexaquant.ir.input_spec import InputSpec, input_specs, sample_count
 from hexaquant.ptq.units import Unit
 from hexaquant.sim.calibrate import calibrate
 from hexaquant.sim.model import QuantizedModel
@@ -67,7 +68,7 @@ def measure_sensitivities(
     """Of ``units`` of ``graph`` (prepared for the target, unplanned). ``bits``: which of weights and of activations."""
     weights: list[dict[int, Tensor]] = [{} for _ in units]
     acts: list[dict[int, Tensor]] = [{} for _ in units]
-    inputs = _first(batches(), samples)
+    inputs = _first(batches(), input_specs(graph), samples)
     jobs = len(units) * (len(bits[0]) + len(bits[1]))
     progress = iter((events or Events()).track(range(jobs), "sensitivities"))
     for weight_bits, act_bits in ((8, 8), (4, 16)):
@@ -102,8 +103,8 @@ class _Outputs:
     """The float outputs of the samples, and how others differ from them."""
 
     def __init__(self, model: QuantizedModel, inputs: list[dict[str, Tensor]]) -> None:
-        self._inputs = inputs
-        self.samples = sum(len(next(iter(batch.values()))) for batch in inputs)
+        self._inputs, specs = inputs, input_specs(model.source_graph)
+        self.samples = sum(sample_count(batch, specs) for batch in inputs)
         with model.float_mode():
             self._reference = self._run(model)
         self._scale = [1.0 / max(float(part.square().sum()) ** 0.5, 1e-30) for part in self._reference]
@@ -127,12 +128,12 @@ def _thinned(output: Tensor) -> Tensor:
     return rows[:, :: -(-rows.shape[1] // KEPT)].reshape(-1)
 
 
-def _first(batches: Iterable[Mapping[str, Any]], samples: int) -> list[dict[str, Tensor]]:
+def _first(batches: Iterable[Mapping[str, Any]], specs: Sequence[InputSpec], samples: int) -> list[dict[str, Tensor]]:
     found: list[dict[str, Tensor]] = []
     count = 0
     for batch in batches:
         found.append({name: torch.as_tensor(value) for name, value in batch.items()})
-        count += len(next(iter(batch.values())))
+        count += sample_count(batch, specs)
         if count >= samples:
             break
     return found

@@ -17,6 +17,7 @@ from hexaquant.core.observers.weight_mse import mse_weight_encoding
 from hexaquant.core.ranks import gathered, world_size
 from hexaquant.htp import kernels
 from hexaquant.htp.overflow import safe_weight_scale
+from hexaquant.ir.input_spec import input_specs, sample_count
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.plan import TensorPlan
 from hexaquant.sim.quantizer import ActivationQuantizer, BiasQuantizer, ConstantQuantizer, tamed
@@ -80,11 +81,11 @@ def observe(model: QuantizedModel, batches: Iterable[Mapping[str, Any]], observe
     for quantizer in watched:
         quantizer.observer = make_observer(quantizer.plan.observer or observer, quantizer.grid)
         quantizer.state = "observe"
-    seen = 0
+    seen, specs = 0, input_specs(model.source_graph)
     for batch in events.track(batches, "calibrate"):
         tensors = {name: torch.as_tensor(value) for name, value in batch.items()}
         model(**tensors)
-        seen += len(next(iter(tensors.values())))
+        seen += sample_count(tensors, specs)
     seen = sum(gathered(seen))
     _merge_over_ranks(watched)
     if not seen:

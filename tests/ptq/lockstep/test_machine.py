@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hexaquant.core.errors import InputError
 from hexaquant.ptq.lockstep.machine import Machine
-from hexaquant.ptq.lockstep.samples import CHUNK, gather, split_batches
 from hexaquant.sim.model import QuantizedModel
 from ir.onnx_text import random
 from sim.nets import net, quantized
@@ -46,12 +44,3 @@ def test_each_side_is_the_network_it_stands_for(model: QuantizedModel) -> None:
         assert torch.equal(env.float[last], wanted), "the float side has the parameters of the source graph"
         assert torch.equal(env.quant[last], model(x))
     assert set(env.float) == {last} and most < len(machine.nodes)
-
-
-def test_samples_come_in_chunks_or_as_one_batch() -> None:
-    batches = [{"x": random(12, 3, seed=1)}, {"x": random(12, 3, seed=2)}]
-    chunks = list(split_batches(batches, 20))
-    assert [len(chunk["x"]) for chunk in chunks] == [CHUNK, 4, CHUNK]
-    assert torch.equal(gather(batches, 20)["x"], torch.cat([chunk["x"] for chunk in chunks]))
-    with pytest.raises(InputError, match="empty"):
-        gather([], 4)

@@ -108,7 +108,7 @@ def calibrate_from_list(
         return network, None
     from hexaquant.api.calibrate_missing import calibrate_missing
     from hexaquant.io.input_list import input_list
-    from hexaquant.io.input_spec import input_specs
+    from hexaquant.ir.input_spec import input_specs
     from hexaquant.ptq.steps.model_steps import Calibrate
 
     acts, weights = options.act_quantizer or "tf", options.param_quantizer or "tf"

@@ -1,6 +1,6 @@
 """Attention masks that are inputs are clipped at -100, whatever the data use for "never" (-inf, -3.4e38).
 
-The Clip keeps the network's function; its low bound tells io.input_spec that data may be infinite here, and calibration
+The Clip keeps the network's function; its low bound tells ir.input_spec that data may be infinite here, and calibration
 that the input's grid ends there: what is below saturates on it.
 
 1. The input is float32 and is only added, perhaps moved, to something that the network computes; what results reaches

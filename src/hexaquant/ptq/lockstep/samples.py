@@ -1,64 +1,58 @@
-"""The first samples of calibration data, in chunks or as one batch."""
+"""The first samples of calibration data in chunks that the network can run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hexaquant.core.errors import InputError
+from hexaquant.ir.input_spec import first_samples, input_specs, joined, samples_of_a_run
 from hexaquant.sim.model import QuantizedModel
 
 CHUNK = 8
 """Samples that run at once."""
 
 
-def split_batches(batches: Iterable[Mapping[str, Any]], samples: int) -> Iterator[dict[str, Tensor]]:
-    """The first ``samples`` samples in chunks of at most CHUNK."""
-    left = samples
-    for batch in batches:
-        tensors = {name: torch.as_tensor(value) for name, value in batch.items()}
-        size = min(len(next(iter(tensors.values()))), left)
-        for start in range(0, size, CHUNK):
-            yield {name: t[start : min(start + CHUNK, size)].clone() for name, t in tensors.items()}
-        left -= size
-        if not left:
-            return
-
-
 def runnable_chunks(
     model: QuantizedModel, batches: Iterable[Mapping[str, Any]], samples: int
 ) -> list[dict[str, Tensor]]:
-    """The first ``samples`` samples in chunks that ``model`` can run: a single sample where it runs no batches.
+    """The first ``samples`` samples in chunks that ``model`` can run: one sample each where it runs no batches.
 
     Raises InputError when there is none.
     """
-    chunks = list(split_batches(batches, samples))
-    one = gather(chunks, 1)
-    return chunks if takes_batches(model, chunks) else [one]
-
-
-def takes_batches(model: QuantizedModel, batches: Iterable[Mapping[str, Any]]) -> bool:
-    """False for a network whose operators hold on to the one example it was exported with: it cannot run two."""
-    shapes = [value.shape for value in model.source_graph.inputs]
-    if not all(shape and isinstance(shape[0], int) for shape in shapes):
-        return True
-    pair = {name: torch.cat([t[:1], t[:1]]) for name, t in gather(batches, 1).items()}
-    names = [value.name or "" for value in model.source_graph.inputs]
-    try:
-        with model.float_mode(), torch.no_grad():
-            outputs = model(*[pair[name] for name in names])
-    except (RuntimeError, ValueError, IndexError):
-        return False
-    first = outputs if isinstance(outputs, Tensor) else outputs[0]
-    return first.dim() > 0 and len(first) == 2
-
-
-def gather(batches: Iterable[Mapping[str, Any]], samples: int) -> dict[str, Tensor]:
-    """The first ``samples`` samples as one batch. Raises InputError when there is none."""
-    chunks = list(split_batches(batches, samples))
+    specs = input_specs(model.source_graph)
+    chunks = list(first_samples(batches, specs, samples, CHUNK))
     if not chunks:
         raise InputError("the calibration data is empty: give at least one sample")
-    return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
+    return chunks if takes_batches(model, chunks) else list(first_samples(chunks, specs, samples, 1))
+
+
+def takes_batches(model: QuantizedModel, chunks: Iterable[Mapping[str, Any]]) -> bool:
+    """False for a network that holds on to the one sample it was exported with: it cannot run two, or mixes them."""
+    specs = input_specs(model.source_graph)
+    if samples_of_a_run(specs) is None:
+        return True
+    if not all(spec.batched for spec in specs):
+        return False
+    one = next(iter(first_samples(chunks, specs, 1)))
+    other = {name: t.flip(-1) if t.is_floating_point() else t for name, t in one.items()}
+    try:
+        with model.float_mode(), torch.no_grad():
+            pair = _outputs(model(**joined([one, other], specs)))
+            first, second = _outputs(model(**one)), _outputs(model(**other))
+    except (RuntimeError, ValueError, IndexError):
+        return False
+    return all(_is_pair(both, a, b) for both, a, b in zip(pair, first, second, strict=True))
+
+
+def _outputs(result: Any) -> list[Tensor]:
+    return [result] if isinstance(result, Tensor) else list(result)
+
+
+def _is_pair(both: Tensor, first: Tensor, second: Tensor) -> bool:
+    if not both.dim() or both.shape[1:] != first.shape[1:] or len(both) != len(first) + len(second):
+        return False
+    return torch.allclose(both, torch.cat([first, second]), rtol=1e-3, atol=1e-4 * max(1.0, float(both.abs().max())))

@@ -173,7 +173,7 @@ def reconstruct_blocks(
         try:
             sizes = feed(machine, batches, samples, store)
             for block in (events or Events()).track(blocks, "reconstruct blocks"):
-                task = _Task(model, machine, store, block, [layers[node] for node in block.layers], len(sizes))
+                task = _Task(model, machine, store, block, [layers[node] for node in block.layers], sizes)
                 reports.append(task.run(training))
                 if len(reports) >= PATIENCE and not any(report.kept for report in reports[-PATIENCE:]):
                     break
@@ -213,11 +213,11 @@ class _Task:
         store: LiveStore,
         block: Block,
         layers: list[Layer],
-        chunks: int,
+        sizes: list[int],
     ) -> None:
         self.model, self.machine, self.store, self.block, self.layers = model, machine, store, block, layers
         self.parameters = model.parameters_by_name()
-        self.chunks = list(range(chunks))
+        self.sizes, self.chunks = sizes, list(range(len(sizes)))
         self.held = self.chunks[HELD_OUT - 1 :: HELD_OUT] or self.chunks[-1:]
         self.fits = [c for c in self.chunks if c not in self.held] or self.chunks
 
@@ -263,14 +263,18 @@ class _Task:
         """(wanted, got) of a chunk, or of some of its samples."""
         env = self.store.peek(chunk)
         wanted, quant = env.float[self.block.output], dict(env.quant)
-        if pick is not None:
+        if pick is not None and len(pick) < self.sizes[chunk] and self._has_rows(chunk, [wanted, *quant.values()]):
             wanted = wanted[pick]
-            quant = {n: v[pick] if isinstance(v, Tensor) and v.dim() else v for n, v in quant.items()}
+            quant = {n: v[pick] for n, v in quant.items()}
         part = Env({}, quant)
         for node in self.block.nodes:
             self.machine.quantized(node, part)
             self.machine.free_side(node, part.quant)
         return wanted, part.quant[self.block.output]
+
+    def _has_rows(self, chunk: int, values: Iterable[Any]) -> bool:
+        """True where each value has one row a sample, so that some of the samples can be taken out."""
+        return all(isinstance(v, Tensor) and v.dim() and len(v) == self.sizes[chunk] for v in values)
 
     def _error(self) -> float:
         """Relative error of the held-out chunks."""
@@ -319,8 +323,7 @@ class _Task:
         """(wanted, got) of a random batch under the soft weights."""
         generator = self.machine.generator
         chunk = self.fits[int(torch.randint(len(self.fits), (), generator=generator))]
-        size = len(self.store.peek(chunk).float[self.block.output])
-        pick = torch.randperm(size, generator=generator)[: training.batch]
+        pick = torch.randperm(self.sizes[chunk], generator=generator)[: training.batch]
         self.machine.replaced = {layer.y.all_input_nodes[1]: soft[layer.weight].soft() for layer in self.layers}
         self.machine.replaced |= {
             layer.y.all_input_nodes[2]: biases[layer.bias] for layer in self.layers if layer.bias is not None

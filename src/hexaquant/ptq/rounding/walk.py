@@ -22,9 +22,10 @@ from torch import Tensor, fx
 
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
+from hexaquant.ir.input_spec import first_samples, input_specs, sample_count
 from hexaquant.ptq.lockstep.live import Env, LiveStore
 from hexaquant.ptq.lockstep.machine import Machine
-from hexaquant.ptq.lockstep.samples import split_batches
+from hexaquant.ptq.lockstep.samples import CHUNK
 from hexaquant.ptq.rounding.layers import Layer
 from hexaquant.sim.model import QuantizedModel
 
@@ -140,9 +141,10 @@ def goal(layer: Layer, env: Env) -> Tensor:
 def feed(machine: Machine, batches: Iterable[Mapping[str, Any]], samples: int, store: LiveStore) -> list[int]:
     """Put the inputs of each chunk into ``store``; the samples of each. Raises InputError when there is none."""
     sizes: list[int] = []
-    for batch in split_batches(batches, samples):
+    specs = input_specs(machine.model.source_graph)
+    for batch in first_samples(batches, specs, samples, CHUNK):
         store.put(len(sizes), machine.inputs(batch))
-        sizes.append(len(next(iter(batch.values()))))
+        sizes.append(sample_count(batch, specs))
     if not sizes:
         raise InputError("the calibration data is empty: give at least one sample")
     return sizes

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.ir.graph import Graph
+from hexaquant.ir.input_spec import first_samples, input_specs
 from hexaquant.ptq.graph_change import changed_layers, channel_maxima, require_same_function, watch
 from hexaquant.ptq.step import Batches, StepReport
 from hexaquant.transforms.absorb_biases import absorb_biases, absorbable
@@ -85,23 +86,12 @@ class SmoothActivations:
         def see(name: str) -> Callable[[Tensor], None]:
             return lambda x: values.update({name: torch.cat([values[name], x]) if name in values else x})
 
-        watch(graph, _first(batches(), self.samples), {name: see(name) for name in names})
+        watch(graph, first_samples(batches(), input_specs(graph), self.samples), {name: see(name) for name in names})
         groups = smooth_activations(graph, values, alphas=self.alphas, weight_bits=self.weight_bits)
         rows = [{"layer": ", ".join(g.layers)} | asdict(g) for g in groups if g.alpha is not None]
         deviation = require_same_function(before, graph, batches, TOLERANCE, self.title)
         details = {"groups": len(groups), "deviation": deviation, "layers": rows}
         return StepReport(self.title, self.samples, details)
-
-
-def _first(batches: Any, samples: int) -> Iterator[Mapping[str, Any]]:
-    """The first ``samples`` samples, batch by batch."""
-    left = samples
-    for batch in batches:
-        if left <= 0:
-            return
-        part = {name: torch.as_tensor(value)[:left] for name, value in batch.items()}
-        left -= len(next(iter(part.values())))
-        yield part
 
 
 # Step: high-bias absorption (transforms/absorb_biases.py).
