@@ -119,7 +119,7 @@ def with_nan() -> np.ndarray:
         ([(X, X, X, X)], TWO, "has 4 values but the model has 2 inputs"),
         ([(X, np.arange(3))], TWO, "'ids' has 3 samples, others have 7"),
         ([(X, np.arange(3))], ONE, "3 labels for 7 samples"),
-        ([X[:0]], ONE, "has no samples"),
+        ([X[:0]], ONE, "is empty, it has no samples"),
         ([], ONE, "the data is empty; give at least one sample"),
         (3, ONE, "type int cannot be iterated"),
     ],

@@ -156,7 +156,7 @@ def cut(arrays: Mapping[str, Any], labels: Any, specs: Sequence[InputSpec], wher
         if spec.state_of is not None and spec.axis is not None and sizes[spec.name] == 1:  # that of the first sample
             found[spec.name], counts[spec.name] = np.repeat(found[spec.name], count, spec.axis), count
     if count == 0:
-        raise InputError(f"{where} has no samples; remove it")
+        raise InputError(f"{where} is empty, it has no samples; remove it")
     for name, size in counts.items():
         if size != count:
             raise InputError(f"{where}: input '{name}' has {size} samples, others have {count}; make them equal")
