@@ -48,6 +48,7 @@ from hexaquant.io.dataset import Dataset
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.ir.fingerprint import fingerprint
 from hexaquant.ir.graph import Graph
+from hexaquant.ir.normalize import float_network
 from hexaquant.ptq.mixed_precision import Problem
 
 SECTION = "auto"
@@ -80,7 +81,7 @@ def auto(
     if max_drop < 0:
         raise InputError(f"--max-drop {max_drop:g} is negative: say how many points may be lost, e.g. 0.5")
     soc, (name, function) = find_target(target), find_metric(metric)
-    graph = load(model, example_inputs=example_inputs)
+    graph = float_network(load(model, example_inputs=example_inputs))
     calibration, note = open_data(data, graph, images), ""
     if eval_data is None:
         calibration, evaluation = calibration.split()

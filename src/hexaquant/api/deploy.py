@@ -29,6 +29,7 @@ from hexaquant.io.dataset import Dataset
 from hexaquant.io.encoding_losses import check_version
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.ir.graph import Graph
+from hexaquant.ir.normalize import float_network
 from hexaquant.ptq.apply import State
 from hexaquant.ptq.recipe import Recipe, find_recipe
 from hexaquant.sim.model import QuantizedModel
@@ -156,7 +157,7 @@ def deploy(
     settings.check()
     if metric is not None:
         _, metric = find_metric(metric)
-    graph = load(model, example_inputs=example_inputs, shapes=shapes)
+    graph = float_network(load(model, example_inputs=example_inputs, shapes=shapes))
     calibration = open_data(data, graph, images)
     if eval_data is None:
         calibration, evaluation = calibration.split()

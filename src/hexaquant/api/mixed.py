@@ -21,6 +21,7 @@ from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.data import open_data
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.ir.graph import Graph
+from hexaquant.ir.normalize import float_network
 from hexaquant.ptq.mixed_precision import COSTS, Choice, Cost, Problem, overrides_of, pareto
 from hexaquant.ptq.sensitivity import measure_sensitivities
 from hexaquant.ptq.units import Unit, find_units
@@ -126,7 +127,7 @@ def make_problem(
     events: Events | None = None,
 ) -> Problem:
     """Measure the sensitivities of ``model`` and pose the choice among ``choices``."""
-    reference = load(model, example_inputs=example_inputs)
+    reference = float_network(load(model, example_inputs=example_inputs))
     dataset = open_data(data, reference, images)
     graph = reference.clone()
     prepare_for_target(graph)

@@ -21,7 +21,7 @@ from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.input_spec import input_specs
-from hexaquant.ir.normalize import require_static
+from hexaquant.ir.normalize import float_network, require_static
 from hexaquant.ptq.apply import State, apply_graph_steps, apply_recipe
 from hexaquant.ptq.recipe import Recipe, find_recipe
 from hexaquant.sim.overrides import parse_overrides, read_overrides
@@ -53,7 +53,7 @@ def quantize(
     ``state``: where an interrupted run is continued from. Raises InputError, TargetError in one sentence for what
     cannot work.
     """
-    reference = load(model, example_inputs=example_inputs)
+    reference = float_network(load(model, example_inputs=example_inputs))
     require_static(reference)
     settings = override_mapping(overrides)
     graph = reference.clone()

@@ -20,12 +20,12 @@ def load_model(text: str, shapes: Mapping[str, Sequence[int | str]] | None = Non
     and for free sizes other than the batch, naming the flags that give them.
     """
     from hexaquant.frontends import load
-    from hexaquant.ir.normalize import require_static
+    from hexaquant.ir.normalize import float_network, require_static
 
     found = Path(text).exists() or not looks_like_function(text)
     graph = load(text, shapes=shapes) if found else load_made(_call(text), text, shapes)
     require_static(graph)
-    return graph
+    return float_network(graph)
 
 
 def written_model(text: str, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Graph | Path:

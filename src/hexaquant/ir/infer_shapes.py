@@ -25,6 +25,11 @@ SAME_SHAPE = frozenset(
     {"GroupNormalization", "MeanVarianceNormalization", "Mish", "RMSNormalization", "Shrink", "ThresholdedRelu"}
 )
 """Elementwise operators for which ONNX's per-node inference may find nothing."""
+FUSED_SAME_SHAPE = frozenset(
+    {"Gelu", "BiasGelu", "FastGelu", "QuickGelu", "Inverse", "SkipLayerNormalization", "DequantizeLinear"}
+    | {"QuantizeLinear", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax"}
+)
+"""Those of com.microsoft that the executor knows, or that are undone only after import."""
 
 
 def infer_node(node: oir.Node, contents: Contents) -> None:
@@ -105,11 +110,13 @@ def _merge(value: oir.Value, proto: onnx.TypeProto) -> None:
 
 
 def _same_as_first_input(node: oir.Node) -> None:
-    """SAME_SHAPE, and the operators of other domains that executor and targets know (Gelu ...)."""
+    """SAME_SHAPE, and operators of com.microsoft."""
+    if node.op_type not in (FUSED_SAME_SHAPE if node.domain else SAME_SHAPE):
+        return
     source, result = node.inputs[0] if node.inputs else None, node.outputs[0]
     if source is not None and result.type is None:
         result.type = source.type
-    if source is not None and result.shape is None and (node.domain == "com.microsoft" or node.op_type in SAME_SHAPE):
+    if source is not None and result.shape is None:
         result.shape = source.shape
 
 

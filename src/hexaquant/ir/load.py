@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from hexaquant.core.errors import InputError
 from hexaquant.ir.check_operators import check_operators
 
-MIN_OPSET, MAX_OPSET = 7, 23
+MIN_OPSET, MAX_OPSET = 7, onnx.defs.onnx_opset_version()
 """Opsets of the default domain that ``ir.opset`` converts to 21."""
 
 IN_MEMORY_LIMIT = 1_500_000_000

@@ -22,6 +22,7 @@ from hexaquant.ir.passes.drop_constant_inputs import drop_constant_inputs, drop_
 from hexaquant.ir.passes.drop_infinite_bounds import drop_infinite_bounds
 from hexaquant.ir.passes.drop_zero_states import drop_zero_states
 from hexaquant.ir.passes.eliminate_identity import eliminate_identity
+from hexaquant.ir.passes.expand_functions import expand_functions
 from hexaquant.ir.passes.fold_batchnorm import fold_batchnorm
 from hexaquant.ir.passes.fold_constants import fold_constants
 from hexaquant.ir.passes.fold_pad import fold_pad
@@ -44,12 +45,16 @@ from hexaquant.ir.passes.resolve_casts import resolve_casts
 from hexaquant.ir.passes.scale_resizes import scale_resizes
 from hexaquant.ir.passes.split_sequences import split_sequences
 from hexaquant.ir.passes.to_float32 import to_float32
+from hexaquant.ir.passes.undo_integers import fold_wide_constants, undo_integers
+from hexaquant.ir.passes.undo_quantization import undo_quantization
 from hexaquant.ir.shapes import apply_shapes, computed_shapes
 
 Pass = Callable[[Graph], int]
 
 CLEANUP: tuple[Pass, ...] = (
     fold_constants,
+    undo_integers,
+    expand_functions,
     inline_if,
     lift_constants,
     resolve_casts,
@@ -82,6 +87,7 @@ FUSE: tuple[Pass, ...] = (
 """Run when CLEANUP has nothing left to do; CLEANUP follows again."""
 
 MAX_ROUNDS = 12
+QUANTIZATION = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm"})
 
 
 def normalize(
@@ -162,6 +168,18 @@ def as_written(graph: Graph, shapes: Mapping[str, Sequence[int | str]] | None = 
         ShapeInferencePass(strict_mode=False, check_type=False)(result.model)
     convert_opset(result.model, result.source)
     lift_constants(result)
+    fold_wide_constants(result)
+    return result
+
+
+def float_network(graph: Graph) -> Graph:
+    """``graph`` itself, or, when it came quantized, the float network that it stands for (a new Graph)."""
+    if not any(node.op_type in QUANTIZATION for node in graph.nodes):
+        return graph
+    result = graph.clone()
+    undo_quantization(result)
+    result = normalize(result)
+    result.model.metadata_props[NOTE] = "it came quantized: its weights are kept, its activations are calibrated anew"
     return result
 
 

@@ -13,14 +13,16 @@ from hexaquant.ir.opset_adapters import ADAPTERS
 
 OPSET = 21
 IR_VERSION = 10
-NEWER: dict[str, int] = {"RMSNormalization": 23}
-"""Operators above opset 21 that the executor and the target know, and the opset that brought them."""
+NEWER: dict[str, int] = {"RMSNormalization": 23, "Attention": 23, "RotaryEmbedding": 23, "Swish": 24}
+"""Operators above opset 21 that the executor knows, or that passes/expand_functions writes out, and their opset."""
+MINOR = frozenset({"round_mode", "precision", "output_dtype", "saturate"})
+"""Attributes of newer versions that say how float8 or a scale is rounded; nothing that is imported needs them."""
 
 
 def convert_opset(model: oir.Model, source: str) -> bool:
     """Convert ``model`` in place to opset 21; True when something changed.
 
-    7 to 20: every adapter of ``opset_adapters`` between the two versions runs on its operators. 22 and 23: the
+    7 to 20: every adapter of ``opset_adapters`` between the two versions runs on its operators. From 22 on the
     operators must exist in 21 with the attributes they use, for these versions only added types to them.
     Raises InputError naming the operator otherwise.
     """
@@ -52,7 +54,7 @@ def state_opset(model: oir.Model) -> None:
 
 def _check_downgrade(model: oir.Model, source: str) -> None:
     for node in oir.traversal.RecursiveGraphIterator(model.graph):
-        if node.domain not in ("", "ai.onnx") or node.op_type in NEWER:
+        if node.domain not in ("", "ai.onnx") or node.op_type in NEWER or not onnx.defs.has(node.op_type):
             continue
         if not onnx.defs.has(node.op_type, max_inclusive_version=OPSET):
             raise InputError(
@@ -60,6 +62,8 @@ def _check_downgrade(model: oir.Model, source: str) -> None:
                 f"export the model with opset {OPSET}"
             )
         schema = onnx.defs.get_schema(node.op_type, max_inclusive_version=OPSET)
+        for name in MINOR & set(node.attributes) - set(schema.attributes):
+            node.attributes.pop(name)
         unknown = [name for name in node.attributes if name not in schema.attributes]
         if unknown:
             raise InputError(
