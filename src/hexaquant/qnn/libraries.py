@@ -64,6 +64,11 @@ class QnnLibraries:
         return self.folder / _file_name("QnnSystem")
 
     @property
+    def genie(self) -> Path:
+        """The runtime of language models; only hexaquant.llm needs it."""
+        return self.folder / _file_name("Genie")
+
+    @property
     def saver(self) -> Path:
         """The backend that records calls as C source; only saver.py needs it."""
         return self.folder / _file_name("QnnSaver")

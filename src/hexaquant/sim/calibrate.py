@@ -76,7 +76,8 @@ def fit_weights(model: QuantizedModel, observer: str = "auto") -> None:
 
 def observe(model: QuantizedModel, batches: Iterable[Mapping[str, Any]], observer: str, events: Events) -> int:
     """Run ``batches`` through the float network and set the encodings of observed activations."""
-    watched = [q for q in model.quantizers.values() if isinstance(q, ActivationQuantizer) and q.plan.how == "observed"]
+    every = dict.fromkeys(model.quantizers.values())  # tied tensors have one quantizer
+    watched = [q for q in every if isinstance(q, ActivationQuantizer) and q.plan.how == "observed"]
     model.set_state("off")
     for quantizer in watched:
         quantizer.observer = make_observer(quantizer.plan.observer or observer, quantizer.grid)

@@ -84,8 +84,10 @@ class QuantizedModel(nn.Module):
         """Within the block only tensors matching one of ``globs`` are quantized (those that were on before)."""
         before = {name: q.state for name, q in self.quantizers.items()}
         try:
+            self.set_state("off")
             for name, quantizer in self.quantizers.items():
-                quantizer.state = before[name] if any(fnmatchcase(name, g) for g in globs) else "off"
+                if any(fnmatchcase(name, g) for g in globs):
+                    quantizer.state = before[name]
             yield self
         finally:
             for name, quantizer in self.quantizers.items():
@@ -201,7 +203,9 @@ AnyQuantizer = ActivationQuantizer | ConstantQuantizer | BiasQuantizer
 def _make_quantizers(plan: QuantPlan) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for tensor in plan:
-        if tensor.how in ("observed", "fixed"):
+        if tensor.tie is not None and tensor.tie in made:
+            made[tensor.name] = made[tensor.tie]
+        elif tensor.how in ("observed", "fixed"):
             made[tensor.name] = ActivationQuantizer(tensor)
         elif tensor.how == "own":
             made[tensor.name] = ConstantQuantizer(tensor)

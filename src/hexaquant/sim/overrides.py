@@ -6,9 +6,14 @@ A YAML file or a Python mapping from glob to setting; later entries win::
     "/head/Softmax*":  fp16
     "features.0.weight": {bits: 8, granularity: tensor}
     "logits":          {bits: 16, observer: min_max}
+    "cache of layer 0": {tie: ["past_key_0_*", "key_0_joined"], bits: 8, symmetric: true}
 
 A glob is matched against the tensor's name, and against the node name and module path of its layer. Data movement
 computes nothing: a glob that matches only moved data is for the tensor that is moved (sim/activation_grids.py).
+
+An entry with ``tie`` has a free name; it makes all tensors that its globs match share one encoding, observed on all of
+them, because something outside the network copies integers between them (a key-value cache); its other keys hold for
+each of them.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from hexaquant.core.text_file import read_yaml
 from hexaquant.htp.scheme import SCHEMES, Scheme
 
 _KEYS = {"bits", "symmetric", "granularity", "block_size", "observer", "float"}
+TIE = "tie"
 
 
 @dataclass(frozen=True)
@@ -41,10 +47,22 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Tie:
+    """Tensors that share one encoding: all that match one of ``globs``. ``name``: for messages."""
+
+    name: str
+    globs: tuple[str, ...]
+
+    def matches(self, name: str) -> bool:
+        return any(fnmatchcase(name, glob) for glob in self.globs)
+
+
+@dataclass(frozen=True)
 class Overrides:
-    """Globs and settings, in order. ``used`` globs are reported by the planner; unused ones are errors."""
+    """Globs and settings, in order, and ties. ``used`` globs are reported by the planner; unused ones are errors."""
 
     entries: tuple[tuple[str, Setting], ...] = ()
+    ties: tuple[Tie, ...] = ()
 
     def find(self, *names: str) -> Setting | None:
         """The last setting whose glob matches one of ``names`` (empty names never match)."""
@@ -60,7 +78,8 @@ class Overrides:
 
     def unused(self, names: set[str]) -> list[str]:
         """Globs that match none of ``names``."""
-        return [glob for glob, _ in self.entries if not any(fnmatchcase(name, glob) for name in names)]
+        globs = [glob for glob, _ in self.entries] + [glob for tie in self.ties for glob in tie.globs]
+        return [glob for glob in globs if not any(fnmatchcase(name, glob) for name in names)]
 
 
 def parse_overrides(data: Mapping[str, Any] | str | Path | None) -> Overrides:
@@ -69,7 +88,24 @@ def parse_overrides(data: Mapping[str, Any] | str | Path | None) -> Overrides:
         return Overrides()
     if not isinstance(data, Mapping):
         data = read_overrides(Path(data))
-    return Overrides(tuple((glob, _setting(glob, value)) for glob, value in data.items()))
+    entries: list[tuple[str, Setting]] = []
+    ties: list[Tie] = []
+    for glob, value in data.items():
+        if not isinstance(value, Mapping) or TIE not in value:
+            entries.append((glob, _setting(glob, value)))
+            continue
+        tie = _tie(glob, value[TIE])
+        ties.append(tie)
+        rest = {key: setting for key, setting in value.items() if key != TIE}
+        if rest:
+            entries += [(member, _setting(glob, rest)) for member in tie.globs]
+    return Overrides(tuple(entries), tuple(ties))
+
+
+def _tie(name: str, globs: Any) -> Tie:
+    if not isinstance(globs, list | tuple) or not globs or not all(isinstance(glob, str) for glob in globs):
+        raise InputError(f"override '{name}': tie must be a list of globs of tensors, not {globs}")
+    return Tie(name, tuple(globs))
 
 
 def read_overrides(path: Path) -> Mapping[str, Any]:

@@ -30,6 +30,8 @@ class TensorPlan:
     *float* (not quantized, because ``reason``).
     ``clamp``: (low, high) of an activation function that this tensor's own clipping replaces.
     ``observer``: the observer that the user or the operator chose for this tensor, None for the recipe's.
+    ``tie``: the first of the tensors that share one encoding with this *observed* one, itself included; the range of
+    all of them counts.
     """
 
     name: str
@@ -44,6 +46,7 @@ class TensorPlan:
     layer: str = ""
     reason: str = ""
     observer: str | None = None
+    tie: str | None = None
 
     @property
     def is_quantized(self) -> bool:
@@ -89,6 +92,7 @@ class QuantPlan:
         """(tensor, grid, how, layer) of each tensor, for tables."""
         for plan in self:
             how = plan.how + (f" <- {plan.source}" if plan.source else "") + (f": {plan.reason}" if plan.reason else "")
+            how += f" with {plan.tie}" if plan.tie not in (None, plan.name) else ""
             yield plan.name, "-" if plan.grid is None else str(plan.grid), how, plan.layer
 
     def summary(self) -> str:

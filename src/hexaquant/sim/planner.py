@@ -35,6 +35,7 @@ from hexaquant.sim.einsum_products import products_as_einsum
 from hexaquant.sim.node_schemes import node_schemes
 from hexaquant.sim.overrides import Overrides, parse_overrides
 from hexaquant.sim.plan import QuantPlan, TensorPlan
+from hexaquant.sim.ties import tie_tensors
 
 
 def make_plan(
@@ -66,7 +67,7 @@ def plan_unchecked(
     insert_converts(graph, activations.grid_of_node, activations.input_grid)
     products_as_einsum(graph, activations.grid_of_node)
     planner = _Planner(graph, soc, kind, rules, ActivationPlanner(graph, kind, rules))
-    return planner.run()
+    return tie_tensors(planner.run(), rules.ties)
 
 
 def _check_globs(graph: Graph, rules: Overrides) -> None:

@@ -1,0 +1,214 @@
+"""A decoder's graphs with one set of encodings for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as oir
+import torch
+from torch import nn
+
+from hexaquant.core.errors import InputError
+from hexaquant.core.events import Events
+from hexaquant.htp.for_target import prepare_for_target
+from hexaquant.htp.scheme import Scheme
+from hexaquant.htp.soc import Target
+from hexaquant.ir.executor.build import build_module
+from hexaquant.ir.graph import CONVERT, Graph, constant
+from hexaquant.llm.feeds import Feed, chunks
+from hexaquant.llm.graphs import COS, MASK, SIN, Form, example_inputs, trace
+from hexaquant.llm.rope import Rope, genie_rope
+from hexaquant.llm.static_decoder import Shapes, probe_layers, twin_of
+from hexaquant.ptq.apply import apply_graph_steps, apply_recipe
+from hexaquant.ptq.gate import inner
+from hexaquant.ptq.recipe import Recipe, find_recipe
+from hexaquant.ptq.step import GraphStep, StepReport
+from hexaquant.sim.model import QuantizedModel
+from hexaquant.sim.plan import QuantPlan
+from hexaquant.sim.planner import make_plan
+
+MASKED = -50.0
+"""What the mask adds to a score that does not count: exp(-50) is far below one step of 16 bits."""
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """``model``: the FP32 module; ``form``, ``rope``: see graphs.py, rope.py; ``shapes``: prompt graph, token graph."""
+
+    model: nn.Module
+    form: Form
+    rope: Rope | None
+    shapes: tuple[Shapes, ...]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """``models``: the simulation of each graph, in the order of ``decoder.shapes``; ``steps``: the recipe's reports."""
+
+    decoder: Decoder
+    models: tuple[QuantizedModel, ...]
+    steps: tuple[dict[str, Any], ...]
+
+
+def describe(model: nn.Module, context: int, prompt: int) -> Decoder:
+    """The decoder's form. Raises InputError for networks that are no decoders, and for sizes that do not fit."""
+    if not 1 <= prompt < context:
+        raise InputError(f"prompt chunks of {prompt} tokens do not fit a context of {context}: give 1 to {context - 1}")
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit is not None and context > limit:
+        raise InputError(f"the network knows {limit} positions, so its context cannot be {context}: give --context")
+    layers = probe_layers(twin_of(model))
+    windowed = any(layer.window is not None and layer.window < context for layer in layers)
+    rope = None if windowed else genie_rope(model, context)
+    form = Form(
+        layers,
+        "index" if rope is None else "rotary",
+        0 if rope is None else rope.width,
+        MASKED,
+        int(model.config.vocab_size),  # type: ignore[union-attr]
+    )
+    sizes = sorted({prompt, 1}, reverse=True)
+    return Decoder(model, form, rope, tuple(Shapes(size, context) for size in sizes))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to quantize. ``cache_bits``: 8 or 16, of keys and values; ``overrides``: the user's, over Genie's form."""
+
+    target: str | Target = "sm8650"
+    scheme: str | Scheme = "w8a16"
+    recipe: str | Recipe = "plain"
+    cache_bits: int = 8
+    overrides: Mapping[str, Any] | None = None
+
+    def model(self, graph: Graph, form: Form) -> QuantizedModel:
+        """The simulation of ``graph``, not calibrated; puts converts into ``graph``."""
+        own = io_overrides(graph, form, self.cache_bits)
+        return QuantizedModel(graph, make_plan(graph, self.target, self.scheme, {**own, **(self.overrides or {})}))
+
+
+def quantize_decoder(
+    decoder: Decoder, sequences: Sequence[Sequence[int]], settings: Settings, events: Events | None = None
+) -> Quantized:
+    """Calibrate the prompt graph on ``sequences`` of tokens and give the same encodings to the token graph."""
+    log, recipe = events or Events(), find_recipe(settings.recipe)
+    first, *others = decoder.shapes
+    graph = _prepared(decoder, first)
+
+    def plan(planned: Graph) -> QuantPlan:
+        return settings.model(planned, decoder.form).plan
+
+    plan(graph.clone())  # what the target refuses is refused before anything runs
+    float_graph = graph.clone()
+    reports = apply_graph_steps(graph, lambda: batches(decoder, first, sequences, float_graph), recipe, log, plan=plan)
+    rewritten = graph.clone()
+    model = settings.model(graph, decoder.form)
+    reports += apply_recipe(model, lambda: batches(decoder, first, sequences, rewritten), recipe, log)
+    steps = _kept(recipe, reports)
+    models = [model, *(_sibling(decoder, shapes, steps, rewritten, model, settings) for shapes in others)]
+    return Quantized(decoder, tuple(models), tuple(asdict(report) for report in reports))
+
+
+def _kept(recipe: Recipe, reports: Sequence[StepReport]) -> list[GraphStep]:
+    """The steps that rewrote the graph."""
+    verdicts = [report.details.get("held_out", {}).get("verdict", "kept") for report in reports]
+    return [inner(step) for step, verdict in zip(recipe.graph_steps, verdicts) if verdict == "kept"]  # type: ignore[misc]
+
+
+def _prepared(decoder: Decoder, shapes: Shapes) -> Graph:
+    graph = trace(decoder.model, decoder.form, shapes)
+    prepare_for_target(graph)
+    return graph
+
+
+def _sibling(
+    decoder: Decoder, shapes: Shapes, steps: Sequence[GraphStep], like: Graph, model: QuantizedModel, settings: Settings
+) -> QuantizedModel:
+    """The same network for other ``shapes``, with the names of ``like`` and the weights and encodings of ``model``."""
+    graph = _prepared(decoder, shapes)
+    zeros = {name: tensor.numpy() for name, tensor in example_inputs(decoder.form, shapes).items()}
+    for step in steps:
+        step.apply_to_graph(graph, lambda: [zeros], Events())
+    align_names(graph, like)
+    _copy_constants(graph, model.exported_graph())
+    sibling = settings.model(graph, decoder.form)
+    missing = sibling.set_encodings(model.encodings())
+    if missing:
+        raise InputError(f"{graph.source} has a tensor '{missing[0]}' that {model.source_graph.source} has not")
+    return sibling
+
+
+def _copy_constants(graph: Graph, source: Graph) -> None:
+    """Float constants of the same name and shape become those of ``source``."""
+    theirs = source.initializers
+    for name, value in graph.initializers.items():
+        data, own = constant(theirs.get(name)), constant(value)
+        if data is not None and own is not None and data.dtype.kind == "f" and data.shape == own.shape:
+            value.const_value = theirs[name].const_value
+
+
+def io_overrides(graph: Graph, form: Form, cache_bits: int) -> dict[str, Any]:
+    """What Genie's form asks of the encodings, as overrides; puts a convert on each new key and value (in place)."""
+    found: dict[str, Any] = {MASK: {"bits": 16, "observer": "min_max"}}
+    if form.positions == "rotary":
+        found["cosine and sine"] = {"tie": [COS, SIN], "bits": 16, "observer": "min_max"}
+    for name in form.cache_names():
+        joined = _convert_output(graph, f"{name}_out", cache_bits)
+        members = [f"{name}_in", f"{name}_out", joined]
+        found[f"cache {name}"] = {"tie": members, "bits": cache_bits, "symmetric": True, "observer": "min_max"}
+    return found
+
+
+def _convert_output(graph: Graph, name: str, bits: int) -> str:
+    """Put a convert before the output ``name``, for the Concat with the cache too; returns that Concat's output."""
+    value = next(v for v in graph.outputs if v.name == name)
+    readers = [(node, index) for node, index in value.uses()]
+    joined = next(node for node, _ in readers if node.op_type == "Concat")
+    producer = value.producer()
+    assert producer is not None
+    value.name = f"{name}_wide"
+    metadata = {**joined.metadata_props, CONVERT: f"symmetric:{bits}"}
+    node = oir.Node("", "Identity", [value], name=f"{name}_convert", metadata_props=metadata)
+    output = node.outputs[0]
+    output.name, output.type, output.shape = name, value.type, value.shape
+    graph.model.graph.insert_before(joined, node)
+    for reader, index in readers:
+        reader.replace_input_with(index, output)
+    graph.model.graph.outputs[graph.outputs.index(value)] = output
+    return joined.outputs[0].name or ""
+
+
+def batches(decoder: Decoder, shapes: Shapes, sequences: Sequence[Sequence[int]], graph: Graph) -> Iterator[Feed]:
+    """The chunks of ``sequences``, with the cache that the float ``graph`` gives."""
+    network, names = build_module(graph), decoder.form.output_names()
+
+    def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        with torch.no_grad():
+            outputs = network(*[torch.as_tensor(inputs[name]) for name in decoder.form.input_names()])
+        return {name: tensor.numpy() for name, tensor in zip(names, outputs)}
+
+    yield from chunks(decoder.form, decoder.rope, shapes, sequences, run)
+
+
+def align_names(graph: Graph, like: Graph) -> None:
+    """Give the tensors of ``graph`` the names that they have in ``like``, which has the same operators in order.
+
+    Constants of the same shape become those of ``like``. Raises InputError where the operators differ.
+    """
+    new: dict[oir.Value, str] = {}
+    mine, theirs = graph.nodes, like.nodes
+    if [node.op_type for node in mine] != [node.op_type for node in theirs]:
+        raise InputError(f"{graph.source} has other operators than {like.source}: they cannot share encodings")
+    for node, other in zip(mine, theirs):
+        node.name = other.name
+        for a, b in zip([*node.inputs, *node.outputs], [*other.inputs, *other.outputs]):
+            if a is None or b is None:
+                continue
+            new[a] = b.name or ""
+    for index, value in enumerate(new):
+        value.name = f"hexaquant_renamed_{index}"
+    for value, name in new.items():
+        value.name = name
