@@ -38,6 +38,7 @@ _NAMES = {
     "mixed_precision": ("hexaquant.api.mixed", "mixed_precision"),
     "correct_on_target": ("hexaquant.api.correct_on_target", "correct_on_target"),
     "Runtime": ("hexaquant.qnn.runtime", "Runtime"),
+    "Genie": ("hexaquant.llm.genie", "Genie"),
     "Graph": ("hexaquant.ir.graph", "Graph"),
     "Grid": ("hexaquant.core.grid", "Grid"),
     "Encoding": ("hexaquant.core.encoding", "Encoding"),
@@ -86,11 +87,14 @@ if TYPE_CHECKING:
     from hexaquant.folder.artifacts import load_quantized
     from hexaquant.frontends import load
     from hexaquant.ir.graph import Graph
+    from hexaquant.llm.genie import Genie
     from hexaquant.qnn.runtime import Runtime
     from hexaquant.sim.planner import make_plan
 
 
 def __getattr__(name: str) -> object:
+    if name == "llm":
+        return import_module("hexaquant.llm")
     if name not in _NAMES:
         raise AttributeError(f"module 'hexaquant' has no attribute '{name}'")
     module, attribute = _NAMES[name]

@@ -22,6 +22,7 @@ from hexaquant.cli import (
     export,
     info,
     lint,
+    llm,
     mixed,
     qat,
     quantize,
@@ -67,7 +68,7 @@ def root(
         raise typer.Exit(2)
 
 
-def _register(function: Callable[..., None], epilog: str, name: str = "") -> None:
+def _register(function: Callable[..., None], epilog: str, name: str = "", to: typer.Typer = app) -> None:
     """Add a command, during which ``print`` goes to stderr: what the user's code or a library says is no result."""
 
     @functools.wraps(function)
@@ -75,7 +76,7 @@ def _register(function: Callable[..., None], epilog: str, name: str = "") -> Non
         with contextlib.redirect_stdout(sys.stderr):
             function(*args, **kwargs)
 
-    app.command(name or function.__name__, epilog=epilog)(command)
+    to.command(name or function.__name__, epilog=epilog)(command)
 
 
 _register(deploy.deploy, deploy.EPILOG)
@@ -96,3 +97,8 @@ _register(estimate.estimate, estimate.EPILOG)
 _register(compare_converters.compare_converters, compare_converters.EPILOG, "compare-converters")
 _register(info.info, info.EPILOG)
 _register(doctor.doctor, doctor.EPILOG)
+
+language_models = typer.Typer(help=llm.HELP, rich_markup_mode=None, no_args_is_help=True)
+for _name, _function, _epilog in llm.COMMANDS:
+    _register(_function, _epilog, _name, language_models)
+app.add_typer(language_models, name="llm", epilog=llm.EPILOG)

@@ -13,17 +13,46 @@ from typing import Any
 
 from hexaquant.core.errors import InputError, WorkerError
 from hexaquant.core.text_file import read_json
-from hexaquant.llm.genie_config import CONFIG
+from hexaquant.llm.genie_config import CONFIG, Sampler
+from hexaquant.llm.record import twin_name
+from hexaquant.qnn.integrity import check_integrity
 from hexaquant.qnn.libraries import find_libraries
 from hexaquant.qnn.log_text import last_lines
 from hexaquant.qnn.process import child_seconds, describe_exit, kill_group, start_child
+
+BACKEND_ONLY = ("extensions",)
+"""Keys of the backend that only a device has the library for."""
+
+
+def host_config(folder: Path) -> dict[str, Any]:
+    """The folder's genie_config.json as this PC can run it: greedy, the binary's twin, no device options.
+
+    Raises InputError for a folder without one, or whose binary is damaged.
+    """
+    config: dict[str, Any] = read_json(folder / CONFIG, "Genie configuration")
+    try:
+        engine = config["dialog"]["engine"]
+        binaries = engine["model"]["binary"]["ctx-bins"]
+        twins = [twin_name(name) if (folder / twin_name(name)).is_file() else name for name in binaries]
+        engine["model"]["binary"]["ctx-bins"] = twins
+        for key in BACKEND_ONLY:
+            engine["backend"].pop(key, None)
+        config["dialog"]["sampler"] = Sampler().document()
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / CONFIG} is no dialog for the NPU ({error!r}): run hexaquant llm deploy") from None
+    for name in twins:
+        if not (folder / name).is_file():
+            raise InputError(f"{folder} has no {name}: run hexaquant llm compile {folder} first")
+        check_integrity(folder / name)
+    return config
 
 
 class Genie:
     """A dialog in a child process: a bad binary kills that, and a call that hangs is ended. A context manager.
 
-    ``config``: instead of the folder's genie_config.json. ``timeout_s`` bounds the start and the time from one piece
-    of an answer to the next. ``log``: Genie's own log level (1 errors ... 4 verbose); :attr:`log` has what it wrote.
+    ``config``: instead of the folder's genie_config.json (host_config). ``timeout_s`` bounds the start and the time
+    from one piece of an answer to the next. ``log``: Genie's own log level (1 errors ... 4 verbose); the attribute of
+    the same name has what it wrote.
     Raises InputError when Genie refuses the folder, WorkerError when it dies or hangs.
     """
 
@@ -38,7 +67,7 @@ class Genie:
     ) -> None:
         self.folder = Path(folder)
         self.timeout_s = child_seconds() if timeout_s is None else timeout_s
-        chosen = read_json(self.folder / CONFIG, "Genie configuration") if config is None else config
+        chosen = host_config(self.folder) if config is None else config
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._child = start_child("hexaquant.llm.genie_child", self._stderr)
         self._buffer = b""

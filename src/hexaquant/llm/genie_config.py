@@ -34,6 +34,19 @@ class Sampler:
         return {"version": 1, "seed": self.seed, "temp": self.temperature, "top-k": self.top_k, "top-p": self.top_p}
 
 
+def sampler_of(model: Any) -> Sampler:
+    """What the model's generation_config.json says."""
+    given = getattr(model, "generation_config", None)
+    if given is None or not getattr(given, "do_sample", False):
+        return Sampler()
+    return Sampler(
+        False,
+        float(given.temperature or 1.0),
+        int(given.top_k or 40),
+        float(given.top_p or 1.0),
+    )
+
+
 def dialog_config(
     form: Form,
     rope: Rope | None,
@@ -116,7 +129,7 @@ def backend_extensions(target: Target, graphs: Sequence[str], o_level: int = 3) 
 
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any], path: str = "") -> list[str]:
-    """Sentences on what ``found`` has otherwise than ``expected``: "engine.model ... is 500000, the network has 10000"."""
+    """What ``found`` has otherwise than ``expected``, as sentences: "context.size is 512, the network has 1024"."""
     told = []
     for key, value in expected.items():
         where = f"{path}.{key}" if path else key

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hexaquant.core.errors import InputError
 from hexaquant.frontends import load
@@ -61,7 +62,7 @@ def graph_name(shapes: Shapes) -> str:
     return f"{kind}_ar{shapes.tokens}_cl{shapes.context}_1_of_1"
 
 
-def trace(model: nn.Module, form: Form, shapes: Shapes) -> Graph:
+def trace(model: Any, form: Form, shapes: Shapes) -> Graph:
     """The graph of ``model`` for ``shapes``, with static shapes and Genie's names. Raises InputError."""
     decoder = StaticDecoder(model, shapes, form.positions, form.mask)
     inputs = tuple(example_inputs(form, shapes).values())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hexaquant.llm.static_decoder import layer_kinds, rotary_modules, rotary_values
 
@@ -33,7 +33,7 @@ class Rope:
         return angles.cos().float(), angles.sin().float()
 
 
-def genie_rope(model: nn.Module, context: int) -> Rope | None:
+def genie_rope(model: Any, context: int) -> Rope | None:
     """The embedding of ``model`` for positions below ``context``, or None where Genie has none that gives its numbers.
 
     Then positions come in as integers and the numbers are read from a table in the graph (static_decoder.py).
@@ -52,7 +52,7 @@ def genie_rope(model: nn.Module, context: int) -> Rope | None:
     return None
 
 
-def _parameters(model: nn.Module, kind: str | None) -> dict[str, Any]:
+def _parameters(model: Any, kind: str | None) -> dict[str, Any]:
     given = getattr(model.config, "rope_parameters", None) or {}
     return dict(given.get(kind, given) if kind is not None else given)
 

@@ -155,7 +155,7 @@ class StaticDecoder(nn.Module):
     not seen. Raises InputError for architectures whose attention cannot be reached.
     """
 
-    def __init__(self, model: nn.Module, shapes: Shapes, positions: Positions, mask: float) -> None:
+    def __init__(self, model: Any, shapes: Shapes, positions: Positions, mask: float) -> None:
         super().__init__()
         self.shapes, self.positions = shapes, positions
         self.model = twin_of(model)
@@ -204,7 +204,7 @@ def _both_halves(half: Tensor) -> Tensor:
     return torch.cat([flat, flat], -1)
 
 
-def probe_layers(twin: nn.Module) -> tuple[Layer, ...]:
+def probe_layers(twin: Any) -> tuple[Layer, ...]:
     """What the attention of each layer gets, from a call with one token. Raises InputError where some has none."""
     probe, name = Probe(), type(twin).__name__
     token = torch.zeros(1, 1, dtype=torch.long)
@@ -213,7 +213,7 @@ def probe_layers(twin: nn.Module) -> tuple[Layer, ...]:
             twin(input_ids=token, position_ids=token, use_cache=False, hexaquant_step=probe)
     except (TypeError, RuntimeError, ValueError) as error:
         raise InputError(f"{name} is no decoder that can be traced: {str(error).splitlines()[0]}") from error
-    count = int(twin.config.num_hidden_layers)  # type: ignore[union-attr]
+    count = int(twin.config.num_hidden_layers)
     if set(probe.layers) != set(range(count)):
         raise InputError(
             f"{len(probe.layers)} of the {count} layers of {name} call transformers' attention interface: the others "
@@ -228,7 +228,7 @@ def windows_of(layers: tuple[Layer, ...], context: int) -> list[int]:
 
 
 def window_table(window: int, shapes: Shapes, mask: float) -> Tensor:
-    """(CL, past): ``mask`` where the token at a position (row) does not see a cache column, for it lies too far back."""
+    """(CL, past): ``mask`` where a cache column (of a token) lies too far back for the token at a position (row)."""
     if shapes.tokens > window:
         raise InputError(f"prompt chunks of {shapes.tokens} tokens are longer than the sliding window of {window}: "
                          f"give --prompt {window} or less")  # fmt: skip
@@ -236,7 +236,7 @@ def window_table(window: int, shapes: Shapes, mask: float) -> Tensor:
     return torch.where(column > row - window, 0.0, mask)
 
 
-def twin_of(model: nn.Module) -> nn.Module:
+def twin_of(model: Any) -> Any:
     """A copy of the modules of ``model`` that shares its parameters and buffers and uses our attention."""
     from transformers import AttentionInterface
 
@@ -259,7 +259,7 @@ def rotary_modules(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module
 
 
 def layer_kinds(rotary: nn.Module) -> list[str | None]:
-    """Kinds of layers that ``rotary`` distinguishes (Gemma 3: one frequency base for each); [None] where it does not."""
+    """Kinds of layers that ``rotary`` distinguishes (Gemma 3: a frequency base for each); [None] where it does not."""
     kinds = getattr(rotary, "layer_types", None)
     return list(kinds) if kinds else [None]
 

@@ -129,9 +129,11 @@ class Backend:
         self._keep.append(array)
         return array
 
-    def new_context(self, device: Handle) -> Handle:
+    def new_context(self, device: Handle, share_weights: bool = False) -> Handle:
+        """``share_weights``: graphs that are finalized in it keep one copy of equal weights (HTP context option 1)."""
         context = Handle()
-        self.call("contextCreate", self.handle, device, None, byref(context))
+        entries = [self._custom(struct.pack("<IIII", 1, 0, 1, 0).ljust(64, b"\0"))] if share_weights else []
+        self.call("contextCreate", self.handle, device, self._list(entries) if entries else None, byref(context))
         return context
 
     def load_context(self, device: Handle, binary: np.ndarray, profile: Handle | None = None) -> Handle:

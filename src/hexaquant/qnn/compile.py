@@ -72,13 +72,15 @@ def compile_graphs(
     arch: int | None,
     *,
     profiling: Level | None = None,
+    share_weights: bool = False,
     limits: Limits | None = None,
 ) -> CompileReport:
     """Compile the graphs of all ``sources`` for one SoC (Qualcomm's number, e.g. 57) into one ``binary``, atomically.
 
-    ``arch``: None is the SoC's own; ``profiling``: what the report's stages shall hold. Raises TargetError with the
-    library's reason when the SoC refuses a graph, InputError for a damaged DLC or equal graph names, WorkerError when
-    the library crashes or takes too long.
+    ``arch``: None is the SoC's own; ``profiling``: what the report's stages shall hold; ``share_weights``: equal
+    weights of the graphs are there once (the emulator of release 2.7.0 dies when it loads such a binary). Raises
+    TargetError with the library's reason when the SoC refuses a graph, InputError for a damaged DLC or equal graph
+    names, WorkerError when the library crashes or takes too long.
     """
     for source in sources:
         _check(source)
@@ -87,7 +89,7 @@ def compile_graphs(
         graphs = [{**asdict(source), "dlc": str(source.dlc.resolve())} for source in sources]
         spec = {"graphs": graphs, "bin": str(part.resolve()), "soc_model": soc_model, "arch": arch}
         try:
-            outcome = run_job("compile", {**spec, "profiling": profiling}, limits)
+            outcome = run_job("compile", {**spec, "profiling": profiling, "share_weights": share_weights}, limits)
         except JobFailed as failure:
             names = ", ".join(source.dlc.name for source in sources)
             raise failure.as_error(f"compiling {names} for SoC model {soc_model}") from failure

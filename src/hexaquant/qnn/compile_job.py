@@ -19,7 +19,8 @@ from hexaquant.qnn.system import System
 
 
 def compile(spec: dict[str, Any]) -> dict[str, Any]:
-    """``spec``: graphs (each dlc, name, o_level, vtcm_mb), bin, soc_model, arch, profiling. Writes ``bin``.
+    """``spec``: graphs (each dlc, name, o_level, vtcm_mb), bin, soc_model, arch, profiling, share_weights. Writes
+    ``bin``.
 
     ``name`` None keeps the names in the DLC; ``arch`` None: the SoC's; ``profiling``: a level of profile.py or None.
     Returns the names of the graphs and the stages of the profile.
@@ -30,7 +31,7 @@ def compile(spec: dict[str, Any]) -> dict[str, Any]:
         device = backend.device(spec["soc_model"], spec.get("arch"))
     except QnnError as error:
         raise Refusal("target", f"the backend knows no SoC model {spec['soc_model']}: {error}") from error
-    context = backend.new_context(device)
+    context = backend.new_context(device, spec.get("share_weights", False))
     clock = _Clock(backend, spec.get("profiling"))
     names: list[str] = []
     for entry in spec["graphs"]:

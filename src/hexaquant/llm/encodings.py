@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import onnx_ir as oir
 import torch
-from torch import nn
 
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
@@ -38,7 +37,7 @@ MASKED = -50.0
 class Decoder:
     """``model``: the FP32 module; ``form``, ``rope``: see graphs.py, rope.py; ``shapes``: prompt graph, token graph."""
 
-    model: nn.Module
+    model: Any
     form: Form
     rope: Rope | None
     shapes: tuple[Shapes, ...]
@@ -53,7 +52,7 @@ class Quantized:
     steps: tuple[dict[str, Any], ...]
 
 
-def describe(model: nn.Module, context: int, prompt: int) -> Decoder:
+def describe(model: Any, context: int, prompt: int) -> Decoder:
     """The decoder's form. Raises InputError for networks that are no decoders, and for sizes that do not fit."""
     if not 1 <= prompt < context:
         raise InputError(f"prompt chunks of {prompt} tokens do not fit a context of {context}: give 1 to {context - 1}")
@@ -68,7 +67,7 @@ def describe(model: nn.Module, context: int, prompt: int) -> Decoder:
         "index" if rope is None else "rotary",
         0 if rope is None else rope.width,
         MASKED,
-        int(model.config.vocab_size),  # type: ignore[union-attr]
+        int(model.config.vocab_size),
     )
     sizes = sorted({prompt, 1}, reverse=True)
     return Decoder(model, form, rope, tuple(Shapes(size, context) for size in sizes))

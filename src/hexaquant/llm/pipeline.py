@@ -1,0 +1,167 @@
+"""hq.llm.deploy: from a language model to a folder for Genie. Its parts: quantize, compile, verify."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hexaquant.core.events import Events
+from hexaquant.htp.scheme import check_scheme, find_scheme
+from hexaquant.htp.soc import find_target
+from hexaquant.io.commit import commit
+from hexaquant.io.manifest import amend_manifest, read_manifest, verify_files
+from hexaquant.llm.binary import compile_decoder, lower_graph, same_weights
+from hexaquant.llm.encodings import Decoder, Settings, describe, quantize_decoder
+from hexaquant.llm.folder import is_current, write_dialog, write_source
+from hexaquant.llm.graphs import graph_name
+from hexaquant.llm.record import SECTION, Record, open_llm
+from hexaquant.llm.simulation import ENCODINGS, onnx_file, qdq_file, write_simulation
+from hexaquant.llm.source import Source, open_source
+from hexaquant.llm.texts import calibration_sequences
+from hexaquant.ptq.recipe import Recipe, find_recipe
+from hexaquant.sim.plan_json import plan_to_json
+
+KEY = "fingerprint"
+
+
+def quantize(
+    model: Any,
+    out: str | Path,
+    *,
+    tokenizer: Any = None,
+    target: str = "sm8650",
+    scheme: str = "w8a16",
+    context: int = 1024,
+    prompt: int = 64,
+    recipe: str | Recipe = "plain",
+    cache_bits: int = 8,
+    overrides: Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
+    samples: int = 8,
+    length: int = 128,
+    force: bool = False,
+    events: Events | None = None,
+) -> dict[str, Any]:
+    """Quantize ``model`` (see open_source); write the simulation, the tokenizer and Genie's configuration to ``out``.
+
+    ``context``: tokens in all; ``prompt``: tokens that the prompt graph takes at once; ``data``: a text file to
+    calibrate on (default: questions and the model's own answers), of which ``samples`` sequences of ``length`` tokens.
+    Raises InputError for what is no decoder, or sizes that do not fit; TargetError for what the target refuses.
+    """
+    log, folder = events or Events(), Path(out)
+    check_scheme(find_scheme(scheme), find_target(target))
+    source = open_source(model, tokenizer)
+    decoder = describe(source.model, context, prompt)
+    settings = Settings(target, scheme, find_recipe(recipe), cache_bits, overrides)
+    log.note("quantize", f"calibrating on {samples} sequences of {length} tokens at most")
+    sequences = calibration_sequences(source, data, samples, min(length, context))
+    wanted = _fingerprint(source, decoder, settings, sequences)
+    if not force and is_current(folder, SECTION, wanted, _files(decoder)):
+        log.note("quantize", f"{folder} holds this quantized model already; kept (--force makes it again)")
+        return _summary(folder)
+    found = quantize_decoder(decoder, sequences, settings, log)
+    folder.mkdir(parents=True, exist_ok=True)
+    with commit(folder) as draft:
+        names = []
+        for index, (simulation, shapes) in enumerate(zip(found.models, decoder.shapes)):
+            names += write_simulation(simulation, shapes, draft, encodings_file=index == 0)
+        record = _record(source, decoder, settings, write_source(source, draft))
+        names += write_dialog(record, source, draft)
+        made = {
+            "recipe": find_recipe(recipe).document(),
+            "steps": list(found.steps),
+            "overrides": dict(overrides or {}),
+        }
+        sections = {
+            SECTION: {**record.to_json(), KEY: wanted},
+            "quantization": {**made, "data": str(data or "questions and the model's own answers")},
+            "plan": plan_to_json(found.models[0].plan),
+        }
+        amend_manifest(draft, files=names, sections=sections, target=record.target, scheme=record.scheme)
+    return _summary(folder)
+
+
+def compile_folder(
+    out: str | Path, *, o_level: int = 3, force: bool = False, events: Events | None = None
+) -> dict[str, Any]:
+    """Lower and compile the graphs of ``out``: the device's binary, and its twin that the emulator loads.
+
+    Raises TargetError naming what the target refuses, or the tensor whose encoding did not arrive.
+    """
+    log = events or Events()
+    folder, record = open_llm(out)
+    verify_files(folder, [qdq_file(shapes) for shapes in record.shapes])
+    manifest = read_manifest(folder)
+    hashes = [manifest.files[qdq_file(shapes)].sha256 for shapes in record.shapes]
+    wanted = hashlib.sha256(json.dumps([hashes, record.target, o_level]).encode()).hexdigest()
+    names = [f"{graph_name(shapes)}.dlc" for shapes in record.shapes]
+    if not force and is_current(folder, "compile", wanted, [*names, record.device_binary, record.twin]):
+        log.note("compile", f"{folder} is compiled already; kept (--force makes it again)")
+        return _summary(folder)
+    lowered = [lower_graph(folder, shapes, record.soc, log) for shapes in record.shapes]
+    log.note("compile", same_weights(lowered))
+    io = {graph_name(one.shapes): {"io": one.report.io.names()} for one in lowered}
+    sizes = {}
+    for name, shared in ((record.twin, False), (record.device_binary, True)):
+        log.note("compile", f"compiling {name}")
+        sizes[name] = compile_decoder(lowered, folder / name, record.soc, o_level, share_weights=shared).info.size
+    coverage = {graph_name(one.shapes): one.coverage.counts() for one in lowered}
+    sections: dict[str, Any] = {f"context {name}": {"graphs": io} for name in sizes}
+    sections["compile"] = {KEY: wanted, "o_level": o_level, "sizes": sizes, "coverage": coverage}
+    amend_manifest(folder, files=[*names, *sizes], sections=sections)
+    return _summary(folder)
+
+
+def deploy(model: Any, out: str | Path, *, o_level: int = 3, force: bool = False, events: Events | None = None,
+           **how: Any) -> dict[str, Any]:  # fmt: skip
+    """Quantize (``how``: as quantize takes it), compile; returns what the folder holds."""
+    quantize(model, out, force=force, events=events, **how)
+    return compile_folder(out, o_level=o_level, force=force, events=events)
+
+
+def _record(source: Source, decoder: Decoder, settings: Settings, where: str) -> Record:
+    scheme, target = find_scheme(settings.scheme), find_target(settings.target)
+    return Record(
+        source.name, where, decoder.form, decoder.rope, decoder.shapes, source.bos, source.eos, source.pad,
+        target.name, scheme.name, settings.cache_bits,
+    )  # fmt: skip
+
+
+def _files(decoder: Decoder) -> list[str]:
+    return [ENCODINGS, *(name(shapes) for shapes in decoder.shapes for name in (onnx_file, qdq_file))]
+
+
+def _fingerprint(source: Source, decoder: Decoder, settings: Settings, sequences: list[list[int]]) -> str:
+    """Of everything that decides about the quantized model."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(source.model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().contiguous().numpy().data)
+    how = {**asdict(settings), "recipe": find_recipe(settings.recipe).document()}
+    document = [how, asdict(decoder.form), asdict(decoder.rope) if decoder.rope else None, sequences]
+    shapes = [asdict(one) for one in decoder.shapes]
+    digest.update(json.dumps([document, shapes], default=str, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    """What the folder holds, for people and --json."""
+    out, record = open_llm(folder)
+    manifest = read_manifest(out)
+    return {
+        "folder": str(out),
+        "name": record.name,
+        "target": record.target,
+        "scheme": record.scheme,
+        "cache_bits": record.cache_bits,
+        "context": record.context,
+        "graphs": [graph_name(shapes) for shapes in record.shapes],
+        "positions": "rotary" if record.rope is not None else "index",
+        "layers": len(record.form.layers),
+        "coverage": manifest.sections.get("compile", {}).get("coverage", {}),
+        "files": {name: {"path": str(out / name), "bytes": entry.bytes} for name, entry in manifest.files.items()},
+    }

@@ -1,0 +1,132 @@
+"""A folder of hexaquant llm, spoken by Qualcomm's Genie: the same tokens as our own loop over the same binary."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hexaquant import llm
+from hexaquant.core.errors import InputError, WorkerError
+from hexaquant.llm.genie import Genie, host_config
+from hexaquant.llm.loop import Loop
+from hexaquant.llm.record import open_llm
+from llm.tiny import decoder, greedy, scaled_llama, tokenizer, tokens
+
+STEPS = 12
+PROMPTS = [tokens(count, seed=count) for count in (1, 5, 16, 17, 40)]
+"""Shorter than a chunk, exactly one, one token more, several."""
+
+
+def deployed(out: Path, model: Any, **how: Any) -> dict[str, Any]:
+    sizes = {"context": 64, "prompt": 16, "samples": 4, "length": 48}
+    return llm.deploy(model, out, tokenizer=tokenizer(), **{**sizes, **how})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("llm") / "out"
+    deployed(out, decoder("llama"))
+    return out
+
+
+def own_tokens(folder: Path, prompts: list[list[int]]) -> list[list[int]]:
+    out, record = open_llm(folder)
+    with Loop(out / record.twin, record.form, record.rope, record.shapes, record.pad) as loop:
+        found = []
+        for prompt in prompts:
+            loop.reset()
+            found.append(list(loop.generate(prompt, STEPS, record.eos)))
+    return found
+
+
+def genie_tokens(folder: Path, prompts: list[list[int]]) -> list[list[int]]:
+    with Genie(folder) as genie:
+        found = []
+        for prompt in prompts:
+            genie.reset()
+            found.append(list(genie.tokens(prompt, STEPS)))
+    return found
+
+
+def assert_spoken(folder: Path, model: Any) -> None:
+    """Genie gives our loop's tokens; these are FP32's up to the first near tie."""
+    own, theirs = own_tokens(folder, PROMPTS), genie_tokens(folder, PROMPTS)
+    assert theirs == own
+    for prompt, found in zip(PROMPTS, own):
+        expected, margins = greedy(model, prompt, STEPS)
+        first = next((i for i, (a, b) in enumerate(zip(found, expected)) if a != b), None)
+        assert first is None or margins[first] < 0.05, (first, margins)
+
+
+def test_genie_speaks_our_loops_tokens(folder: Path) -> None:
+    assert_spoken(folder, decoder("llama"))
+
+
+def test_text_is_what_the_tokens_say(folder: Path) -> None:
+    prompt = "Hexagon"
+    ids = tokenizer()(prompt, add_special_tokens=False).input_ids
+    with Genie(folder) as genie:
+        spoken = list(genie.tokens(ids, STEPS))
+        genie.reset()
+        text = "".join(genie.text(prompt, STEPS))
+    expected = tokenizer().decode([token for token in spoken if token != 2])
+    whole = expected.partition("\ufffd")[0]  # Genie waits for the rest of a character that never comes
+    assert len(whole) > 4 and text.partition("\ufffd")[0] == whole
+
+
+def test_the_devices_binary_holds_the_weights_once(folder: Path) -> None:
+    _, record = open_llm(folder)
+    shared, twin = ((folder / name).stat().st_size for name in (record.device_binary, record.twin))
+    weights = 8 * (4 * 64 * 64 + 3 * 64 * 128) // 8  # a layer's, in bytes
+    assert shared < twin - weights
+
+
+def test_a_query_that_hangs_is_ended(folder: Path) -> None:
+    with pytest.raises(WorkerError, match="took longer than"), Genie(folder, timeout_s=0.001):
+        pass
+
+
+def test_a_damaged_binary_is_refused_before_genie_sees_it(folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    _, record = open_llm(copy)
+    data = bytearray((copy / record.twin).read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    (copy / record.twin).write_bytes(bytes(data))
+    with pytest.raises(InputError, match="damaged"):
+        Genie(copy)
+
+
+def test_what_genies_schema_refuses_is_said(folder: Path) -> None:
+    config = host_config(folder)
+    del config["dialog"]["context"]["size"]
+    with pytest.raises(InputError, match="size"):
+        Genie(folder, config=config)
+
+
+def test_genies_configuration_has_the_networks_numbers(folder: Path) -> None:
+    dialog = json.loads((folder / "genie_config.json").read_text())["dialog"]
+    assert dialog["context"]["n-vocab"] == 320 and dialog["context"]["size"] == 64
+    encoding = dialog["engine"]["model"]["positional-encoding"]
+    assert encoding == {"type": "rope", "rope-dim": 8, "rope-theta": 10000.0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["qwen2", "qwen3", "gemma3_text", "phi3", "gpt2"])
+def test_architectures(kind: str, tmp_path: Path) -> None:
+    model = decoder(kind)
+    deployed(tmp_path / "out", model)
+    assert_spoken(tmp_path / "out", model)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["llama3", "yarn"])
+def test_scaled_rotary_embeddings(kind: str, tmp_path: Path) -> None:
+    model = scaled_llama(kind)
+    deployed(tmp_path / "out", model)
+    assert_spoken(tmp_path / "out", model)
