@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from hexaquant.core.child_process import scratch_folder
 from hexaquant.core.errors import InputError, WorkerError
 from hexaquant.core.text_file import read_json
 from hexaquant.llm.genie_config import CONFIG, Sampler
@@ -69,7 +70,8 @@ class Genie:
         self.timeout_s = child_seconds() if timeout_s is None else timeout_s
         chosen = host_config(self.folder) if config is None else config
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        self._child = start_child("hexaquant.llm.genie_child", self._stderr)
+        self._scratch = scratch_folder()
+        self._child = start_child("hexaquant.llm.genie_child", self._stderr, self._scratch.name)
         self._buffer = b""
         self.cpu_s, self.rss_mb = 0.0, 0.0
         spec = {
@@ -162,6 +164,7 @@ class Genie:
         """End the process. Safe to call twice."""
         kill_group(self._child)
         self._stderr.close()
+        self._scratch.cleanup()
 
     def __enter__(self) -> Genie:
         return self

@@ -58,12 +58,14 @@ class Loop:
         return np.concatenate(found)
 
     def generate(self, prompt: Sequence[int], count: int, stop: Sequence[int] = ()) -> Iterator[int]:
-        """At most ``count`` tokens of greedy decoding after ``prompt``; a token of ``stop`` ends it, and is given."""
+        """At most ``count`` tokens of greedy decoding after ``prompt``; a token of ``stop`` ends it and is not given."""
         logits = self.feed(prompt)[-1]
         for index in range(count):
             token = int(logits.argmax())
+            if token in stop:
+                return
             yield token
-            if token in stop or index + 1 == count:
+            if index + 1 == count:
                 return
             logits = self.feed([token])[-1]
 
