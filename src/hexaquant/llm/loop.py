@@ -58,7 +58,7 @@ class Loop:
         return np.concatenate(found)
 
     def generate(self, prompt: Sequence[int], count: int, stop: Sequence[int] = ()) -> Iterator[int]:
-        """At most ``count`` tokens of greedy decoding after ``prompt``; a token of ``stop`` ends it and is not given."""
+        """At most ``count`` tokens of greedy decoding after ``prompt``; one of ``stop`` ends them and is not given."""
         logits = self.feed(prompt)[-1]
         for index in range(count):
             token = int(logits.argmax())
