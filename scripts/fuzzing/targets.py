@@ -95,7 +95,7 @@ def _manifest(path: Path) -> object:
 def _settings(path: Path) -> object:
     """The five kinds of settings files, whatever the file is."""
     from hexaquant.cli.image_options import ImageOptions
-    from hexaquant.cli.tools.htp_config import read_config
+    from hexaquant.cli.tools.context_binary_generator import read_config
     from hexaquant.cli.tools.io_config import read_io_config
     from hexaquant.core.errors import HexaquantError
     from hexaquant.ptq.recipe import find_recipe
@@ -119,7 +119,7 @@ def _archive(path: Path) -> object:
 
 
 def _keras(path: Path) -> object:
-    from hexaquant.frontends.keras_config import check_keras_file
+    from hexaquant.frontends.keras_model import check_keras_file
 
     return check_keras_file(path)
 

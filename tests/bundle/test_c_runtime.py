@@ -19,8 +19,8 @@ import pytest
 from bundle.native import RUNTIME, SOURCES, STRICT, TESTS, call, compile_c, tool, valgrind
 from cli.command import hexaquant
 from hexaquant.qnn import abi
+from hexaquant.qnn.abi import INTERFACE_FUNCTIONS, SYSTEM_FUNCTIONS
 from hexaquant.qnn.libraries import KNOWN_RELEASES
-from hexaquant.qnn.tables import INTERFACE_FUNCTIONS, SYSTEM_FUNCTIONS
 from hexaquant.qnn.tensor_io import TensorSpec, to_float, to_native
 
 DTYPES = {"int8": 0, "uint8": 1, "int16": 2, "uint16": 3, "float16": 8}

@@ -5,16 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hexaquant.core import blocks
-from hexaquant.core.blocks import flat_in_memory_order, row_blocks
 from hexaquant.core.encoding import Encoding, encoding_of
-from hexaquant.core.fake_quant import fake_quantize
+from hexaquant.core.fake_quant import BLOCK, fake_quantize, flat_in_memory_order, row_blocks
 from hexaquant.core.grid import Grid, PerChannel
 from hexaquant.qat.lsq import learned_fake_quantize
 
 
 def test_row_blocks_cover_all_rows_once() -> None:
-    for shape in ((7, 3), (1000, 1, 1), (3, blocks.BLOCK + 1), (600, 4608)):
+    for shape in ((7, 3), (1000, 1, 1), (3, BLOCK + 1), (600, 4608)):
         covered = torch.zeros(shape[0])
         for rows in row_blocks(shape):
             covered[rows] += 1
@@ -31,7 +29,7 @@ def test_vectors_share_the_memory_of_tensors_in_their_own_order() -> None:
 
 def test_weights_of_several_blocks_are_quantized_like_each_row_alone() -> None:
     w = torch.randn(96, 64, 10, 10, generator=torch.Generator().manual_seed(0))
-    assert w.numel() > 2 * blocks.BLOCK
+    assert w.numel() > 2 * BLOCK
     encoding = encoding_of(w / 2, Grid(4, True, True, PerChannel(0)))
     assert torch.equal(fake_quantize(w, encoding), encoding.fake_quantize(w))
 
@@ -47,7 +45,7 @@ def test_the_block_size_does_not_change_gradients(
     start = encoding_of(v / 1.5, grid)
     results = []
     for size in (1 << 18, 100):
-        for module in ("hexaquant.core.blocks", "hexaquant.core.fake_quant", "hexaquant.qat.lsq"):
+        for module in ("hexaquant.core.fake_quant", "hexaquant.qat.lsq"):
             monkeypatch.setattr(f"{module}.BLOCK", size)
         leaf, scale, offset = (t.clone().requires_grad_() for t in (v, start.scale, start.offset))
         out = learned_fake_quantize(leaf, scale, offset, Encoding(grid, start.scale, start.offset))

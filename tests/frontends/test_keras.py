@@ -15,7 +15,7 @@ import hexaquant as hq
 from frontends.keras_networks import Saved, lite_output, saved
 from hexaquant.core.errors import EnvironmentLacksError, InputError
 from hexaquant.frontends import keras_model, load, tensorflow_process
-from hexaquant.frontends.keras_config import LARGEST_CONFIG, check_keras_file
+from hexaquant.frontends.keras_model import LARGEST_CONFIG, check_keras_file
 from hexaquant.io.qdq_reader import from_qdq
 from hexaquant.ir.executor.build import build_module
 from hexaquant.ir.graph import Graph

@@ -15,7 +15,7 @@ from torch import nn
 
 from hexaquant.core.errors import InputError
 from hexaquant.frontends import load
-from hexaquant.frontends.torch_origins import module_path, source_line
+from hexaquant.frontends.torch_translations import module_path, source_line
 from hexaquant.ir.graph import Graph, shape_of
 
 

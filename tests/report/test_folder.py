@@ -16,8 +16,8 @@ from hexaquant.core.errors import EnvironmentLacksError
 from hexaquant.core.events import Event, Events
 from hexaquant.folder.manifest import Manifest
 from hexaquant.report import plotly_script
+from hexaquant.report.document import pipeline
 from hexaquant.report.sources import Sources
-from hexaquant.report.steps import pipeline
 from report.pages import chain, opened, quantized
 
 MEBIBYTE = 2**20

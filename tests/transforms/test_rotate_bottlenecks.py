@@ -19,8 +19,7 @@ from hexaquant.ptq.graph_change import require_same_function, watch
 from hexaquant.ptq.recipe import parse_recipe
 from hexaquant.ptq.steps.graph_steps import RotateBottlenecks
 from hexaquant.sim.write_back import write_back
-from hexaquant.transforms.flat_rotation import affordable, flat_rotation
-from hexaquant.transforms.rotate_bottlenecks import rotate_bottlenecks
+from hexaquant.transforms.rotate_bottlenecks import affordable, flat_rotation, rotate_bottlenecks
 from ir.onnx_text import random
 from sim.nets import net
 

@@ -10,7 +10,7 @@ from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.ir.graph import Graph
 from hexaquant.ptq.graph_change import require_same_function, watch
 from hexaquant.transforms.fold_norm_scale import fold_norm_scale
-from hexaquant.transforms.orthogonal import hadamard, mixing_matrix
+from hexaquant.transforms.rotate_heads import hadamard, mixing_matrix
 from hexaquant.transforms.rotate_transformer import rotate_transformer
 from ir.onnx_text import ops, random
 from sim.nets import net

@@ -15,7 +15,7 @@ import numpy as np
 from hexaquant.analysis.coverage import Coverage, prove_coverage
 from hexaquant.core.atomic import atomic_path, write_text
 from hexaquant.core.encoding import Encoding
-from hexaquant.core.errors import EncodingError, InputError
+from hexaquant.core.errors import EncodingError, EnvironmentLacksError, InputError, TargetError, WorkerError
 from hexaquant.core.events import Events
 from hexaquant.folder.artifacts import require_untouched
 from hexaquant.folder.manifest import amend_manifest
@@ -33,7 +33,54 @@ from hexaquant.ir.load import read_model
 from hexaquant.ir.normalize import freeze_batch
 from hexaquant.qnn.lower import LowerReport, lower
 from hexaquant.qnn.lowering_children import LoweringChildren
+from hexaquant.qnn.net_json import net_document
+from hexaquant.qnn.saver import Recording, record_source
 from hexaquant.sim.given_encodings import Decision, complete_encodings, given_schemes
+
+# Beside a converted DLC: the graph as ``*_net.json`` and as the C source of Qualcomm's saver backend.
+
+FOLDER = "qnn_saver"
+
+
+@dataclass(frozen=True)
+class QnnFiles:
+    """``recording`` is None where the saver library cannot record the graph, because of ``reason``."""
+
+    converted: Converted
+    net_json: Path
+    recording: Recording | None
+    reason: str = ""
+
+
+def write_sources(converted: Converted, *, float_io: bool | Collection[str] = False, command: str = "") -> QnnFiles:
+    """Write <stem>_net.json and qnn_saver/ beside the DLC and record them in its manifest.json.
+
+    ``float_io`` as it was for the DLC; ``command``: what net.json names as its maker. The DLC stands by itself: a
+    failure of the saver library is told in ``reason`` and raises nothing.
+    """
+    dlc, report = converted.dlc, converted.report
+    net_json = dlc.with_name(f"{dlc.stem}_net.json")
+    names = report.names | {row.lowered: row.tensor for row in converted.coverage.rows if row.tensor}
+    write_text(net_json, json.dumps(net_document(report.graph, names, command), indent=1))
+    recording, reason = _record_sources(converted, dlc.parent / FOLDER, float_io)
+    made = [] if recording is None else [recording.source, recording.parameters]
+    files = [net_json.name, *(path.relative_to(dlc.parent).as_posix() for path in made)]
+    amend_manifest(dlc.parent, files=files)
+    return QnnFiles(converted, net_json, recording, reason)
+
+
+def _record_sources(
+    converted: Converted, folder: Path, float_io: bool | Collection[str]
+) -> tuple[Recording | None, str]:
+    soc = converted.target
+    with tempfile.TemporaryDirectory(prefix="hexaquant-sources-") as name:
+        source = Path(name) / "model.qdq.onnx"
+        converted.qdq.save(source)
+        try:
+            return record_source(source, folder, soc.model, soc.arch, float_io=float_io), ""
+        except (TargetError, WorkerError, EnvironmentLacksError) as error:
+            return None, str(error)
+
 
 Shapes = Mapping[str, Sequence[int | str]]
 _Raw = dict[str, np.ndarray | None]

@@ -18,7 +18,7 @@ from hexaquant.core import html
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import HexaquantError, InputError, TargetError, ThresholdMissed
 from hexaquant.frontends import load
-from hexaquant.frontends.written import load_written
+from hexaquant.frontends.onnx_file import load_written
 from hexaquant.htp.check import Judgement
 from hexaquant.htp.legality import legality_table
 from hexaquant.htp.scheme import Scheme, find_scheme, scheme_problem, scheme_warnings

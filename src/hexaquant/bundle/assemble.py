@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
+from collections.abc import Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from hexaquant.bundle.card import ModelCard
-from hexaquant.bundle.closure import closure
 from hexaquant.bundle.model_file import LABELS, NAME, model_text
 from hexaquant.bundle.platforms import Platform
 from hexaquant.bundle.readme import readme
@@ -16,6 +17,44 @@ from hexaquant.core.atomic import atomic_path, write_bytes
 from hexaquant.core.errors import InputError
 from hexaquant.folder.manifest import NAME as MANIFEST
 from hexaquant.folder.manifest import amend_manifest, read_manifest, versions
+
+# The source files that a module needs from this package, found by reading their import statements.
+
+PACKAGE = "hexaquant"
+ROOT = Path(__file__).parents[1]
+
+
+def closure(module: str) -> dict[str, bytes]:
+    """Path below a folder on sys.path -> content, for ``module`` and all it imports of this package.
+
+    Packages become empty ``__init__.py`` files: their real ones import more than a runner needs. What only type
+    checkers import is left out.
+    """
+    waiting, found = [module], dict[str, bytes]()
+    while waiting:
+        name = waiting.pop()
+        path = PurePosixPath(*name.split(".")).with_suffix(".py")
+        if str(path) in found:
+            continue
+        content = ROOT.joinpath(*name.split(".")[1:]).with_suffix(".py").read_bytes()
+        found[str(path)] = content
+        found |= {str(folder / "__init__.py"): b"" for folder in path.parents if folder.name}
+        waiting += _imported(ast.parse(content))
+    return found
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    """Modules of this package that ``tree`` imports when it runs."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
+            yield node.module or ""
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE)
+        else:
+            yield from _imported(node)
+
 
 SECTION = "bundle"
 RUNNER = "hexaquant.bundle.runner"

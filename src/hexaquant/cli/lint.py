@@ -136,7 +136,7 @@ def write_lint(console: Console, folder: Path, target: str, scheme: str, overrid
 
 def document(done: Lint, repairs: tuple[Applied, ...] | None = None, output: Path | None = None) -> dict[str, Any]:
     """The JSON document (docs/insight.md): findings, counts of verdicts and one entry a layer."""
-    from hexaquant.analysis.lint.document import FORMAT, counts, findings_document, repairs_document
+    from hexaquant.analysis.lint.finding import FORMAT, counts, findings_document, repairs_document
 
     fixed = {} if repairs is None else {"fixed": str(output), "repairs": repairs_document(repairs)}
     return {

@@ -30,7 +30,7 @@ def load_model(text: str, shapes: Mapping[str, Sequence[int | str]] | None = Non
 
 def written_model(text: str, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Graph | Path:
     """As :func:`load_model`, but not normalized; a file or folder as its path. Errors as there."""
-    from hexaquant.frontends.written import load_written
+    from hexaquant.frontends.onnx_file import load_written
 
     if Path(text).exists() or not looks_like_function(text):
         return Path(text)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hexaquant.core.errors import InputError
-from hexaquant.frontends.keras_config import REMEDY, check_keras_file
+from hexaquant.frontends.keras_model import REMEDY, check_keras_file
 from hexaquant.frontends.keras_trace import Shapes, Traced, trace_keras
 
 Named = tuple[tuple[str, str], ...]

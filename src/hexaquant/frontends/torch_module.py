@@ -14,8 +14,7 @@ import onnx_ir as oir
 
 from hexaquant.core.errors import InputError
 from hexaquant.frontends.exported_archive import check_archive
-from hexaquant.frontends.torch_origins import record_origins
-from hexaquant.frontends.torch_translations import translation_table
+from hexaquant.frontends.torch_translations import record_origins, translation_table
 from hexaquant.ir.graph import NOTE, Graph
 from hexaquant.ir.normalize import normalize
 from hexaquant.ir.opset import OPSET
@@ -248,7 +247,7 @@ def _quiet() -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     """The deepest cause's first meaningful line, with the user's source line when the exporter knows it."""
-    from hexaquant.frontends.torch_origins import source_line
+    from hexaquant.frontends.torch_translations import source_line
 
     root: BaseException = error
     while root.__cause__ is not None or root.__context__ is not None:
@@ -265,6 +264,6 @@ def _raised_at(error: BaseException) -> str:
     """The user's innermost line in the traceback of ``error``."""
     import traceback
 
-    from hexaquant.frontends.torch_origins import source_line
+    from hexaquant.frontends.torch_translations import source_line
 
     return source_line("".join(traceback.format_tb(error.__traceback__)))

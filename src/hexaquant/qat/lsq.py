@@ -22,9 +22,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from hexaquant.core.blocks import BLOCK, flat_in_memory_order, row_blocks
 from hexaquant.core.encoding import MIN_SCALE, Encoding
-from hexaquant.core.fake_quant import fake_quantize
+from hexaquant.core.fake_quant import BLOCK, fake_quantize, flat_in_memory_order, row_blocks
 from hexaquant.core.grid import Grid, expand, round_half_even
 
 LOG_LIMIT = 10.0

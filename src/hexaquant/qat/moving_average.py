@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from hexaquant.core.encoding import MIN_SCALE, Encoding, encoding_from_range, encoding_of
 from hexaquant.core.fake_quant import fake_quantize
 from hexaquant.core.ranks import highest, lowest
-from hexaquant.qat.encoding_cache import EncodingCache
+from hexaquant.qat.pact import EncodingCache
 from hexaquant.sim.calibrate import within_clamp
 from hexaquant.sim.plan import TensorPlan
 

@@ -12,6 +12,7 @@ they start at the PTQ range to the last bit and stay positive. The paper's penal
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,8 +22,24 @@ from torch.autograd.function import FunctionCtx
 from hexaquant.core.encoding import MIN_SCALE, Encoding
 from hexaquant.core.fake_quant import fake_quantize
 from hexaquant.core.grid import expand, round_half_even
-from hexaquant.qat.encoding_cache import EncodingCache
 from hexaquant.qat.lsq import LOG_LIMIT
+
+# Keeps an Encoding until one of the tensors it is computed from changes.
+
+
+class EncodingCache:
+    """The same object until a tensor is written to or replaced, so that readers can compare by identity."""
+
+    def __init__(self) -> None:
+        self._kept: Encoding | None = None
+        self._kept_for: tuple[int, ...] = ()
+
+    def get(self, tensors: Sequence[Tensor | None], make: Callable[[], Encoding]) -> Encoding:
+        """What ``make`` returned when ``tensors`` were last as they are now."""
+        key = tuple(number for t in tensors if t is not None for number in (t._version, t.data_ptr()))
+        if self._kept is None or key != self._kept_for:
+            self._kept, self._kept_for = make(), key
+        return self._kept
 
 
 def pact_gradients(grad: Tensor, x: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -240,7 +240,6 @@ class EventData(Structure):
 
 LogCallback = CFUNCTYPE(None, c_char_p, c_uint32, c_uint64, c_void_p)
 """(printf format, level 1 = error .. 5 = debug, time stamp, va_list)."""
-
 _EXPECTED_SIZES = {
     Tensor: 144,
     Param: 160,
@@ -253,3 +252,49 @@ _EXPECTED_SIZES = {
 for _structure, _size in _EXPECTED_SIZES.items():
     if sizeof(_structure) != _size:
         raise ImportError(f"{_structure.__name__} takes {sizeof(_structure)} bytes here, not {_size}")
+
+
+# Order of the function pointers in the tables that QNN libraries hand out. Tables only grow at their end.
+
+# fmt: off
+INTERFACE_FUNCTIONS = (
+    "propertyHasCapability", "backendCreate", "backendSetConfig", "backendGetApiVersion", "backendGetBuildId",
+    "backendRegisterOpPackage", "backendGetSupportedOperations", "backendValidateOpConfig", "backendFree",
+    "contextCreate", "contextSetConfig", "contextGetBinarySize", "contextGetBinary", "contextCreateFromBinary",
+    "contextFree", "graphCreate", "graphCreateSubgraph", "graphSetConfig", "graphAddNode", "graphFinalize",
+    "graphRetrieve", "graphExecute", "graphExecuteAsync", "tensorCreateContextTensor", "tensorCreateGraphTensor",
+    "logCreate", "logSetLogLevel", "logFree", "profileCreate", "profileSetConfig", "profileGetEvents",
+    "profileGetSubEvents", "profileGetEventData", "profileGetExtendedEventData", "profileFree", "memRegister",
+    "memDeRegister", "deviceGetPlatformInfo", "deviceFreePlatformInfo", "deviceGetInfrastructure", "deviceCreate",
+    "deviceSetConfig", "deviceGetInfo", "deviceFree", "signalCreate", "signalSetConfig", "signalTrigger",
+    "signalFree", "errorGetMessage", "errorGetVerboseMessage", "errorFreeVerboseMessage",
+)
+"""``QnnInterface_t``, the part that every release so far shares and that is used here."""
+# fmt: off
+SYSTEM_FUNCTIONS = (
+    "contextCreate", "contextGetBinaryInfo", "contextGetMetaData", "contextFree", "tensorGetMemoryFootprint",
+    "logCreate", "logSetLogLevel", "logFree", "dlcCreateFromFile", "dlcCreateFromBinary", "dlcComposeGraphs",
+    "dlcGetOpMappings", "dlcFree",
+)
+"""``QnnSystemInterface_t``, its beginning."""
+
+
+def interface_type(function_count: int) -> type[Structure]:
+    """The structure ``QnnInterface_t`` with ``function_count`` pointers (it is passed by value)."""
+    fields = (
+        ("backend_id", c_uint32),
+        ("provider", c_char_p),
+        ("core_version", Version),
+        ("backend_version", Version),
+        ("functions", c_void_p * function_count),
+    )
+    return type("Interface", (Structure,), {"_fields_": fields})
+
+
+class SystemInterface(Structure):
+    _fields_ = (
+        ("backend_id", c_uint32),
+        ("provider", c_char_p),
+        ("version", Version),
+        ("functions", c_void_p * len(SYSTEM_FUNCTIONS)),
+    )

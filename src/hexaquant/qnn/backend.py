@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hexaquant.qnn.abi import ConfigEntry, EventData, Handle, LogCallback, Tensor
+from hexaquant.qnn.abi import INTERFACE_FUNCTIONS, ConfigEntry, EventData, Handle, LogCallback, Tensor, interface_type
 from hexaquant.qnn.libraries import AbiRow
 from hexaquant.qnn.profile import CODES, UNITS, Event
-from hexaquant.qnn.tables import INTERFACE_FUNCTIONS, interface_type
 
 
 class QnnError(RuntimeError):

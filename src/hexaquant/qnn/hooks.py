@@ -9,10 +9,9 @@ import ctypes
 from ctypes import CFUNCTYPE, c_char_p, c_uint64, c_void_p
 from dataclasses import dataclass
 
-from hexaquant.qnn.abi import OpConfig
+from hexaquant.qnn.abi import INTERFACE_FUNCTIONS, OpConfig
 from hexaquant.qnn.backend import Backend
 from hexaquant.qnn.describe import describe_op, describe_tensor
-from hexaquant.qnn.tables import INTERFACE_FUNCTIONS
 
 _NOISE = (
     "Supported I/O datatype sets",

@@ -10,10 +10,9 @@ from __future__ import annotations
 import ctypes
 from ctypes import CFUNCTYPE, POINTER, c_char_p, c_uint64, c_void_p
 
-from hexaquant.qnn.abi import OpConfig, Tensor
+from hexaquant.qnn.abi import INTERFACE_FUNCTIONS, OpConfig, Tensor, interface_type
 from hexaquant.qnn.describe import describe_op, describe_tensor
 from hexaquant.qnn.records import GraphRecord, OpInfo, TensorInfo
-from hexaquant.qnn.tables import INTERFACE_FUNCTIONS, interface_type
 
 _CreateGraph = CFUNCTYPE(c_uint64, c_void_p, c_char_p, c_void_p, POINTER(c_void_p))
 _CreateTensor = CFUNCTYPE(c_uint64, c_void_p, POINTER(Tensor))

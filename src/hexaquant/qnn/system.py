@@ -9,9 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from hexaquant.qnn.abi import BinaryDescription, ConfigEntry, GraphConfigInfo, GraphInfo, Handle
+from hexaquant.qnn.abi import (
+    SYSTEM_FUNCTIONS,
+    BinaryDescription,
+    ConfigEntry,
+    GraphConfigInfo,
+    GraphInfo,
+    Handle,
+    SystemInterface,
+)
 from hexaquant.qnn.backend import Log, QnnError
-from hexaquant.qnn.tables import SYSTEM_FUNCTIONS, SystemInterface
 
 
 class System:

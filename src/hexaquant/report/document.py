@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import onnx_ir as oir
@@ -12,14 +13,160 @@ from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import HexaquantError
 from hexaquant.io.qdq_reader import from_qdq
 from hexaquant.ir.graph import Graph
-from hexaquant.report.findings import Finding, find_findings
 from hexaquant.report.headline import Headline, headline
-from hexaquant.report.network import Network, bits_of, read_network
+from hexaquant.report.network import Network, bits_of, read_network, tensor_cards
+from hexaquant.report.schema import LintFinding
 from hexaquant.report.sources import Sources
-from hexaquant.report.steps import Step, pipeline
-from hexaquant.report.tensors import tensor_cards
 from hexaquant.sim.plan import QuantPlan
 from hexaquant.sim.plan_json import plan_from_json
+
+# The pipeline's steps, each with what it gained, from what the steps recorded about themselves.
+
+
+@dataclass(frozen=True)
+class Step:
+    """``gain``: change of the held-out SQNR in dB, where it was measured; ``seconds``: None where not recorded."""
+
+    name: str
+    verdict: str
+    text: str
+    gain: float | None = None
+    seconds: float | None = None
+
+
+def pipeline(sources: Sources) -> list[Step]:
+    """Quantization's steps, then training, lowering and compiling."""
+    sections = sources.sections
+    recorded = sections.get("quantization", {}).get("steps", [])
+    steps = [_quantization(step) for step in recorded if isinstance(step, Mapping)]
+    for name, section in sections.items():
+        if isinstance(section, Mapping) and (name == "lower" or name.startswith("compile ")):
+            steps.append(_conversion(name, section))
+    return steps
+
+
+def _quantization(step: Mapping[str, Any]) -> Step:
+    details = step.get("details") or {}
+    found, layers = details.get("held_out"), details.get("layers") or []
+    held = found if isinstance(found, Mapping) else {}  # correct on target counts its held-out samples there
+    before, after = held.get("sqnr_before"), held.get("sqnr_after")
+    if isinstance(details.get("sqnr"), list) and isinstance(details.get("kept"), int):  # correct on target
+        before, after = details["sqnr"][0], details["sqnr"][details["kept"]]
+    gain = None if before is None or after is None else round(after - before, 3)
+    told = [f"held-out SQNR {before:.2f} to {after:.2f} dB"] if gain is not None else []
+    told += [f"{details['steps']} training steps"] if isinstance(details.get("steps"), int) else []
+    told += [str(held["reason"])] if held.get("reason") else []
+    told += _layer_words(layers) + _observer_words(details)
+    if step.get("samples"):
+        told.append(f"{step['samples']} samples")
+    return Step(str(step.get("step", "")), held.get("verdict", "done"), "; ".join(told), gain, step.get("seconds"))
+
+
+def _layer_words(layers: list[Mapping[str, Any]]) -> list[str]:
+    """ "34 layers, error down 12 % (median)"."""
+    if not layers:
+        return []
+    shares = [
+        1 - layer["mse_after"] / layer["mse_before"]
+        for layer in layers
+        if isinstance(layer, Mapping) and layer.get("mse_before") and layer.get("mse_after") is not None
+    ]
+    count = f"{len(layers)} layer" + ("s" if len(layers) != 1 else "")
+    if not shares:
+        return [count]
+    share = 100 * statistics.median(shares)
+    return [f"{count}, squared error {'down' if share >= 0 else 'up'} {abs(share):.1f} % (median)"]
+
+
+def _observer_words(details: Mapping[str, Any]) -> list[str]:
+    observer = details.get("observer") or details.get("name")
+    weights = details.get("weight_observer")
+    if not observer:
+        return []
+    return [f"activations by {observer}" + (f", weights by {weights}" if weights else "")]
+
+
+def _conversion(name: str, section: Mapping[str, Any]) -> Step:
+    if name == "lower":
+        counts = section.get("coverage") or {}
+        return Step("lower to DLC", "done", ", ".join(f"{n} {verdict}" for verdict, n in counts.items()),
+                    seconds=section.get("seconds"))  # fmt: skip
+    level = section.get("o_level")
+    text = f"O{level}" if level else ""
+    return Step(f"compile for {name.removeprefix('compile ')}", "done", text, seconds=section.get("seconds"))
+
+
+# Findings of lint and debugger in one form, and which operator each is about.
+
+BAD = ("refused", "wrong")
+"""Verdicts of lint on a layer that are findings, where the file has no findings of its own."""
+GRAVE = ("error", "refused", "wrong", "warning", "finding", "info")
+"""Severities, the gravest first."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``node``: index of the operator in the drawing, None where it names none that is there."""
+
+    by: str
+    severity: str
+    where: str
+    text: str
+    fix: str
+    node: int | None
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def find_findings(sources: Sources, network: Network | None) -> list[Finding]:
+    """Those of the debugger and of lint, the gravest first."""
+    index = _Index(network)
+    found = [
+        Finding("debug", "finding", _where(f.origin or f.layer), f.text, f.fix or "", index.find(f.layer, f.tensor))
+        for f in (sources.debug.findings if sources.debug else ())
+    ]
+    found += [_lint(entry, index) for entry in _lint_entries(sources)]
+    return sorted(found, key=lambda f: GRAVE.index(f.severity) if f.severity in GRAVE else len(GRAVE))
+
+
+def _lint_entries(sources: Sources) -> Iterable[LintFinding]:
+    if sources.lint is None:
+        return ()
+    return sources.lint.findings or [entry for entry in sources.lint.layers if entry.verdict in BAD]
+
+
+def _lint(entry: LintFinding, index: _Index) -> Finding:
+    fields = entry.fields
+    sentences = [entry.reason, *(str(fields.get(key) or "") for key in ("text", "why"))]
+    cost = fields.get("cost_db")
+    if isinstance(cost, int | float):
+        sentences.append(f"quantized alone: {cost:.1f} dB SQNR of the outputs")
+    text = ". ".join(sentence.rstrip(".") for sentence in sentences if sentence)
+    fix = entry.remedy or str(fields.get("fix") or "")
+    severity = str(fields.get("severity") or entry.verdict or "finding")
+    where = entry.layer + (f" ({entry.source})" if entry.source else "")
+    node = index.find(entry.node, str(fields.get("tensor") or ""), entry.layer)
+    return Finding("lint", severity, where or entry.node, text, fix, node)
+
+
+def _where(origin: str) -> str:
+    return origin.removeprefix("layer ").replace("'", "")
+
+
+class _Index:
+    """Operators by name, tensor and module."""
+
+    def __init__(self, network: Network | None) -> None:
+        self._known: dict[str, int] = {}
+        for index, node in enumerate(network.nodes if network else ()):
+            for name in (*node.outputs, node.module, node.name):
+                if name:
+                    self._known.setdefault(name, index)
+
+    def find(self, *names: str) -> int | None:
+        return next((self._known[name] for name in names if name in self._known), None)
+
 
 MODEL, QDQ = "model.onnx", "model.qdq.onnx"
 

@@ -2,7 +2,7 @@
 
     x -> Q x,   W_out -> Q W_out,   b_out -> Q b_out,   W_in -> W_in Q^T,   with Q Q^T = I and Q 1 = 1
 
-Q mixes (transforms/orthogonal.py), so that the outlier channels of residual streams, which decide the range and
+Q mixes (transforms/rotate_heads.py), so that the outlier channels of residual streams, which decide the range and
 carry little information, disappear from activations that have one range for the tensor. The target needs no new
 operator.
 
@@ -33,7 +33,7 @@ from hexaquant.htp.linear import form_linear
 from hexaquant.ir.edit import add_constant, taken_names, unique_name
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.transforms.fold_norm_scale import affine, decline_reason, fold, reset
-from hexaquant.transforms.orthogonal import Matrix, mixing_matrix
+from hexaquant.transforms.rotate_heads import Matrix, mixing_matrix
 from hexaquant.transforms.rotation_spaces import Norm, Spaces
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cli.tools.programs import program
-from hexaquant.cli.tools.htp_config import read_config
+from hexaquant.cli.tools.context_binary_generator import read_config
 from hexaquant.core.errors import InputError
 from hexaquant.folder.manifest import verify_files
 from hexaquant.qnn.inspect import inspect_binary

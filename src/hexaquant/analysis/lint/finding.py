@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import onnx_ir as oir
 
+from hexaquant.analysis.lint.repair import Applied
 from hexaquant.ir.graph import Graph, Origin
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 """The gravest first. *error*: the target refuses it or computes it wrongly. *warning*: it costs accuracy or time.
 *info*: hexaquant mends it by itself at import, or the figures say that it does little harm."""
-
 BY_IMPORT = "hexaquant does this for you at import"
 
 
@@ -57,3 +59,49 @@ def about(
     """A finding on ``node`` of ``graph``; its tensor is the node's first output unless given."""
     concerned = tensor or (node.outputs[0].name if node.outputs else "") or ""
     return Finding(rule, severity, graph.origin(node), node.op_type, text, why, fix, concerned, fixable)
+
+
+# Findings as JSON (docs/insight.md describes the schema).
+
+FORMAT = 1
+
+
+def findings_document(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """One entry a finding, in their order."""
+    return [
+        {
+            "rule": f.rule,
+            "severity": f.severity,
+            "layer": f.where,
+            "node": f.layer.node,
+            "source": f.layer.source,
+            "operator": f.op_type,
+            "tensor": f.tensor,
+            "text": f.text,
+            "why": f.why,
+            "fix": f.fix,
+            "fixable": f.fixable,
+            "cost_db": f.cost_db,
+        }
+        for f in findings
+    ]
+
+
+def counts(findings: Sequence[Finding]) -> dict[str, int]:
+    """Findings by severity, all three present."""
+    found = Counter(f.severity for f in findings)
+    return {severity: found[severity] for severity in SEVERITIES}
+
+
+def repairs_document(repairs: Sequence[Applied]) -> list[dict[str, Any]]:
+    """One entry a repair: what it changed, how far the outputs moved, why it was undone if it was."""
+    return [
+        {
+            "rule": r.rule,
+            "applied": not r.reason,
+            "operators": list(r.operators),
+            "deviation": r.deviation if r.deviation == r.deviation and r.deviation != float("inf") else None,
+            "reason": r.reason or None,
+        }
+        for r in repairs
+    ]

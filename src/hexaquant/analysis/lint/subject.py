@@ -76,7 +76,7 @@ def make_subject(
     overrides: Overrides,
     shapes: Mapping[str, Sequence[int | str]] | None = None,
 ) -> Subject:
-    """The subject of ``raw`` (see frontends/written.py), without data. Raises InputError for what cannot be read."""
+    """The subject of ``raw`` (see frontends/onnx_file.py), without data. Raises InputError for what cannot be read."""
     written = as_written(raw, shapes)
     infer_shapes(written)
     imported = normalize(raw, shapes)

@@ -18,9 +18,8 @@ from typing import Literal
 
 import numpy as np
 
-from hexaquant.bundle.assemble import ENTRY, RUNNER
+from hexaquant.bundle.assemble import ENTRY, RUNNER, closure
 from hexaquant.bundle.card import ModelCard
-from hexaquant.bundle.closure import closure
 from hexaquant.bundle.model_file import NAME, model_text, result_files
 from hexaquant.bundle.platforms import Platform, find_platform
 from hexaquant.bundle.remote.adb import Adb

@@ -25,7 +25,7 @@ from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:
     from hexaquant.api.calibrate_missing import Calibrated
-    from hexaquant.api.qnn_sources import QnnFiles
+    from hexaquant.api.convert import QnnFiles
     from hexaquant.qnn.lowering_children import LoweringChildren
 
 _LAYOUT = "Layout of an input in the source model, which it keeps."
@@ -131,7 +131,7 @@ def _convert(options: argparse.Namespace, tell: Messages) -> None:
 
 
 def _lower(options: argparse.Namespace, children: LoweringChildren | None, tell: Messages) -> None:
-    from hexaquant.api.qnn_sources import write_sources
+    from hexaquant.api.convert import write_sources
     from hexaquant.cli.tools.program import version_text
     from hexaquant.sim.given_encodings import MissingEncodings
 

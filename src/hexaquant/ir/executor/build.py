@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import keyword
 import operator
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -12,12 +14,77 @@ from torch import Tensor, fx, nn
 
 from hexaquant.core.errors import InputError, UnsupportedOpError
 from hexaquant.ir.executor import literal
-from hexaquant.ir.executor.names import attribute_path, identifier, is_module_parameter
 from hexaquant.ir.executor.ops import host
 from hexaquant.ir.executor.ops.shape import identity
-from hexaquant.ir.executor.table import OpSpec, lookup
-from hexaquant.ir.executor.tracer import OperatorTracer
+from hexaquant.ir.executor.table import OPS, OpSpec, lookup
 from hexaquant.ir.graph import Graph, constant
+
+# The tracer that fx uses when it unpickles an executed graph: operator functions stay opaque.
+
+
+class OperatorTracer(fx.Tracer):
+    """Records each operator function as one call instead of looking into it."""
+
+    def __init__(self) -> None:
+        own = (identity, host.constant, host.to_device_of)
+        super().__init__(autowrap_functions=(*own, *(spec.fn for spec in OPS.values())))
+
+
+# ONNX names as Python attribute paths and identifiers, uniquely and reversibly (the maps keep the originals).
+
+_RESERVED = set(dir(nn.Module()))
+_RESERVED_AT_TOP = set(dir(fx.GraphModule)) | {"taps", "_graph", "_code", "meta"}
+
+
+def is_module_parameter(name: str) -> bool:
+    """True for a name as PyTorch gives to a submodule's parameter: "blocks.0.scale", not "val_3" or "/l.1/Constant"."""
+    return re.fullmatch(r"\w+(\.\w+)+", name) is not None
+
+
+def identifier(name: str, taken: set[str]) -> str:
+    """A Python identifier for ``name`` that is not in ``taken``; adds it there."""
+    word = re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
+    if word[0].isdigit() or keyword.iskeyword(word):
+        word = "_" + word
+    return _unique(word, taken)
+
+
+def attribute_path(name: str, taken: dict[str, bool]) -> str:
+    """A dotted path for parameter ``name``: the name itself unless torch cannot hold it.
+
+    ``taken`` maps each path in use to True for tensors and False for containers, and is extended.
+    """
+    parts = [_attribute(part, _RESERVED) for part in name.split(".")]
+    parts[0] = _attribute(parts[0], _RESERVED_AT_TOP)
+    while not _free(parts, taken):
+        parts[-1] += "_"
+    for i in range(1, len(parts)):
+        taken[".".join(parts[:i])] = False
+    path = ".".join(parts)
+    taken[path] = True
+    return path
+
+
+def _attribute(part: str, reserved: set[str]) -> str:
+    clean = re.sub(r"[\"'\\\s]", "_", part) or "_"
+    return clean + "_" if clean in reserved else clean
+
+
+def _free(parts: list[str], taken: dict[str, bool]) -> bool:
+    """True when the whole path is unused; renames containers that collide with a tensor."""
+    for i in range(1, len(parts)):
+        while taken.get(".".join(parts[:i])):
+            parts[i - 1] += "_"
+    return ".".join(parts) not in taken
+
+
+def _unique(word: str, taken: set[str]) -> str:
+    candidate, count = word, 1
+    while candidate in taken:
+        candidate, count = f"{word}_{count}", count + 1
+    taken.add(candidate)
+    return candidate
+
 
 _HOST_SOURCES = {"Shape", "Size"}
 _HOST_MAKERS = {"ConstantOfShape", "Range"}

@@ -14,13 +14,12 @@ import torch.nn.functional as F
 from hexaquant.ir.executor.ops import activation as act
 from hexaquant.ir.executor.ops import (
     attention,
-    cast,
     conv,
+    dtypes,
     grid_sample,
     index,
     matmul,
     normalization,
-    pad,
     pool,
     quantize,
     random,
@@ -216,13 +215,13 @@ _MOVEMENT = {
     "Slice": OpSpec(shape.slice_, static=(1, 2, 3, 4)),
     "Expand": OpSpec(shape.expand, static=(1,)),
     "Tile": OpSpec(shape.tile, static=(1,)),
-    "Pad": OpSpec(pad.pad, static=(1, 2, 3)),
+    "Pad": OpSpec(shape.pad, static=(1, 2, 3)),
     "DepthToSpace": OpSpec(shape.depth_to_space),
     "SpaceToDepth": OpSpec(shape.space_to_depth),
     "Shape": OpSpec(shape.shape),
     "Size": OpSpec(shape.size),
-    "Cast": OpSpec(cast.cast),
-    "CastLike": OpSpec(cast.cast_like),
+    "Cast": OpSpec(dtypes.cast),
+    "CastLike": OpSpec(dtypes.cast_like),
 }
 
 _INDEXING = {

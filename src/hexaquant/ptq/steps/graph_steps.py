@@ -17,9 +17,8 @@ from hexaquant.ptq.graph_change import changed_layers, channel_maxima, require_s
 from hexaquant.ptq.step import Batches, StepReport
 from hexaquant.transforms.absorb_biases import absorb_biases, absorbable
 from hexaquant.transforms.equalize_layers import equalize_layers
-from hexaquant.transforms.flat_rotation import STEPS
 from hexaquant.transforms.fold_norm_scale import fold_norm_scale
-from hexaquant.transforms.rotate_bottlenecks import rotate_bottlenecks
+from hexaquant.transforms.rotate_bottlenecks import STEPS, rotate_bottlenecks
 from hexaquant.transforms.rotate_heads import RotatedHeads, rotate_heads
 from hexaquant.transforms.rotate_transformer import rotate_transformer
 from hexaquant.transforms.smooth_activations import ALPHAS, read_tensors, smooth_activations

@@ -10,9 +10,9 @@ import onnx_ir as oir
 import torch
 
 from hexaquant.analysis.lint.finding import Finding, about
+from hexaquant.analysis.lint.rules.weights import weights_of
 from hexaquant.analysis.lint.statistics import TensorStatistics
 from hexaquant.analysis.lint.subject import Subject
-from hexaquant.analysis.lint.weights import weights_of
 from hexaquant.core.encoding import Encoding, encoding_of
 from hexaquant.core.fake_quant import fake_quantize
 from hexaquant.core.metrics import sqnr_db

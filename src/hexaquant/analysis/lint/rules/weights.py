@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as oir
@@ -10,12 +11,63 @@ import torch
 
 from hexaquant.analysis.lint.finding import Finding, about
 from hexaquant.analysis.lint.subject import Subject
-from hexaquant.analysis.lint.weights import Weight, outlier_ratio, rows_of, weights_of
 from hexaquant.core.encoding import encoding_of
 from hexaquant.core.fake_quant import fake_quantize
 from hexaquant.core.grid import Grid, PerTensor
 from hexaquant.core.observers.weight_mse import mse_weight_encoding
-from hexaquant.ir.graph import constant
+from hexaquant.htp import kernels
+from hexaquant.ir.edit import int_attribute
+from hexaquant.ir.graph import Graph, constant
+
+# The weights of a network as rules look at them: by layer, with the axis of its output channels.
+
+
+@dataclass(frozen=True)
+class Weight:
+    """``rows``: float64 of shape (output channels, everything else)."""
+
+    node: oir.Node
+    name: str
+    data: np.ndarray
+    rows: np.ndarray
+
+    @property
+    def peaks(self) -> np.ndarray:
+        """max |w| of each output channel."""
+        return np.abs(self.rows).max(axis=1)
+
+
+def weights_of(graph: Graph) -> Iterator[Weight]:
+    """Every constant weight of a convolution or linear layer, in order."""
+    for node in graph.nodes:
+        index = kernels.WEIGHT_INPUTS.get(node.op_type)
+        value = node.inputs[index] if index is not None and node.domain == "" and len(node.inputs) > index else None
+        data = constant(value)
+        if value is None or data is None or data.ndim < 2 or data.dtype.kind != "f":
+            continue
+        yield Weight(node, value.name or "", data, rows_of(node, np.asarray(data, np.float64)))
+
+
+def rows_of(node: oir.Node, data: np.ndarray) -> np.ndarray:
+    """``data``, shaped like the weight of ``node``, as (output channels, everything else)."""
+    if node.op_type == "ConvTranspose":
+        groups = int_attribute(node, "group", 1)
+        split = data.reshape(groups, data.shape[0] // groups, *data.shape[1:])
+        return np.moveaxis(split, 2, 1).reshape(groups * data.shape[1], -1)
+    if node.op_type == "Gemm":
+        return data if int_attribute(node, "transB", 0) else data.T
+    rows = np.moveaxis(data, -1, 0) if node.op_type == "MatMul" else data
+    return rows.reshape(rows.shape[0], -1)
+
+
+def outlier_ratio(sizes: np.ndarray) -> tuple[float, int]:
+    """The largest of ``sizes`` over their 90th percentile (of fewer than 16: over the median), and its index."""
+    alive = sizes[sizes > 0]
+    if alive.size < 4:
+        return 1.0, int(sizes.argmax()) if sizes.size else 0
+    usual = float(np.quantile(alive, 0.9 if alive.size >= 16 else 0.5))
+    return float(sizes.max()) / usual, int(sizes.argmax())
+
 
 # Weights that their grid holds badly.
 #
@@ -23,7 +75,6 @@ from hexaquant.ir.graph import constant
 # give 40 dB and more to a bell-shaped channel. Less than 25 dB means that single values set the range of their channel,
 # or that one scale serves channels of very different size (per tensor: an override, or a ConvTranspose in groups). 4
 # bits are judged below 10 dB.
-
 COARSE_WEIGHT = "coarse-weight"
 LEAST_DB = {4: 10.0, 8: 25.0, 16: 60.0}
 
@@ -67,7 +118,6 @@ def _worst(weight: Weight, grid: Grid) -> tuple[float, int]:
 #
 # They cost memory and time and compute a constant. Their scale is a tiny number that has to be raised so as not to
 # overflow the bias (htp/overflow.py).
-
 DEAD_CHANNEL = "dead-channel"
 RELATIVE = 1e-6
 
@@ -90,7 +140,6 @@ def dead_channel(subject: Subject) -> Iterator[Finding]:
 # eight bits from all the others. Weights have one scale an output channel, so there only what a single input channel
 # does counts (coarse_weight.py). Seen in the weights of the layer that writes the tensor, or in the activations
 # themselves when there is data; the quantizer's cost is measured then.
-
 OUTLIER_CHANNEL = "outlier-channel"
 RATIO, WEIGHT_RATIO = 8.0, 12.0
 """The largest channel over the 90th percentile of the channels: 8 costs the others three bits. Weights tell less than

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from onnx_ir import DataType
+from torch import Tensor
 
 TORCH_DTYPES: dict[int, torch.dtype] = {
     DataType.FLOAT: torch.float32,
@@ -25,7 +26,6 @@ TORCH_DTYPES: dict[int, torch.dtype] = {
     DataType.INT2: torch.int8,
 }
 """The torch dtype that holds values of each ONNX type; unsigned types without torch arithmetic are held wider."""
-
 INTEGER_RANGES: dict[int, tuple[int, int]] = {
     DataType.UINT2: (0, 3),
     DataType.INT2: (-2, 1),
@@ -38,3 +38,15 @@ INTEGER_RANGES: dict[int, tuple[int, int]] = {
     DataType.INT32: (-(2**31), 2**31 - 1),
 }
 """Smallest and largest value of each integer type that QuantizeLinear can produce."""
+
+
+# Changes of element type.
+
+
+def cast(x: Tensor, *, to: int, saturate: int = 1, round_mode: str = "up") -> Tensor:
+    """x in the ONNX type ``to``; floats become integers by truncation."""
+    return x.to(TORCH_DTYPES[to])
+
+
+def cast_like(x: Tensor, like: Tensor, *, saturate: int = 1, round_mode: str = "up") -> Tensor:
+    return x.to(like.dtype)
