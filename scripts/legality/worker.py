@@ -26,7 +26,7 @@ from hexaquant.folder.manifest import sha256_of
 from hexaquant.htp.refusals import check_silent_errors
 from hexaquant.ir.graph import Graph
 from hexaquant.qnn import compile_job, lower_job
-from hexaquant.qnn.refusal import Refusal, silence_stdout
+from hexaquant.qnn.child import silence_stdout
 from hexaquant.qnn.inspect_job import record_dlc
 from hexaquant.qnn.libraries import find_libraries
 from hexaquant.qnn.log_text import failed_units
@@ -34,6 +34,7 @@ from hexaquant.qnn.lower import LowerReport, adapt_forms, lowering_spec, prepare
 from hexaquant.qnn.name_map import map_names
 from hexaquant.qnn.native_io import NativeIo
 from hexaquant.qnn.preflight import check_lowerable
+from hexaquant.qnn.refusal import Refusal
 from hexaquant.qnn.system import System
 from hexaquant.qnn.tensor_io import ordered_specs, prepare, to_float
 from hexaquant.qnn.worker import Session
