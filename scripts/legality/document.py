@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from hexaquant.htp import kernels
+from hexaquant.htp.faults import FAULTS, RELEASE
 from hexaquant.htp.legality import LEGAL, LegalityTable, Verdict
 from hexaquant.htp.scheme import SCHEMES
 from hexaquant.htp.soc import ARCHITECTURES
@@ -39,6 +40,8 @@ def document(table: LegalityTable) -> str:
     head = HEAD.format(release=table.release, **numbers)
     return (
         "\n".join([head, *_everywhere(table), *_exceptions(table), *_never(table), *_rewritten(table), *_errors(table)])
+        + "\n"
+        + "\n".join(_faults())
         + "\n"
     )
 
@@ -122,6 +125,19 @@ def _errors(table: LegalityTable) -> Iterator[str]:
     for op, steps in sorted(table.errors_16.items(), key=lambda item: (-item[1], item[0])):
         if steps > 1:
             yield f"| {op} | {steps} |"
+
+
+def _faults() -> Iterator[str]:
+    yield "\n## Faults\n"
+    yield "Forms of several operators, or of one and its encodings, that the target refuses or computes wrongly"
+    yield f"without a word (release {RELEASE}; `htp/faults.py`). What has an equal form is written in it at import or"
+    yield "at lowering; the rest is refused, by `lint` and `quantize` before any calibration.\n"
+    yield "| fault | operators | what the target does | measured | written as, or what to do |"
+    yield "|---|---|---|---|---|"
+    for fault in FAULTS:
+        operators = ", ".join(fault.operators) or "all"
+        cells = (fault.name, operators, fault.effect, fault.measured, fault.mended_as or f"refused: {fault.remedy}")
+        yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
 
 
 def _cell(text: str) -> str:

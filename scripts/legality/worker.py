@@ -23,7 +23,6 @@ import onnx_ir as oir
 from hexaquant.analysis.coverage import prove_coverage
 from hexaquant.core.errors import HexaquantError
 from hexaquant.folder.manifest import sha256_of
-from hexaquant.htp.refusals import check_silent_errors
 from hexaquant.ir.graph import Graph
 from hexaquant.qnn import compile_job, lower_job
 from hexaquant.qnn.child import silence_stdout
@@ -51,8 +50,7 @@ def probe(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     try:
         model = read_model(path)
         check_lowerable(model, "it")
-        check_silent_errors(model, "it")
-        refined = adapt_forms(model, request["arch"])
+        refined = adapt_forms(model, "it", request["arch"])
         io, originals = prepare_io(model)
         oir.save(model, folder / "model.onnx")
         spec = lowering_spec(find_libraries(), folder, request["soc_model"], request["arch"])

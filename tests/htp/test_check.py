@@ -53,7 +53,7 @@ def test_an_unknown_operator_names_a_close_one() -> None:
 def test_rank_above_five_is_refused() -> None:
     model = graph("(float[8] x) => (float[1,2,1,2,1,2] y) { y = Reshape (x, s) }", s=np.array([1, 2, 1, 2, 1, 2]))
     model.nodes[0].outputs[0].shape = model.outputs[0].shape
-    with pytest.raises(TargetError, match="rank 6, the target takes at most 5; merge axes"):
+    with pytest.raises(TargetError, match="rank 6, which the target refuses: it takes at most 5; merge axes"):
         check_graph(model, V75)
 
 

@@ -9,7 +9,7 @@ import onnx_ir as oir
 import onnxruntime
 
 from hexaquant.core.metrics import sqnr_db
-from hexaquant.htp.edge_pads import gather_edges
+from hexaquant.htp.faults import mend_or_refuse
 from hexaquant.qnn.compile import compile_dlc
 from hexaquant.qnn.lower import lower
 from hexaquant.qnn.runtime import Runtime
@@ -34,7 +34,7 @@ def reference(path: Path) -> np.ndarray:
 def test_gathers_say_the_same(tmp_path: Path) -> None:
     before = saved(tmp_path / "pad.onnx", "edge")
     model = oir.load(before)
-    assert gather_edges(model) == 1
+    assert mend_or_refuse(model, "it", ARCH)["float-edge-pad"] == 1
     oir.save(model, tmp_path / "gather.onnx")
     assert [node.op_type for node in model.graph] == ["Gather", "Gather"]
     assert np.array_equal(reference(tmp_path / "gather.onnx"), reference(before))
@@ -48,4 +48,4 @@ def test_the_target_repeats_the_edge(tmp_path: Path) -> None:
 
 
 def test_other_modes_stay(tmp_path: Path) -> None:
-    assert gather_edges(oir.load(saved(tmp_path / "pad.onnx", "reflect"))) == 0
+    assert mend_or_refuse(oir.load(saved(tmp_path / "pad.onnx", "reflect")), "it", ARCH)["float-edge-pad"] == 0

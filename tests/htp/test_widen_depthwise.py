@@ -14,7 +14,7 @@ from torch import nn
 import hexaquant as hq
 from hexaquant.analysis.coverage import prove_coverage
 from hexaquant.core.metrics import sqnr_db
-from hexaquant.htp.widen_depthwise import widen_depthwise
+from hexaquant.htp.faults import mend_or_refuse
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import freeze_batch
 from hexaquant.qnn.compile import compile_dlc
@@ -46,7 +46,7 @@ def reference(path: Path) -> np.ndarray:
 def test_taps_of_zeros_change_no_number(stride: int, scheme: str, tmp_path: Path) -> None:
     qdq = exported(tmp_path, stride=stride, scheme=scheme)
     model = oir.load(qdq)
-    assert widen_depthwise(model, 68) == 1
+    assert mend_or_refuse(model, "it", 68)["narrow-depthwise"] == 1
     oir.save(model, tmp_path / "wide.onnx")
     assert np.array_equal(reference(tmp_path / "wide.onnx"), reference(qdq))
 
@@ -84,4 +84,4 @@ def test_four_channels_with_a_stride_are_right(tmp_path: Path) -> None:
 
 
 def test_where_the_layer_runs_as_it_is_it_stays(tmp_path: Path) -> None:
-    assert widen_depthwise(oir.load(exported(tmp_path)), 75) == 0
+    assert mend_or_refuse(oir.load(exported(tmp_path)), "it", 75)["narrow-depthwise"] == 0

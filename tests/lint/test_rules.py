@@ -9,6 +9,7 @@ import pytest
 from hexaquant.analysis.lint.finding import Finding
 from hexaquant.analysis.lint.run import NAMES, RULES
 from hexaquant.api.lint import lint, lint_and_fix
+from hexaquant.htp.legality import legality_table
 from lint.test_planted_faults import CONV, HEAD, SMALL, TOKENS, model, weight
 
 FLAT = "(float[N,6,16] x) => (float[N,6,16] y) "
@@ -157,3 +158,20 @@ def test_a_repair_that_changes_the_function_is_undone_and_told() -> None:
     (undone,) = [r for r in done.repairs if r.rule == "overflowing-constant"]
     assert "would differ" in undone.reason
     assert float(done.graph.initializers["mask"].const_value.numpy().min()) < -1e38  # type: ignore[union-attr]
+
+
+def test_the_errors_of_16_bit_kernels_are_those_of_the_table() -> None:
+    errors = legality_table().errors_16
+    for operator in ("Softplus", "Sqrt", "Tan"):
+        made = model(f"{HEAD} {{ a = Abs (x) y = {operator} (a) }}")
+        (told,) = only(made, "coarse-16-bit", scheme="w8a16")
+        assert f"about {errors[operator]} steps of 16 bits" in told.text and told.layer.node == "n_y"
+        assert not only(made, "coarse-16-bit", scheme="w8a8")
+
+
+def test_a_product_of_activations_is_warned_of_where_it_stays_a_matmul() -> None:
+    rank_3 = "(float[1,4,8] x) => (float y) { t = Transpose <perm=[0,2,1]> (x) y = MatMul (x, t) }"
+    assert not only(model(rank_3), "coarse-16-bit", scheme="w8a16")
+    rank_2 = "(float[4,8] x) => (float y) { t = Transpose <perm=[1,0]> (x) y = MatMul (x, t) }"
+    (told,) = only(model(rank_2), "coarse-16-bit", scheme="w8a16")
+    assert f"about {legality_table().errors_16['MatMul']} steps" in told.text

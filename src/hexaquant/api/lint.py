@@ -8,6 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as oir
+
 from hexaquant.analysis.lint.finding import Finding
 from hexaquant.analysis.lint.repair import Applied, repair
 from hexaquant.analysis.lint.run import run_rules, with_data
@@ -20,12 +22,14 @@ from hexaquant.core.errors import HexaquantError, InputError, TargetError, Thres
 from hexaquant.frontends import load
 from hexaquant.frontends.onnx_file import load_written
 from hexaquant.htp.check import Judgement
+from hexaquant.htp.faults import Fault, faults_left
 from hexaquant.htp.legality import legality_table
 from hexaquant.htp.scheme import Scheme, find_scheme, scheme_problem, scheme_warnings
 from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.data import open_data
 from hexaquant.io.encodings_file import read_encodings
 from hexaquant.io.image_folder import ImageSpec
+from hexaquant.io.qdq_reader import from_qdq, is_qdq
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.input_spec import input_specs, sample_count
 from hexaquant.sim.overrides import parse_overrides
@@ -171,8 +175,11 @@ def _look(
     config: LintConfig | None,
 ) -> tuple[Lint, Subject, list[dict[str, Any]]]:
     soc, kind, rules = find_target(target), find_scheme(scheme), parse_overrides(overrides)
+    left = faults_left(raw, soc.arch)
+    raw, stored = from_qdq(raw) if is_qdq(raw) else (raw, {})
     subject = _subject(raw, soc, kind, rules, shapes)
-    subject = replace(subject, given=_encodings(encodings, subject.imported))
+    subject = replace(subject, given=stored | _encodings(encodings, subject.imported))
+    subject = replace(subject, judgements=_with_faults(subject.judgements, left, raw, kind))
     notes: list[str] = []
     batches: list[dict[str, Any]] = []
     count = 0
@@ -207,6 +214,17 @@ def _subject(raw: Graph, target: Target, scheme: Scheme, rules: Any, shapes: Any
     except Exception:
         load(raw.clone(), shapes=shapes or {})  # says in one sentence what is wrong with a broken model
         raise
+
+
+def _with_faults(
+    judgements: tuple[Judgement, ...], left: list[tuple[oir.Node, Fault, str]], raw: Graph, scheme: Scheme
+) -> tuple[Judgement, ...]:
+    """``judgements`` with those that lowering will refuse for what a QDQ file says of encodings."""
+    bad = {
+        node.name: Judgement(raw.origin(node), node.op_type, scheme.name, row.status, row.reason(what), row.remedy)
+        for node, row, what in left
+    }
+    return tuple(bad.get(judgement.layer.node, judgement) for judgement in judgements)
 
 
 def _encodings(given: Mapping[str, Encoding] | str | Path, graph: Graph) -> dict[str, Encoding]:

@@ -16,6 +16,7 @@ from hexaquant.htp import kernels
 from hexaquant.htp.check import judge_node
 from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.htp.legality import legality_table
+from hexaquant.htp.qdq_view import View
 from hexaquant.htp.scheme import Scheme, check_scheme, find_scheme
 from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.data import open_data
@@ -149,6 +150,11 @@ def make_problem(
     return Problem(units, allowed, found)
 
 
+def _view(graph: Graph, scheme: Scheme) -> View:
+    bits = None if scheme.is_float else scheme.act_bits
+    return View(graph.model.graph, lambda _: bits)
+
+
 def allowed_schemes(graph: Graph, unit: Unit, schemes: Sequence[Scheme], target: Target) -> list[str]:
     """Those of ``schemes`` in which ``target`` executes ``unit`` as it is asked to; one a type without a weight."""
     node = next((n for n in graph.nodes if n.name == unit.nodes[0]), None)
@@ -158,7 +164,7 @@ def allowed_schemes(graph: Graph, unit: Unit, schemes: Sequence[Scheme], target:
         kind = "fp16" if scheme.is_float else f"u{scheme.act_bits}"
         if node is not None and kernels.executable_type(node.op_type, kind) != kind:
             continue
-        if node is not None and judge_node(graph, node, target, scheme.name, table).is_bad:
+        if node is not None and judge_node(graph, node, target, scheme.name, table, _view(graph, scheme)).is_bad:
             continue
         found.setdefault((scheme.weight_bits if unit.weight else 0, scheme.act_bits, scheme.is_float), scheme.name)
     return list(found.values()) or [schemes[0].name]

@@ -10,9 +10,11 @@ import onnx_ir as oir
 
 from hexaquant.core.errors import InputError, TargetError
 from hexaquant.htp import kernels
+from hexaquant.htp.faults import left_at_lowering
 from hexaquant.htp.forms import form_of
 from hexaquant.htp.legality import LEGAL, LegalityTable, Status, Verdict, legality_table
-from hexaquant.htp.scheme import SCHEMES, scheme_problem
+from hexaquant.htp.qdq_view import View
+from hexaquant.htp.scheme import SCHEMES, activation_bits, scheme_problem
 from hexaquant.htp.soc import ARCHITECTURES, Target
 from hexaquant.ir.graph import Graph, Origin, shape_of
 
@@ -65,16 +67,19 @@ def judge(graph: Graph, target: Target, scheme_of: SchemeOf) -> list[Judgement]:
     Raises InputError for tensors with a dimension of size zero.
     """
     table = legality_table()
-    return [judge_node(graph, node, target, scheme_of(node), table) for node in graph.nodes]
+    view = View(graph.model.graph, lambda node: activation_bits(scheme_of(node)))
+    return [judge_node(graph, node, target, scheme_of(node), table, view) for node in graph.nodes]
 
 
-def judge_node(graph: Graph, node: oir.Node, target: Target, scheme: str, table: LegalityTable) -> Judgement:
-    """Of one operator in ``scheme``."""
+def judge_node(
+    graph: Graph, node: oir.Node, target: Target, scheme: str, table: LegalityTable, view: View
+) -> Judgement:
+    """Of one operator in ``scheme``: the faults of the target first (faults.py), then what the table says."""
     layer = graph.origin(node)
-    rank = _check_shapes(node, layer)
-    if rank > kernels.MAX_RANK:
-        reason = f"a tensor of it has rank {rank}, the target takes at most {kernels.MAX_RANK}"
-        return Judgement(layer, node.op_type, scheme, "refused", reason, "merge axes")
+    _check_shapes(node, layer)
+    if (fault := left_at_lowering(view, node)) is not None:
+        row, what = fault
+        return Judgement(layer, node.op_type, scheme, row.status, row.reason(what), row.remedy)
     if scheme == "fp16" and (problem := scheme_problem(SCHEMES[scheme], target)):
         return Judgement(layer, node.op_type, scheme, "refused", *problem.split(": ", 1))
     if not target.has_float16 and needs_float16(node.op_type, scheme):
@@ -92,8 +97,8 @@ def judge_node(graph: Graph, node: oir.Node, target: Target, scheme: str, table:
 
 def needs_float16(op_type: str, scheme: str) -> bool:
     """Whether the target executes ``op_type`` in float16 where ``scheme`` ("w8a16", "w4a8 per tensor") has integers."""
-    bits = scheme.partition(" ")[0].rpartition("a")[2]
-    return bits.isdigit() and kernels.executable_type(op_type, f"u{bits}") == "fp16"
+    bits = activation_bits(scheme)
+    return bits is not None and kernels.executable_type(op_type, f"u{bits}") == "fp16"
 
 
 def _float16_problem(op_type: str, target: Target) -> tuple[str, str]:
@@ -104,15 +109,12 @@ def _float16_problem(op_type: str, target: Target) -> tuple[str, str]:
     return reason, ", or ".join(way for way in ways if way)
 
 
-def _check_shapes(node: oir.Node, layer: Origin) -> int:
-    """The largest rank of what the node reads and computes. Raises InputError for an empty output."""
-    rank = max((len(shape_of(value) or ()) for value in node.inputs if value is not None), default=0)
+def _check_shapes(node: oir.Node, layer: Origin) -> None:
+    """Raises InputError for an empty output."""
     for value in node.outputs:
         shape = shape_of(value)
         if shape is not None and 0 in shape:
             raise InputError(f"tensor '{value.name}' of {layer} has a dimension of size zero: {list(shape)}")
-        rank = max(rank, len(shape or ()))
-    return rank
 
 
 def remedy_of(op_type: str, form: str, scheme: str, target: Target, table: LegalityTable) -> str:

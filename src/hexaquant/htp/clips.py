@@ -1,11 +1,7 @@
 """Chains of Min, Max and Clip with scalar constants become one Clip, or one Min of one Max where zero is outside.
 
-The target computes two forms wrongly (emulator of release 2.7.0), each of whose parts alone is exact:
-
-* a 16-bit Max that follows a Min (9 to 18 dB);
-* a Clip whose bounds leave zero outside, after an Add, Sub or Mul (2 to 14 dB in 8 and 16 bits): that operator's
-  quantized output seems to do the clipping, but a quantized range always holds zero. Min(Max(x, low), high) is exact
-  (above 46 dB in 8 bits, 65 dB in 16 bits), in this order only.
+Chains are shorter so, and a Clip whose bounds leave zero outside is one that the target computes wrongly behind many
+operators (faults.py). Min(Max(x, low), high) is exact (above 46 dB in 8 bits, 65 dB in 16 bits).
 
 A Clip that the range of its output covers costs nothing. With bounds (a, b) inside and (c, d) outside, c <= d, the
 chain is one clamp to (clip(a, c, d), clip(b, c, d)).

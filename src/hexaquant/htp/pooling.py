@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as oir
 
+from hexaquant.htp.qdq_view import View
 from hexaquant.ir.edit import (
     add_constant,
     insert_before,
@@ -78,16 +79,43 @@ def form_pooling(graph: Graph) -> int:
     """Returns the number of AveragePool operators rewritten."""
     changed = 0
     for node in graph.nodes:
-        if node.op_type == "AveragePool" and string_attribute(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID"):
+        if node.op_type == "AveragePool" and _has_explicit_pads(node):
             changed += _rewrite(graph.model.graph, node)
     return changed
+
+
+def find_average_pool(view: View, node: oir.Node) -> str:
+    """Windows of those kinds, in integers."""
+    windows = _windows(node) if _has_explicit_pads(node) and view.has_bits(node, 8, 16) else None
+    if windows is None or (all(_is_whole(window) for window in windows) and not view.is_qdq):
+        return ""
+    if any(w.is_ragged for w in windows):
+        return "averages over a last window that ceil_mode adds"
+    if _is_padded_wrongly(node, windows):
+        return "averages over padding"
+    return "averages over windows of even sizes without overlap" if _are_even_tiles(windows) else ""
+
+
+def mend_average_pool(view: View, node: oir.Node) -> bool:
+    """In a QDQ graph only windows over the whole input: what would come between has no encoding there."""
+    windows = _windows(node)
+    is_whole = windows is not None and all(_is_whole(window) for window in windows)
+    return (is_whole or not view.is_qdq) and _rewrite(view.graph, node)
+
+
+def _has_explicit_pads(node: oir.Node) -> bool:
+    return string_attribute(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID")
+
+
+def _is_whole(window: Window) -> bool:
+    return window.size == window.kernel and not (window.before or window.after)
 
 
 def _rewrite(graph: oir.Graph, node: oir.Node) -> bool:
     windows = _windows(node)
     if windows is None:
         return False
-    if all(w.size == w.kernel and not (w.before or w.after) for w in windows):
+    if all(_is_whole(window) for window in windows):
         replace_node(node, "GlobalAveragePool", [node.inputs[0]], {})
         return True
     if any(w.is_ragged for w in windows) or _is_padded_wrongly(node, windows):

@@ -43,6 +43,12 @@ def find_scheme(name: str | Scheme) -> Scheme:
     return scheme
 
 
+def activation_bits(name: str) -> int | None:
+    """Of the scheme ``name`` ("w8a16", "w4a8 per tensor"); None in float16."""
+    bits = name.partition(" ")[0].rpartition("a")[2]
+    return int(bits) if bits.isdigit() else None
+
+
 def check_scheme(scheme: Scheme, target: Target) -> None:
     """Raise TargetError, with the reason and the remedy, when ``target`` cannot execute ``scheme``."""
     problem = scheme_problem(scheme, target)

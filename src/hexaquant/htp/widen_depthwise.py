@@ -17,30 +17,32 @@ from math import prod
 import numpy as np
 import onnx_ir as oir
 
+from hexaquant.htp.qdq_view import View
 from hexaquant.ir.edit import set_constant, sole_consumer
 
 FIRST_EXACT_ARCH = 73
 """The architecture from which on kernel 1 with stride 1 and 8-bit activations runs in every place."""
 
 
-def widen_depthwise(model: oir.Model, arch: int) -> int:
-    """Widen, in place, every layer of ``model`` (QDQ) for which all of these hold; returns how many.
+def find_narrow_depthwise(view: View, node: oir.Node) -> str:
+    """A layer of a QDQ graph for which all of these hold:
 
     1. a Conv of rank 3 or 4 with one input channel a group, a kernel of one tap, undilated, with explicit padding;
     2. its weight is a constant of at most 8 bits behind a DequantizeLinear (and a QuantizeLinear) with zero points 0,
        read by it only;
-    3. its stride is 1, and either ``arch`` is before v73 and it reads 8-bit activations, or it reads 16-bit ones and
-       its weight has one scale; or its rank is 4, and its stride 3 or more, or 2 where it reads 8-bit activations and
-       ``arch`` is v73 or later.
+    3. its stride is 1, and either the architecture is before v73 and it reads 8-bit activations, or it reads 16-bit
+       ones and its weight has one scale; or its rank is 4, and its stride 3 or more, or 2 where it reads 8-bit
+       activations and the architecture is v73 or later.
     """
-    changed = 0
-    for node in model.graph:
-        chain = _weight_chain(node) if _is_pointwise_depthwise(node) else []
-        kernel = _kernel(node, chain, arch) if chain else []
-        if kernel:
-            _widen(node, chain, kernel)
-            changed += 1
-    return changed
+    chain = _weight_chain(node) if view.is_qdq and _is_pointwise_depthwise(node) else []
+    return "is a depthwise convolution of one tap" if chain and _kernel(node, chain, view.arch) else ""
+
+
+def widen(view: View, node: oir.Node) -> bool:
+    """More taps, of zeros."""
+    chain = _weight_chain(node)
+    _widen(node, chain, _kernel(node, chain, view.arch))
+    return True
 
 
 def _is_pointwise_depthwise(node: oir.Node) -> bool:

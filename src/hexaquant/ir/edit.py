@@ -89,8 +89,9 @@ def insert_before(
     """Insert ``op_type`` before ``node`` with the latter's origin; returns its output, called ``name``."""
     graph = node.graph
     assert isinstance(graph, oir.Graph)
-    new = oir.node(op_type, inputs, attributes, name=f"{name}_{op_type}")
-    new.outputs[0].name = unique_name(name, taken_names(graph))
+    free = unique_name(name, taken_names(graph))
+    new = oir.node(op_type, inputs, attributes, name=f"{free}_{op_type}")
+    new.outputs[0].name = free
     new.metadata_props.update(node.metadata_props)
     graph.insert_before(node, new)
     return new.outputs[0]

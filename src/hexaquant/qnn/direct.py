@@ -15,7 +15,6 @@ import onnx_ir as oir
 from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError
 from hexaquant.folder.manifest import sha256_of
-from hexaquant.htp.refusals import check_silent_errors
 from hexaquant.qnn.compile import CompileReport
 from hexaquant.qnn.explain import explain
 from hexaquant.qnn.inspect import inspect_binary
@@ -41,8 +40,7 @@ def compile_direct(
     start, libraries = time.monotonic(), find_libraries()
     model = read_model(qdq_onnx)
     check_lowerable(model, qdq_onnx.name)
-    check_silent_errors(model, qdq_onnx.name)
-    adapt_forms(model, arch)
+    adapt_forms(model, qdq_onnx.name, arch)
     io, _ = prepare_io(model)
     with tempfile.TemporaryDirectory(prefix="hexaquant-direct-") as name, atomic_path(binary) as part:
         folder = Path(name)

@@ -17,9 +17,7 @@ from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError, TargetError
 from hexaquant.folder.manifest import sha256_of
 from hexaquant.htp.depthwise import refine_depthwise
-from hexaquant.htp.edge_pads import gather_edges
-from hexaquant.htp.refusals import check_silent_errors
-from hexaquant.htp.widen_depthwise import widen_depthwise
+from hexaquant.htp.faults import mend_or_refuse
 from hexaquant.qnn.explain import explain
 from hexaquant.qnn.inspect import inspect_dlc
 from hexaquant.qnn.libraries import QnnLibraries, find_libraries
@@ -94,9 +92,8 @@ def lower(
     start, libraries = time.monotonic(), find_libraries()
     model = read_model(qdq_onnx)
     check_lowerable(model, qdq_onnx.name)
-    check_silent_errors(model, qdq_onnx.name)
     _require_dlc_ops(model, qdq_onnx.name)
-    refined = adapt_forms(model, arch, wide_int4=wide_int4)
+    refined = adapt_forms(model, qdq_onnx.name, arch, wide_int4=wide_int4)
     io, originals = prepare_io(model, float_io)
     ready = LoweringChildren() if children is None else nullcontext(children)
     with tempfile.TemporaryDirectory(prefix="hexaquant-lower-") as name, ready as processes:
@@ -114,11 +111,13 @@ def lower(
     return LowerReport(dlc, sha256_of(dlc), time.monotonic() - start, io, graph, names, refined)
 
 
-def adapt_forms(model: oir.Model, arch: int, *, wide_int4: bool = False) -> dict[str, tuple[int, ...]]:
-    """Forms that the target takes and computes right, every number unchanged, in place; returns what became finer."""
+def adapt_forms(model: oir.Model, source: str, arch: int, *, wide_int4: bool = False) -> dict[str, tuple[int, ...]]:
+    """Forms that the target takes and computes right, every number unchanged, in place; returns what became finer.
+
+    Raises TargetError for a fault (htp/faults.py) that cannot be mended.
+    """
     refined = refine_depthwise(model, every_layer=wide_int4)
-    widen_depthwise(model, arch)
-    gather_edges(model)
+    mend_or_refuse(model, source, arch)
     return refined
 
 

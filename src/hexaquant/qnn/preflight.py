@@ -7,20 +7,17 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as oir
 
-from hexaquant.core.errors import InputError, TargetError
-
-MAX_RANK = 5
-"""Largest rank that the Hexagon backend takes."""
+from hexaquant.core.errors import InputError
 
 
 def check_lowerable(model: oir.Model, source: str) -> None:
     """Conditions, each with the tensor in its message:
 
     1. every dimension of inputs and outputs is a positive integer (a zero kills the library, SIGFPE);
-    2. no tensor with a known shape has a zero dimension or more than five dimensions;
+    2. no tensor with a known shape has a zero dimension;
     3. every scale is finite and positive (zero passes silently and gives wrong numbers).
 
-    Raises InputError (1, 3) or TargetError (2).
+    Raises InputError. What the target refuses or computes wrongly is told by htp/faults.py.
     """
     for value in [*model.graph.inputs, *model.graph.outputs]:
         _check_static(value, source)
@@ -54,8 +51,6 @@ def _check_shape(value: oir.Value, source: str) -> None:
     shape = tuple(d if isinstance(d, int) else None for d in value.shape)
     if 0 in shape and value.uses():
         raise InputError(f"{source}: '{value.name}' has a zero-size dimension {list(shape)}: remove that tensor")
-    if len(shape) > MAX_RANK:
-        raise TargetError(f"{source}: '{value.name}' has rank {len(shape)}, the target takes at most {MAX_RANK}")
 
 
 def _check_scale(node: oir.Node, source: str) -> None:

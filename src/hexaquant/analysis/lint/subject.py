@@ -12,7 +12,7 @@ from hexaquant.analysis.lint.statistics import TensorStatistics
 from hexaquant.core.encoding import Encoding
 from hexaquant.htp.check import Judgement, by_name, judge
 from hexaquant.htp.for_target import prepare_for_target
-from hexaquant.htp.scheme import Scheme
+from hexaquant.htp.scheme import Scheme, activation_bits
 from hexaquant.htp.soc import Target
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.infer_shapes import infer_node
@@ -50,9 +50,19 @@ class Subject:
         return graph
 
     @cached_property
+    def _planned(self) -> tuple[Graph, QuantPlan]:
+        graph = self.prepared.clone()
+        return graph, plan_unchecked(graph, self.target, self.scheme, self.overrides)
+
+    @property
+    def compiled(self) -> Graph:
+        """``prepared`` as planning leaves it: with converts, and products in the form that 16 bits need."""
+        return self._planned[0]
+
+    @property
     def plan(self) -> QuantPlan:
         """How each tensor of ``prepared`` would be quantized."""
-        return plan_unchecked(self.prepared.clone(), self.target, self.scheme, self.overrides)
+        return self._planned[1]
 
     @cached_property
     def left_over(self) -> frozenset[tuple[str, str]]:
@@ -66,7 +76,7 @@ class Subject:
     def activation_bits(self, node: oir.Node) -> int | None:
         """Of ``node`` of ``prepared``: 8, 16, or None in float16."""
         scheme = self.schemes.get(node.name or "", self.scheme.name)
-        return None if scheme == "fp16" else 16 if "a16" in scheme else 8
+        return activation_bits(scheme)
 
 
 def make_subject(

@@ -9,6 +9,7 @@ import onnx_ir as oir
 
 from hexaquant.analysis.lint.finding import BY_IMPORT, Finding, about
 from hexaquant.analysis.lint.subject import Subject
+from hexaquant.htp.legality import legality_table
 from hexaquant.ir.edit import string_attribute
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.ir.passes.clamp_masks import clamp_masks
@@ -79,33 +80,28 @@ def weak_16bit(subject: Subject) -> Iterator[Finding]:
         yield about(subject.prepared, node, WEAK_16BIT, "warning", f"16-bit activations on {arch}", why, fix)
 
 
-# Operators whose 16-bit kernels are far from 16 bits: Softmax, Softplus, linear Resize.
+# Operators whose 16-bit kernels are far from 16 bits, by the errors of the legality table (htp/legality.json).
 #
-# Measured with networks of one operator that this package quantized in w8a16 and compiled for sm8650 (release 2.7.0),
-# on the emulator against the simulation: Softmax over 16 to 200 entries is off by 11 to 106 steps and has 58 dB where
-# the simulation promises 77; Softplus 88 steps, 49 dB; linear Resize 60 steps, 60 dB. In float16 each is as exact as
-# the type. Products of two activations are exact to 3 steps in the form that hexaquant gives them, Gelu to 20.
+# The operators count as they are compiled: products of two activations as the Einsum that planning makes of them. In
+# float16 each is as exact as the type.
 
 COARSE_16BIT = "coarse-16-bit"
-MEASURED = {"Softmax": (106, 58), "Softplus": (88, 49), "Resize": (60, 60)}
-"""Operator -> (largest error in steps of 16 bits, SQNR in dB)."""
+COARSE = 32
+"""Largest error, in steps of 16 bits, from which a layer is worth a word: five of the sixteen bits are gone."""
 
 
 def coarse_16bit(subject: Subject) -> Iterator[Finding]:
     """One warning a layer."""
-    for node in subject.prepared.nodes:
-        if node.op_type not in MEASURED or subject.activation_bits(node) != 16 or not _is_meant(node):
+    table = legality_table()
+    for node in subject.compiled.nodes:
+        steps = table.errors_16.get(node.op_type, 0)
+        copies = node.op_type == "Resize" and string_attribute(node, "mode", "nearest") == "nearest"
+        if steps < COARSE or copies or subject.activation_bits(node) != 16:
             continue
-        steps, db = MEASURED[node.op_type]
         text = f"{node.op_type} at 16 bits is accurate to about {steps} steps of 16 bits"
-        why = f"the target's kernel has {db} dB against the simulation, where 16 bits could have 77 and more"
+        why = f"as measured (release {table.release}); in float16 it is as exact as the type"
         fix = f'keep the layer in float16: --overrides with "{node.name}": fp16'
-        yield about(subject.prepared, node, COARSE_16BIT, "warning", text, why, fix)
-
-
-def _is_meant(node: oir.Node) -> bool:
-    """Whether the figure of the operator holds for this form of it: nearest Resize only copies."""
-    return node.op_type != "Resize" or string_attribute(node, "mode", "nearest") == "linear"
+        yield about(subject.compiled, node, COARSE_16BIT, "warning", text, why, fix)
 
 
 # Constants beyond float16, or so large that they spoil the grid of what they are added to.

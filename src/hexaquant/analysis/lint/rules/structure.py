@@ -11,7 +11,9 @@ import onnx_ir as oir
 
 from hexaquant.analysis.lint.finding import BY_IMPORT, Finding, about
 from hexaquant.analysis.lint.subject import Subject, formed_by, gone_by
+from hexaquant.htp.faults import faults_of
 from hexaquant.htp.form_pointwise import form_pointwise
+from hexaquant.htp.qdq_view import View
 from hexaquant.ir.edit import producer
 from hexaquant.ir.graph import Graph, Origin, shape_of
 from hexaquant.ir.passes.fold_batchnorm import affine_of, decline_reason
@@ -298,29 +300,25 @@ def _ancestors(values: list[oir.Value]) -> set[oir.Node]:
 
 # Operators that the target would compute wrongly, slowly or not at all, and that hexaquant writes in another form.
 #
-# Measured on the emulator (docs of each transform): a Clip whose bounds leave zero outside gives 2 to 14 dB behind an
-# Add, a 16-bit Max of a Min 9 to 18 dB, Reciprocal of values below 1 10 dB and less, all without a word. LSTM, GRU and
-# RNN are unrolled. Told so that the user knows why the compiled graph has other operators.
+# The faults of the target are those of htp/faults.py. LSTM, GRU and RNN are unrolled. Told so that the user knows why
+# the compiled graph has other operators.
 
 REWRITTEN = "rewritten"
-REASONS = {
-    "Clip": "with zero outside of its bounds it is computed wrongly (2 to 14 dB): it becomes Max and Min",
-    "Max": "of a Min with 16 bits it is computed wrongly (9 to 18 dB): both become one Clip",
-    "Min": "of a Max with 16 bits it is computed wrongly (9 to 18 dB): both become one Clip",
-    "Reciprocal": "of values below 1 it is computed wrongly (10 dB and less): it becomes a division",
+UNROLLED = {
     "LSTM": "its encodings cannot be controlled inside: it is unrolled into linear layers and activations",
     "GRU": "its encodings cannot be controlled inside: it is unrolled into linear layers and activations",
     "RNN": "the target has no such operator: it is unrolled into linear layers and activations",
 }
+BEFORE_PLANNING = "hexaquant does this for you before planning"
 
 
 def rewritten(subject: Subject) -> Iterator[Finding]:
     """One info an operator."""
-    left = {(node.name, node.op_type) for node in subject.prepared.nodes}
+    view = View(subject.imported.model.graph)
+    bad = {judgement.layer.node for judgement in subject.judgements if judgement.is_bad}
     for node in subject.imported.nodes:
-        if node.op_type not in REASONS or (node.name, node.op_type) in left:
-            continue
-        fix = "hexaquant does this for you before planning"
-        yield about(
-            subject.imported, node, REWRITTEN, "info", f"{node.op_type} is rewritten", REASONS[node.op_type], fix
-        )
+        reasons = [f"{f.reason(what)}: it becomes {f.mended_as}" for f, what in faults_of(view, node) if f.mend]
+        reasons += [UNROLLED[node.op_type]] if node.op_type in UNROLLED else []
+        if reasons and node.name not in bad:
+            text, why = f"{node.op_type} is rewritten", "; ".join(reasons)
+            yield about(subject.imported, node, REWRITTEN, "info", text, why, BEFORE_PLANNING)
