@@ -16,6 +16,10 @@ ABSORBING = ("Add", "Sub", "Mul", "Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators that try to do the clipping of a Clip behind them (Add, Sub, Mul and Gemm measured; Div does not)."""
 
 
+BELOW_ONE = 0.999
+"""A quantized range that ends at 1, as that of a Sigmoid, is right."""
+
+
 def find_max_of_min(view: View, node: oir.Node) -> str:
     """Max(a, low) of a = Min(x, high), in 16 bits: low > 0 and both constants are scalars and the second operands."""
     if len(node.inputs) != 2 or not view.has_bits(node, 16):
@@ -63,7 +67,7 @@ def clip_as_min_of_max(view: View, node: oir.Node) -> bool:
 def find_small_reciprocal(view: View, node: oir.Node) -> str:
     """Before a plan any Reciprocal may be one of small values."""
     held = view.span(node.inputs[0])
-    if view.is_qdq and (held is None or max(abs(held[0]), abs(held[1])) > 1.001):
+    if view.is_qdq and (held is None or max(abs(held[0]), abs(held[1])) > BELOW_ONE):
         return ""
     return "has an input that stays below 1" if view.has_bits(node, 8, 16) else ""
 

@@ -249,7 +249,7 @@ def mend_faults(graph: Graph, names: Collection[str] = ()) -> dict[str, int]:
 def mend_or_refuse(model: oir.Model, source: str, arch: int) -> dict[str, int]:
     """Mend in place what ``model`` (QDQ) has, and return how often each. Raises TargetError naming the node that cannot
     be mended."""
-    view, mended = View(model.graph, arch=arch), dict.fromkeys((fault.name for fault in FAULTS), 0)
+    view, mended = View(model.graph, lambda _: None, arch), dict.fromkeys((fault.name for fault in FAULTS), 0)
     for fault in FAULTS:
         for node, what, is_mended in _mend(fault, view):
             mended[fault.name] += is_mended

@@ -12,6 +12,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from hexaquant.core.errors import InputError
 from hexaquant.ir.graph import NOTE, Graph, shape_of
+from hexaquant.ir.invariants import require_invariants
 from hexaquant.ir.load import check_model, check_weights
 from hexaquant.ir.opset import OPSET, convert_opset
 from hexaquant.ir.passes.clamp_masks import clamp_masks
@@ -106,6 +107,7 @@ def normalize(
     refuse_unsupported(result)
     name_parameters(result)
     name_everything(result)
+    require_invariants(result, "import")
     return _without_batch_arithmetic(result)
 
 

@@ -10,6 +10,7 @@ import onnx_ir as oir
 
 from hexaquant.ir.edit import taken_names, unique_name
 from hexaquant.ir.graph import Graph, constant
+from hexaquant.ir.passes.name_everything import name_everything
 
 
 def inline_if(graph: Graph) -> int:
@@ -22,6 +23,8 @@ def inline_if(graph: Graph) -> int:
         branch = node.attributes["then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"].as_graph()
         _move(graph.model.graph, node, branch)
         changed += 1
+    if changed:
+        name_everything(graph)
     return changed
 
 
