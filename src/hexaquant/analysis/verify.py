@@ -22,6 +22,7 @@ from hexaquant.core.events import Events
 from hexaquant.io.batches import take_labelled
 from hexaquant.io.dataset import Dataset, sample_hash
 from hexaquant.ir.input_spec import sample_count
+from hexaquant.ir.output_slices import output_slices
 from hexaquant.qnn.pool import Pool
 from hexaquant.qnn.runtime import available_cores
 from hexaquant.sim.model import QuantizedModel
@@ -124,7 +125,7 @@ def verify(
     float_reference = FloatReference(reference)
     encodings = model.encodings()
     steps = {name: _step(encodings.get(name)) for name in float_reference.names}
-    comparison = Comparison(steps, metric)
+    comparison = Comparison(steps, metric, output_slices(model.source_graph))
     store = TargetCache(cache, binary) if cache is not None else None
     total = _runs(data, limit, batch)
     with device or Pool(binary, workers=workers, soc=soc) as pool:

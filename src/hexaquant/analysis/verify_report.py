@@ -30,6 +30,9 @@ class VerifyReport(dict[str, Any]):
             name = output["name"]
             sqnr = [_db(output["fp32_vs_sim_sqnr_db"]), _db(output["fp32_vs_target_sqnr_db"])]
             rows.append([f"SQNR of {name} against FP32", "", *sqnr])
+            for part in output.get("slices", ()):
+                told = _db(part["fp32_vs_sim_sqnr_db"]), _db(part["fp32_vs_target_sqnr_db"])
+                rows.append([f"SQNR of {part['name']} in {name} ({part['start']}..{part['stop'] - 1})", "", *told])
             rows.append([f"SQNR of {name} against simulation", "", "", _db(output["sim_vs_target_sqnr_db"])])
         return rows
 

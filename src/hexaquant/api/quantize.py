@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from hexaquant.analysis.unlike_operands import Seen, joined_tensors, unlike_operands
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.folder.artifacts import Model
@@ -20,13 +22,17 @@ from hexaquant.io.batches import Batch
 from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
 from hexaquant.ir.graph import Graph
-from hexaquant.ir.input_spec import input_specs
+from hexaquant.ir.input_spec import first_samples, input_specs
 from hexaquant.ir.normalize import float_network, require_static
 from hexaquant.ptq.apply import State, apply_graph_steps, apply_recipe
+from hexaquant.ptq.graph_change import watch
 from hexaquant.ptq.recipe import Recipe, find_recipe
 from hexaquant.sim.overrides import parse_overrides, read_overrides
 from hexaquant.sim.plan import QuantPlan
 from hexaquant.sim.planner import make_plan
+
+LOOKED_AT = 8
+"""Samples that show whether the operands of a Concat fit together."""
 
 RANDOM = "random noise"
 """Source of :func:`random_data`, by which reports know that a model was calibrated on it."""
@@ -70,7 +76,29 @@ def quantize(
     result.reference, result.overrides, result.data_source = reference, settings, dataset.source
     reports += apply_recipe(result, lambda: counted_batches(dataset, batch_size), found, events, state)
     result.steps, result.recipe = tuple(asdict(report) for report in reports), found.document()
+    warn_of_unlike_operands(result, dataset, events or Events())
     return result
+
+
+def warn_of_unlike_operands(model: Model, data: Dataset, events: Events) -> None:
+    """Say which Concats spoil an operand, by what the first LOOKED_AT samples show of the float network."""
+    names, seen = joined_tensors(model.source_graph), dict[str, Seen]()
+    if not names:
+        return
+
+    def look(name: str) -> Callable[[Tensor], None]:
+        def see(x: Tensor) -> None:
+            new, old = Seen(float(x.min()), float(x.max()), float(x.double().var(correction=0))), seen.get(name)
+            low, high = (new.low, new.high) if old is None else (min(old.low, new.low), max(old.high, new.high))
+            seen[name] = Seen(low, high, new.variance if old is None else max(old.variance, new.variance))
+
+        return see
+
+    samples = first_samples(data.batches(LOOKED_AT), data.specs, LOOKED_AT)
+    watch(model.source_graph, samples, {name: look(name) for name in names})
+    for found in unlike_operands(model.source_graph, model.plan, seen):
+        layer = model.source_graph.origin(found.node)
+        events.warn("quantize", f"{layer} (Concat): {found.text}; {found.why}; {found.fix}")
 
 
 @dataclass(frozen=True)

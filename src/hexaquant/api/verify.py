@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from hexaquant.io.image_folder import ImageSpec
 from hexaquant.sim.model import QuantizedModel
 
 REPORT = "verify.json"
+LEAST_DB = 10.0
+"""SQNR below which a result is said to be bad."""
 
 
 def verify_folder(
@@ -76,7 +79,23 @@ def verify_folder(
     report = VerifyReport(about | _figures(result) | _folder_record(out, manifest, binary))
     write_report(out / REPORT, report)
     amend_manifest(out, files=[REPORT])
+    for sentence in absurd_results(report):
+        (events or Events()).warn("verify", sentence)
     return report
+
+
+def absurd_results(report: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the figures of ``report`` although every step went through: one sentence each."""
+    for output in report["outputs"]:
+        for part in output.get("slices", ()):
+            db, dead = part["fp32_vs_target_sqnr_db"], part["all_zero_on_target"]
+            if dead or (db is not None and db < LEAST_DB):
+                found = "is all zero" if dead else f"has {db:.1f} dB"
+                yield (
+                    f"'{part['name']}' ({part['start']} to {part['stop'] - 1} of output '{output['name']}', up to "
+                    f"{part['peak']:g}) {found} on the target, for {part['concat']} joins it with larger values on one "
+                    "grid: --split-outputs makes them outputs of their own"
+                )
 
 
 def _figures(result: Comparison) -> dict[str, Any]:

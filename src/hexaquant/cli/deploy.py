@@ -11,7 +11,6 @@ from hexaquant.cli.console import Console
 from hexaquant.cli.data import RANDOM_WARNING, calibration_data, check_choice
 from hexaquant.cli.image_options import Images
 from hexaquant.cli.lint import write_lint
-from hexaquant.cli.model import load_model
 from hexaquant.cli.option_groups import grouped
 from hexaquant.cli.quantization_options import Quantization
 from hexaquant.cli.report import write_page
@@ -53,14 +52,12 @@ def deploy(
     """Quantize, export, compile and verify a network: FP32, simulation and target side by side."""
     console: Console = context.obj
     check_choice(data, random_data)
-    shapes = how.shapes
     from hexaquant.api.deploy import deploy as run
     from hexaquant.report import REPORT
 
     how.settings(encodings_version)
-    from hexaquant.ir.states import with_states
 
-    graph = with_states(load_model(model, shapes), how.states)
+    graph = how.network(model)
     with console.events(out) as events:
         report = run(
             graph,

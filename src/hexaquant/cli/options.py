@@ -38,6 +38,13 @@ StateOption = Annotated[
         "repeat for more.",
     ),
 ]
+SplitOption = Annotated[
+    bool,
+    typer.Option(
+        "--split-outputs",
+        help="Operands of a Concat that is an output (boxes and scores) become outputs of their own, each on its grid.",
+    ),
+]
 VersionOption = Annotated[str, typer.Option(help="Version of model.encodings: 0.6.1, 1.0.0 or 2.0.0.")]
 RandomOption = Annotated[bool, typer.Option("--random-data", help="Calibrate on noise: a trial, not an accuracy.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Make again what OUT holds from the same inputs.")]

@@ -86,15 +86,13 @@ def _quantize(source: str, out: Path, data: str, images: Any, how: Quantization,
     import os
 
     from hexaquant.api.deploy import quantize_folder
-    from hexaquant.cli.model import load_model
     from hexaquant.io.data import open_data
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("quantize in one process first (hexaquant quantize), then start several with the folder")
     settings = how.settings()
-    from hexaquant.ir.states import with_states
 
-    graph = with_states(load_model(source, how.shapes), how.states)
+    graph = how.network(source)
     training, _ = open_data(data, graph, images).split()
     quantize_folder(graph, training, out, settings, events=events)
 

@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hexaquant.cli import options as o
+from hexaquant.cli.model import load_model
+from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:
     from hexaquant.api.deploy import Settings
+    from hexaquant.ir.graph import Graph
 
 
 @dataclass(frozen=True)
 class Quantization:
     """Target, widths, steps and the user's overrides; ``shape``: NAME=DIMS texts of inputs;
-    ``state``: INPUT=OUTPUT texts of recurrent states."""
+    ``state``: INPUT=OUTPUT texts of recurrent states;
+    ``split_outputs``: see ir/output_slices.py."""
 
     target: o.TargetOption = "sm8650"
     scheme: o.SchemeOption = "w8a8"
@@ -22,6 +26,17 @@ class Quantization:
     overrides: o.OverridesOption = None
     shape: o.ShapeOption = None
     state: o.StateOption = None
+    split_outputs: o.SplitOption = False
+
+    def network(self, text: str) -> Graph:
+        """The graph of MODEL as these options shape it. Raises InputError for what cannot be."""
+        from hexaquant.ir.output_slices import split_outputs
+        from hexaquant.ir.states import with_states
+
+        graph = with_states(load_model(text, self.shapes), self.states)
+        if self.split_outputs and not split_outputs(graph):
+            raise InputError(f"--split-outputs: no output of {text} is made by a Concat of its own; leave it out")
+        return graph
 
     @property
     def shapes(self) -> dict[str, list[int | str]] | None:

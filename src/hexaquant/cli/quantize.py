@@ -12,7 +12,6 @@ from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, bytes_text, table
 from hexaquant.cli.data import RANDOM_WARNING, calibration_data, check_choice
 from hexaquant.cli.image_options import Images
-from hexaquant.cli.model import load_model
 from hexaquant.cli.option_groups import grouped
 from hexaquant.cli.quantization_options import Quantization
 
@@ -41,13 +40,11 @@ def quantize(
     """Quantize a network and export ONNX, encodings and QDQ ONNX."""
     console: Console = context.obj
     check_choice(data, random_data)
-    shapes = how.shapes
     from hexaquant.api.deploy import quantize_folder
 
     settings = how.settings(encodings_version)
-    from hexaquant.ir.states import with_states
 
-    graph = with_states(load_model(model, shapes), how.states)
+    graph = how.network(model)
     with console.events(out) as events:
         samples = calibration_data(graph, data, random_data, images)
         made = quantize_folder(graph, samples, out, settings, force=force, events=events)

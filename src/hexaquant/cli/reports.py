@@ -31,6 +31,7 @@ def accuracy_table(report: Mapping[str, Any]) -> Fitted:
         rows.append([str(report["metric"]), *(number(scores[b], 4) for b in ("fp32", "sim", "target"))])
     for output in report["outputs"]:
         rows += _output_rows(output, f" ({output['name']})" if len(report["outputs"]) > 1 else "")
+        rows += [_slice_row(part) for part in output.get("slices", ())]
     return table("", ["", "FP32", "simulation", "target"], rows, right=(1, 2, 3))
 
 
@@ -45,6 +46,12 @@ def _output_rows(output: Mapping[str, Any], of: str) -> list[list[str]]:
     if agreement is not None:
         rows.append([f"top-1 agreement with simulation{of}", "", "", f"{100 * agreement:.2f} %"])
     return rows
+
+
+def _slice_row(part: Mapping[str, Any]) -> list[str]:
+    place = f"  {part['start']}..{part['stop'] - 1} of it ('{part['name']}', up to {part['peak']:g}), dB"
+    target = "all zero" if part["all_zero_on_target"] else number(part["fp32_vs_target_sqnr_db"], 1)
+    return [place, "", number(part["fp32_vs_sim_sqnr_db"], 1), target]
 
 
 def artifact_table(artifacts: Mapping[str, Mapping[str, Any]]) -> Fitted:

@@ -137,12 +137,16 @@ def _sentence(verify: Verification | None) -> str:
 def _agreement(sources: Sources) -> Tile:
     label = "Output against FP32"
     known = [] if sources.verify is None else sources.verify.outputs
-    errors = [output.fp32_vs_target_sqnr_db for output in known if output.fp32_vs_target_sqnr_db is not None]
+    dead = [part.name for output in known for part in output.slices if part.all_zero_on_target]
+    parts = [part for output in known for part in output.slices]
+    figures = [each.fp32_vs_target_sqnr_db for each in known] + [each.fp32_vs_target_sqnr_db for each in parts]
+    errors = [figure for figure in figures if figure is not None]
     if not errors:
         return Tile(label, missing="hexaquant verify OUT --data DATA")
     faithful = [o.sim_vs_target_sqnr_db for o in known if o.sim_vs_target_sqnr_db is not None]
     steps = [o.sim_vs_target_max_lsb for o in known if o.sim_vs_target_max_lsb is not None]
     told = [f"simulation to target {min(faithful):.1f} dB"] if faithful else []
+    told += [f"'{name}' is all zero on the target" for name in dead]
     told += [f"at most {max(steps):g} steps apart"] if steps else []
     return Tile(label, f"{min(errors):.1f}", "dB SQNR", ", ".join(told))
 

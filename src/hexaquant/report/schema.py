@@ -132,6 +132,17 @@ class Estimates(_Document):
     estimates: list[Estimate] = Field(default_factory=list)
 
 
+class SliceFigures(_Document):
+    """A part of an output that a Concat joined, where the parts have unlike ranges."""
+
+    name: str
+    start: int = 0
+    stop: int = 0
+    peak: float = 0.0
+    all_zero_on_target: bool = False
+    fp32_vs_target_sqnr_db: float | None = None
+
+
 class OutputFigures(_Document):
     name: str
     fp32_vs_sim_sqnr_db: float | None = None
@@ -139,6 +150,7 @@ class OutputFigures(_Document):
     fp32_vs_target_sqnr_db: float | None = None
     sim_vs_target_max_lsb: float | None = None
     top1_agreement_sim_target: float | None = None
+    slices: list[SliceFigures] = Field(default_factory=list)
 
 
 class Verification(_Document):

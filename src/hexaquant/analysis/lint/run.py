@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 
 from hexaquant.analysis.lint.finding import SEVERITIES, Finding
-from hexaquant.analysis.lint.rules.activations import long_tail, softmax_input, wide_residual, wrong_encoding
+from hexaquant.analysis.lint.rules.activations import (
+    long_tail,
+    softmax_input,
+    unlike_operands,
+    wide_residual,
+    wrong_encoding,
+)
 from hexaquant.analysis.lint.rules.precision import coarse_16bit, overflowing_constant, refused, weak_16bit, wide_type
 from hexaquant.analysis.lint.rules.shapes import dynamic_reshape, dynamic_shape
 from hexaquant.analysis.lint.rules.structure import (
@@ -135,6 +141,7 @@ RULES: tuple[Rule, ...] = (
     Rule("outlier-channel", "one channel far larger than the others", outlier_channel, measured=True),
     Rule("long-tail", "ranges set by a few values", long_tail, "data", measured=True),
     Rule("wide-residual", "sums too coarse for what is added", wide_residual, "data", measured=True),
+    Rule("unlike-operands", "Concats whose operands need different grids", unlike_operands, "data"),
     Rule("softmax-input", "scores on a coarse grid", softmax_input, "data", measured=True),
     Rule("wrong-encoding", "encodings that disagree with data or weights", wrong_encoding, "encodings"),
 )

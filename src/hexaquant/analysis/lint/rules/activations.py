@@ -13,6 +13,8 @@ from hexaquant.analysis.lint.finding import Finding, about
 from hexaquant.analysis.lint.rules.weights import weights_of
 from hexaquant.analysis.lint.statistics import TensorStatistics
 from hexaquant.analysis.lint.subject import Subject
+from hexaquant.analysis.unlike_operands import Seen
+from hexaquant.analysis.unlike_operands import unlike_operands as find_unlike
 from hexaquant.core.encoding import Encoding, encoding_of
 from hexaquant.core.fake_quant import fake_quantize
 from hexaquant.core.metrics import sqnr_db
@@ -102,6 +104,19 @@ def _left_of(subject: Subject, node: oir.Node) -> tuple[float, str]:
             db = 10 * math.log10(max(float(part.values.var()), 1e-30) / noise)
             found = min(found, (db, part.name))
     return found
+
+
+# Concats whose operands have so unlike ranges that one grid does not hold them all (analysis/unlike_operands.py).
+
+UNLIKE_OPERANDS = "unlike-operands"
+
+
+def unlike_operands(subject: Subject) -> Iterator[Finding]:
+    """One warning a Concat of computed tensors; it names the operand that suffers most."""
+    looked_at = {name: s for name, s in subject.statistics.items() if s.values.size > 1}
+    seen = {name: Seen(s.low, s.high, float(s.values.var())) for name, s in looked_at.items()}
+    for found in find_unlike(subject.prepared, subject.plan, seen):
+        yield about(subject.prepared, found.node, UNLIKE_OPERANDS, "warning", found.text, found.why, found.fix)
 
 
 # Scores of a Softmax on a grid so coarse that the probabilities are wrong.
