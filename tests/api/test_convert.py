@@ -220,7 +220,7 @@ def test_encodings_made_before_batchnorm_folding_are_refused(tmp_path: Path) -> 
 
 def test_block_encodings_that_cannot_arrive_are_refused_by_name() -> None:
     read = read_network(NET, AIMET / "onnx_bq_2.0.0.encodings")
-    with pytest.raises(TargetError, match=r"weight '\S+' of .* has one scale a block.*one scale a channel"):
+    with pytest.raises(TargetError, match=r"weight '\S+' of .* has one scale per block.*one scale per channel"):
         complete_encodings(read.graph, read.given, "sm8650")
 
 

@@ -36,6 +36,31 @@ def test_help_of_every_command_has_examples() -> None:
         assert f"  hexaquant {command}" in result.out.partition("Examples:")[2], command
 
 
+def test_no_sentence_of_a_command_is_cut_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = hexaquant("--help").out
+    assert "..." not in shown.partition("Commands:")[2].partition("Examples:")[0]
+    for command in COMMANDS:
+        summary = " ".join(hexaquant(command, "--help").out.partition("\n\n")[2].partition("\n\n")[0].split())
+        assert summary in " ".join(shown.split()), command
+
+
+def test_options_of_deploy_stand_under_headings() -> None:
+    shown = hexaquant("deploy", "--help").out
+    headings = ["Arguments", "Data", "Image folders", "Target and quantization", "Verification", "Output", "Options"]
+    assert [
+        line[:-1] for line in shown.partition("Examples:")[0].splitlines() if line.endswith(":") and line[0] != " "
+    ] == headings
+    for heading, option in [
+        ("Data", "--data"),
+        ("Image folders", "--mean"),
+        ("Target and quantization", "--scheme"),
+        ("Output", "--output"),
+        ("Verification", "--metric"),
+    ]:
+        assert option in shown.partition(f"\n{heading}:\n")[2].partition("\n\n")[0], (heading, option)
+
+
 def test_help_says_that_functions_are_executed() -> None:
     text = " ".join(hexaquant("deploy", "--help").out.split())
     assert "executes that Python code" in text

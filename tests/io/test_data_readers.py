@@ -294,7 +294,7 @@ def test_image_errors(images: Path, tmp_path_factory: pytest.TempPathFactory) ->
         open_data(tmp_path_factory.mktemp("empty"), graph("float[N,3,4,6] x"))
     with pytest.raises(InputError, match="dynamic size"):
         open_data(images, graph("float[N,3,H,W] x"))
-    with pytest.raises(InputError, match="not just one image input"):
+    with pytest.raises(InputError, match="not have exactly one image input"):
         open_data(images, ONE)
     (images / "a" / "0.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"0\.png is not a readable image"):

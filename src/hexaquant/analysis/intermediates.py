@@ -59,7 +59,7 @@ def _compile(graph: Graph, soc: Target, folder: Path, binary: Path) -> None:
 
 
 class Intermediates:
-    """The compiled copy of ``qdq`` for ``soc`` in ``folder``, on one process a core; use it as a context manager.
+    """The compiled copy of ``qdq`` for ``soc`` in ``folder``, on one process per core; use it as a context manager.
 
     ``reuse``: take the copy that ``folder`` holds of an earlier call, if it is whole; the folder must be this network's
     alone. Raises TargetError when the target refuses the copy.

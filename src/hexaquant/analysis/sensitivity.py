@@ -51,7 +51,7 @@ class Study:
 
 @dataclass(frozen=True)
 class Task:
-    """One batch in one mode. ``batch``: arrays by input name; ``labels``: one a sample, or None; ``count``: its
+    """One batch in one mode. ``batch``: arrays by input name; ``labels``: one per sample, or None; ``count``: its
     samples, 0 for as many as the first output has rows."""
 
     mode: Mode

@@ -115,7 +115,7 @@ def analyze(
     """Measure every quantizer of the artifact ``folder`` on the first ``samples`` of ``data``; writes analysis.json.
 
     ``metric``: as in verify, or None or "sqnr" for SQNR alone; it counts where the data has labels. ``workers``:
-    processes (default: one a core) or "ray". An interrupted call goes on where it stopped. Raises InputError for
+    processes (default: one per core) or "ray". An interrupted call goes on where it stopped. Raises InputError for
     folders without their FP32 network and for data that does not fit.
     """
     opened = Folder.open(folder)

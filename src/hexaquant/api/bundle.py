@@ -39,7 +39,7 @@ def make_bundle(
     """Write a bundle of ``folder``'s binary for ``platform`` (linux-arm64, windows-arm64, android, host).
 
     ``output``: the bundle, default ``folder``/bundle-PLATFORM; ``target``: which binary, default that of the
-    quantization; ``labels``: class names or a file with one a line; ``images``: the preprocessing, for the README and
+    quantization; ``labels``: class names or a file with one per line; ``images``: the preprocessing, for the README and
     the C example. Raises InputError when something of it is missing, changed or does not fit.
     """
     kind = find_platform(platform)

@@ -56,7 +56,7 @@ def calibrate_missing(
 
 
 def _weight_settings(graph: Graph, per_channel: bool) -> dict[str, Any]:
-    """One scale a weight or a channel, for the weights of ``graph`` by exact name."""
+    """One scale per weight or a channel, for the weights of ``graph`` by exact name."""
     kind = "channel" if per_channel else "tensor"
     names = []
     for node in graph.nodes:

@@ -38,7 +38,7 @@ SCHEMES = ("w8a8", "w8a16")
 
 @dataclass(frozen=True)
 class Way:
-    """One row. ``granularity``: one scale a channel or a tensor of weights."""
+    """One row. ``granularity``: one scale per channel or a tensor of weights."""
 
     scheme: str
     granularity: str

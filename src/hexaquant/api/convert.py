@@ -91,7 +91,7 @@ _Raw = dict[str, np.ndarray | None]
 class Network:
     """A static float graph as the target gets it, and the encodings that came with it, by tensor name.
 
-    ``expanded``: weights that came with LPBQ encodings and have the same numbers in 8 bits a channel now.
+    ``expanded``: weights that came with LPBQ encodings and have the same numbers in 8 bits per channel now.
     """
 
     graph: Graph
@@ -257,7 +257,7 @@ def convert(
 
 def _with_expanded(decisions: Sequence[Decision], expanded: Sequence[str]) -> tuple[Decision, ...]:
     """``decisions``, in which an expanded weight says so."""
-    detail = "LPBQ: the same numbers as 8-bit integers with one scale a channel, which the target takes"
+    detail = "LPBQ: the same numbers as 8-bit integers with one scale per channel, which the target takes"
     return tuple(Decision(d.tensor, "adjusted", detail) if d.tensor in expanded else d for d in decisions)
 
 

@@ -42,7 +42,7 @@ MODEL = "model.onnx"
 
 @dataclass(frozen=True)
 class Lint:
-    """``judgements``: one an operator, of the network as it is rewritten for the target. ``release``: of the measured
+    """``judgements``: one per operator, of the network as it is rewritten for the target. ``release``: of the measured
     wheel. ``scheme_problem``: why the target does not take the scheme at all; ``warnings``: what works, but less well.
     ``findings``: of the rules (analysis/lint), the gravest first; ``suppressed``: how many the user did not want;
     ``samples``: how many the figures on activations come from; ``notes``: what could not be looked at, and why.

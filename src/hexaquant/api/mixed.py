@@ -92,7 +92,7 @@ def mixed_precision(
 ) -> MixedPrecision:
     """Choose a scheme for each layer of ``model`` so that the predicted output error is least within ``budget``.
 
-    ``budget``: {"bops": bit operations a sample, "size": bytes of weights}, numbers or text in percent of uniform
+    ``budget``: {"bops": bit operations per sample, "size": bytes of weights}, numbers or text in percent of uniform
     w8a8 ("125%"); ``choices``: schemes to choose from, layer by layer only those that the target executes there;
     ``samples``: how many measure the sensitivities; ``points``: of the Pareto curve. Raises InputError for a budget
     that cannot be met.

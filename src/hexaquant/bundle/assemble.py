@@ -126,7 +126,7 @@ def _earlier_files(folder: Path) -> set[str]:
         raise InputError(f"{folder} is a file; give a folder for the bundle with -o")
     if not (folder / MANIFEST).exists():
         if folder.exists() and any(folder.iterdir()) and not (folder / NAME).exists():
-            raise InputError(f"{folder} is not empty and no bundle; choose another folder with -o")
+            raise InputError(f"{folder} is not empty and is not a bundle; choose another folder with -o")
         return set()
     manifest = read_manifest(folder)
     if SECTION not in manifest.sections:

@@ -59,7 +59,9 @@ def picture_of(image: ImageSpec, inputs: tuple[TensorSpec, ...]) -> Picture:
     """``image`` for the model's one image input. Raises InputError where that does not fit."""
     shape = inputs[0].shape
     if len(inputs) != 1 or len(shape) not in (3, 4) or (len(shape) == 4 and shape[0] != 1):
-        raise InputError(f"the model has not just one image input with batch 1 ({', '.join(map(str, inputs))})")
+        raise InputError(
+            f"the model does not have exactly one image input with batch 1 ({', '.join(map(str, inputs))})"
+        )
     dims = shape[-3:]
     layout = image.layout or ("NHWC" if dims[-1] in (1, 3) and dims[0] not in (1, 3) else "NCHW")
     channels, height, width = dims if layout == "NCHW" else (dims[2], dims[0], dims[1])
@@ -73,7 +75,7 @@ def picture_of(image: ImageSpec, inputs: tuple[TensorSpec, ...]) -> Picture:
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Class names, one a line. Raises InputError."""
+    """Class names, one per line. Raises InputError."""
     try:
         return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:

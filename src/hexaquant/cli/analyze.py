@@ -28,7 +28,7 @@ Writes OUT/analysis.json. An interrupted run goes on where it stopped."""
 
 WORST = 10
 MetricOption = Annotated[str, typer.Option(help="top1, top5, module:function (executed), or sqnr for SQNR alone.")]
-WorkersOption = Annotated[str | None, typer.Option(help="Processes, or ray for a cluster (default: one a core).")]
+WorkersOption = Annotated[str | None, typer.Option(help="Processes, or ray for a cluster (default: one per core).")]
 
 
 @grouped

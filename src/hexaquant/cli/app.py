@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +32,7 @@ from hexaquant.cli import (
     verify,
 )
 from hexaquant.cli import compile as compile_
+from hexaquant.cli.option_groups import GroupedCommand
 
 HELP = "Neural networks onto Qualcomm's Hexagon NPU without losing accuracy: quantize, compile, verify."
 
@@ -76,7 +78,8 @@ def _register(function: Callable[..., None], epilog: str, name: str = "", to: ty
         with contextlib.redirect_stdout(sys.stderr):
             function(*args, **kwargs)
 
-    to.command(name or function.__name__, epilog=epilog)(command)
+    summary = " ".join(inspect.cleandoc(function.__doc__ or "").split("\n\n")[0].split())  # whole: click cuts its own
+    to.command(name or function.__name__, cls=GroupedCommand, epilog=epilog, short_help=summary)(command)
 
 
 _register(deploy.deploy, deploy.EPILOG)
@@ -101,4 +104,4 @@ _register(doctor.doctor, doctor.EPILOG)
 language_models = typer.Typer(help=llm.HELP, rich_markup_mode=None, no_args_is_help=True)
 for _name, _function, _epilog in llm.COMMANDS:
     _register(_function, _epilog, _name, language_models)
-app.add_typer(language_models, name="llm", epilog=llm.EPILOG)
+app.add_typer(language_models, name="llm", short_help=llm.HELP, epilog=llm.EPILOG)

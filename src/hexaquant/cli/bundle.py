@@ -30,7 +30,7 @@ def bundle(
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="The bundle (default: OUT/bundle-PLATFORM).")
     ] = None,
     target: Annotated[str | None, typer.Option(help="Which binary (default: of the SoC it was quantized for).")] = None,
-    labels: Annotated[Path | None, typer.Option(help="Class names, one a line.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Class names, one per line.")] = None,
     images: Images = None,
     json: o.JsonOption = False,
 ) -> None:

@@ -19,7 +19,7 @@ EPILOG = """Examples:
   hexaquant compare-converters net.onnx --data calib.npz
   hexaquant compare-converters net.onnx --data photos/ --images pre.yaml --scheme w8a8 --o-level 3 --json
 
-Ways: encodings by file or by QDQ nodes, w8a8 and w8a16, one scale a channel or a tensor of weights, O1 to O3."""
+Ways: encodings by file or by QDQ nodes, w8a8 and w8a16, one scale per channel or a tensor of weights, O1 to O3."""
 
 
 @grouped

@@ -33,7 +33,7 @@ def deploy(
     model: o.ModelArgument,
     out: o.OutOption,
     data: o.DataOption = None,
-    eval_data: str | None = typer.Option(None, help="Data to verify on (default: a held-out fifth of --data)."),
+    eval_data: str | None = o.option(o.DATA, None, help="Data to verify on (default: a held-out fifth of --data)."),
     how: Quantization = Quantization(),
     metric: o.MetricOption = "top1",
     limit: o.LimitOption = None,
@@ -44,7 +44,8 @@ def deploy(
     force: o.ForceOption = False,
     correct_on_target: o.CorrectOption = False,
     report_page: Annotated[
-        bool, typer.Option("--report/--no-report", help="Write OUT/report.html (extra [report]).")
+        bool,
+        o.option(o.OUTPUT, "--report/--no-report", help="Write OUT/report.html (extra [report])."),
     ] = True,
     images: Images = None,
     json: o.JsonOption = False,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class ImageOptions:
     """The preprocessing of image folders: that of the YAML file ``images``, single options over it."""
+
+    panel: ClassVar[str] = "Image folders"
 
     images: Annotated[Path | None, typer.Option(help="YAML file with the preprocessing of an image folder.")] = None
     image_size: Annotated[str | None, typer.Option(help="Size of images: 224 or HEIGHT,WIDTH.")] = None

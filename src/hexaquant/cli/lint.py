@@ -135,7 +135,7 @@ def write_lint(console: Console, folder: Path, target: str, scheme: str, overrid
 
 
 def document(done: Lint, repairs: tuple[Applied, ...] | None = None, output: Path | None = None) -> dict[str, Any]:
-    """The JSON document (docs/insight.md): findings, counts of verdicts and one entry a layer."""
+    """The JSON document (docs/insight.md): findings, counts of verdicts and one entry per layer."""
     from hexaquant.analysis.lint.finding import FORMAT, counts, findings_document, repairs_document
 
     fixed = {} if repairs is None else {"fixed": str(output), "repairs": repairs_document(repairs)}
@@ -175,7 +175,7 @@ def _entry(judgement: Judgement) -> dict[str, str]:
 
 
 def rows(done: Lint) -> Any:
-    """One row a layer."""
+    """One row per layer."""
     cells = [_cells(_entry(judgement)) for judgement in done.judgements]
     return table(
         f"{done.source} for {done.target}", ["layer", "operator", "scheme", "verdict", "reason and remedy"], cells

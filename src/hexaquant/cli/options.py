@@ -14,25 +14,37 @@ MODEL_HELP = (
     "An .onnx or .pt2 file, or module:function or file.py:function that returns (nn.Module, example_inputs). "
     "The latter executes that Python code, as importing it does."
 )
+DATA, TARGET, CHECKS, OUTPUT = "Data", "Target and quantization", "Verification", "Output"
+"""Headings of ``--help``; what has none stands under "Options"."""
+
+
+def option(heading: str, *words: Any, **more: Any) -> Any:
+    """A typer.Option under ``heading``."""
+    return typer.Option(*words, rich_help_panel=heading, **more)
+
+
 DATA_FORMS = ".npz, .npy, input_list.txt, a folder of images, or module:function (which is executed)"
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
 FolderArgument = Annotated[Path, typer.Argument(metavar="OUT", help="Artifact folder of deploy or quantize.")]
-OutOption = Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Artifact folder to write.")]
-DataOption = Annotated[str | None, typer.Option("--data", help=f"Calibration data: {DATA_FORMS}.")]
-SamplesOption = Annotated[str, typer.Option("--data", help=f"Samples: {DATA_FORMS}.", show_default=False)]
-TargetOption = Annotated[str, typer.Option(help="SoC (sm8650, sm8550, qcs6490 ...) or architecture (v75).")]
-SchemeOption = Annotated[str, typer.Option(help="w8a8, w8a16, w4a8, w4a16, w16a16 or fp16.")]
+OutOption = Annotated[Path, option(OUTPUT, "-o", "--output", metavar="OUT", help="Artifact folder to write.")]
+DataOption = Annotated[str | None, option(DATA, "--data", help=f"Calibration data: {DATA_FORMS}.")]
+SamplesOption = Annotated[str, option(DATA, "--data", help=f"Samples: {DATA_FORMS}.", show_default=False)]
+TargetOption = Annotated[str, option(TARGET, help="SoC (sm8650, sm8550, qcs6490 ...) or architecture (v75).")]
+SchemeOption = Annotated[str, option(TARGET, help="w8a8, w8a16, w4a8, w4a16, w16a16 or fp16.")]
 RecipeOption = Annotated[
-    str, typer.Option(help="fast (seconds), best (minutes), plain (min-max ranges), or a recipe file (.yaml).")
+    str,
+    option(TARGET, help="fast (seconds), best (minutes), plain (min-max ranges), or a recipe file (.yaml)."),
 ]
-OverridesOption = Annotated[Path | None, typer.Option(help="YAML file: tensor or layer glob -> scheme or settings.")]
+OverridesOption = Annotated[Path | None, option(TARGET, help="YAML file: tensor or layer glob -> scheme or settings.")]
 ShapeOption = Annotated[
-    list[str] | None, typer.Option("--shape", help="Shape of an input, NAME=1,3,320,320; repeat for more inputs.")
+    list[str] | None,
+    option(DATA, "--shape", help="Shape of an input, NAME=1,3,320,320; repeat for more inputs."),
 ]
 StateOption = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
+        DATA,
         "--state",
         help="Recurrent state INPUT=OUTPUT, such as h=hn: the state of each sample is the last one's output; "
         "repeat for more.",
@@ -40,26 +52,32 @@ StateOption = Annotated[
 ]
 SplitOption = Annotated[
     bool,
-    typer.Option(
+    option(
+        DATA,
         "--split-outputs",
         help="Operands of a Concat that is an output (boxes and scores) become outputs of their own, each on its grid.",
     ),
 ]
-VersionOption = Annotated[str, typer.Option(help="Version of model.encodings: 0.6.1, 1.0.0 or 2.0.0.")]
-RandomOption = Annotated[bool, typer.Option("--random-data", help="Calibrate on noise: a trial, not an accuracy.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Make again what OUT holds from the same inputs.")]
-CorrectOption = Annotated[
-    bool, typer.Option("--correct-on-target", help="Run the result on the target and correct the biases by it.")
+VersionOption = Annotated[str, option(OUTPUT, help="Version of model.encodings: 0.6.1, 1.0.0 or 2.0.0.")]
+RandomOption = Annotated[
+    bool,
+    option(DATA, "--random-data", help="Calibrate on random noise (to try the pipeline; accuracy is meaningless)."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")]
-MetricOption = Annotated[str, typer.Option(help="top1, top5, module:function (executed), or none.")]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Verify on the first N samples only.")]
-WorkersOption = Annotated[int | None, typer.Option(min=1, help="Emulator processes (default: one a core).")]
+ForceOption = Annotated[bool, option(OUTPUT, "--force", help="Rebuild even if OUT is up to date.")]
+CorrectOption = Annotated[
+    bool,
+    option(TARGET, "--correct-on-target", help="Run the result on the target and correct the biases by it."),
+]
+JsonOption = Annotated[bool, option(OUTPUT, "--json", help="Print one JSON document on stdout instead of tables.")]
+MetricOption = Annotated[str, option(CHECKS, help="top1, top5, module:function (executed), or none.")]
+LimitOption = Annotated[int | None, option(CHECKS, min=1, help="Verify on the first N samples only.")]
+WorkersOption = Annotated[int | None, option(CHECKS, min=1, help="Emulator processes (default: one per core).")]
 FailBelowOption = Annotated[
     float | None,
-    typer.Option(
+    option(
+        CHECKS,
         help="Exit 1 when the metric on the target (without labels: the top-1 agreement of simulation and target) "
-        "is below this, e.g. 0.9."
+        "is below this, e.g. 0.9.",
     ),
 ]
 

@@ -80,7 +80,7 @@ def run(
         list[str] | None,
         typer.Option("--input", help="NAME=FILE.npy or .npz; repeat for more inputs. Axis 0 is samples."),
     ] = None,
-    input_list: Annotated[Path | None, typer.Option(help="One inference a line: NAME:=FILE.raw ...")] = None,
+    input_list: Annotated[Path | None, typer.Option(help="One inference per line: NAME:=FILE.raw ...")] = None,
     target: Annotated[str | None, typer.Option(help="Which binary of an artifact folder.")] = None,
     form: Annotated[str, typer.Option("--format", help="raw (float32, or the stored type) or npy.")] = "raw",
     native: Annotated[bool, typer.Option("--native", help="Stored integers in and out instead of floats.")] = False,

@@ -31,7 +31,7 @@ def written(path: Path, results: Iterable[Mapping[str, np.ndarray]], folder: Pat
 
 
 def write_outputs(folder: Path, outputs: Mapping[str, np.ndarray], form: str) -> None:
-    """One file an output, each whole or not at all; characters that file names cannot have become underscores."""
+    """One file per output, each whole or not at all; characters that file names cannot have become underscores."""
     import numpy as np
 
     from hexaquant.core.atomic import write_bytes

@@ -131,7 +131,7 @@ def _clip_bounds(encoding: Encoding) -> tuple[Tensor, Tensor]:
 
 
 class _PerTensor(torch.autograd.Function):
-    """Straight-through estimator (Bengio et al. 2013, arXiv:1308.3432) for one scale a tensor."""
+    """Straight-through estimator (Bengio et al. 2013, arXiv:1308.3432) for one scale per tensor."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, encoding: Encoding) -> Tensor:

@@ -134,7 +134,7 @@ def _expand_blocks(param: Tensor, granularity: PerBlock | Lpbq, shape: tuple[int
 
 
 def round_half_even(x: Tensor) -> Tensor:
-    """The package's only rounding: to the nearest integer, ties to even."""
+    """Rounding to the nearest integer, ties to even: of values to a grid, everywhere but in the fused kernels."""
     return torch.round(x)
 
 

@@ -62,7 +62,7 @@ def _by_name(item: Any, specs: Sequence[InputSpec], where: str) -> tuple[dict[st
         names = ", ".join(s.name for s in specs)
         raise InputError(
             f"{where} has {len(values)} values but the model has {len(specs)} inputs ({names}); "
-            "give one value an input, and labels last if there are any"
+            "give one value per input, and labels last if there are any"
         )
     labels = values[len(specs)] if len(values) > len(specs) else None
     return {s.name: v for s, v in zip(specs, values)}, labels

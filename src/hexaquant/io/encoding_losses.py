@@ -1,4 +1,4 @@
-"""What each version of AIMET's encodings files cannot hold, said in one sentence a tensor."""
+"""What each version of AIMET's encodings files cannot hold, said in one sentence per tensor."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _lost_in_v1(name: str, encoding: Encoding, version: str, is_param: bool, val
     elif version == v06.VERSION and encoding.step.numel() == 1 and not isinstance(grid.granularity, PerTensor):
         lost.append(f"'{name}': version 0.6.1 takes a single scale for per-tensor")
     elif version == v06.VERSION and isinstance(grid.granularity, PerBlock) and encoding.scale.shape[1] == 1:
-        lost.append(f"'{name}': version 0.6.1 takes one block a channel for per-channel")
+        lost.append(f"'{name}': version 0.6.1 takes one block per channel for per-channel")
     if value is not None and not _axes_are_implied(encoding, value):
         lost.append(f"'{name}': version {version} implies other axes than {grid.granularity}")
     return lost

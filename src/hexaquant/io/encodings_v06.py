@@ -5,7 +5,7 @@
     {"version": "0.6.1",
      "activation_encodings": {"x": [{"bitwidth": 8, "dtype": "int", "is_symmetric": "False",
                                      "max": 0.97, "min": -0.24, "offset": -51, "scale": 0.0048}]},
-     "param_encodings": {"w": [{...}, "one an output channel, or channel-major one a block"]}}
+     "param_encodings": {"w": [{...}, "one per output channel, or channel-major one per block"]}}
 
 Numbers are on the unsigned grid: ``x ~ (q + offset) * scale``. The file holds neither axes nor block sizes: a list
 of several reads as per channel of axis 0 until ``EncodingsFile.resolve`` sees the tensor, which also recognises

@@ -30,7 +30,7 @@ class ImageSpec:
 
     ``size``: (height, width) that the network gets, None for the graph input's; ``resize``: length of the shorter
     side before the crop, None to resize to ``size`` directly (aspect ratio not kept); ``mean``/``std``: one number
-    or one a channel, in units after ``scale``.
+    or one per channel, in units after ``scale``.
     """
 
     size: tuple[int, int] | None = None
@@ -72,7 +72,7 @@ class ImageSpec:
         for key in ("mean", "std"):
             values = getattr(self, key)
             if not isinstance(values, tuple) or not values or not all(map(_is_number, values)):
-                raise InputError(f"the image spec's '{key}' is {values!r}; give a number, or a list of one a channel")
+                raise InputError(f"the image spec's '{key}' is {values!r}; give a number, or a list of one per channel")
         if not _is_number(self.scale):
             raise InputError(f"the image spec's 'scale' is {self.scale!r}; give the factor for pixels of 0 to 255")
         size, resize = self.size, self.resize
@@ -91,7 +91,7 @@ def _is_length(value: Any) -> bool:
 
 
 def image_folder(folder: Path, specs: tuple[InputSpec, ...], image: ImageSpec) -> Dataset:
-    """A Dataset of the images under ``folder``, sorted by path, one a sample.
+    """A Dataset of the images under ``folder``, sorted by path, one per sample.
 
     Raises InputError when there are none or the model has not exactly one image input.
     """
@@ -99,7 +99,7 @@ def image_folder(folder: Path, specs: tuple[InputSpec, ...], image: ImageSpec) -
     if not files:
         raise InputError(f"{folder} holds no images ({', '.join(SUFFIXES)}); give a folder with images")
     if len(specs) != 1 or len(_picture(specs[0])) != 3:
-        raise InputError(f"{folder} holds images but the model has not just one image input; use an .npz file")
+        raise InputError(f"{folder} holds images but the model does not have exactly one image input; use an .npz file")
     spec, labels = specs[0], _labels(folder, files)
     layout = image.layout or _layout(spec)
     size = image.size or _size(spec, layout)

@@ -44,7 +44,7 @@ def read_input_lines(path: Path, inputs: Sequence[str]) -> InputLines:
     try:
         texts = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path} ({error}); give a text file with one inference a line") from None
+        raise InputError(f"cannot read {path} ({error}); give a text file with one inference per line") from None
     numbered = [(number, text.split()) for number, text in enumerate(texts, 1) if text.strip()]
     outputs = numbered[0][1] if numbered and numbered[0][1][0].startswith(MARKS) else []
     lines = tuple(_line(words, inputs, path, number) for number, words in numbered if not words[0].startswith(MARKS))

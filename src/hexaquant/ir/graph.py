@@ -11,6 +11,7 @@ Invariants after ``ir.normalize`` (see ir/normalize.py):
 from __future__ import annotations
 
 import copy
+import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,9 @@ class Graph:
         for value in self.values():
             if value.name == name:
                 return value
-        raise InputError(f"{self.source} has no tensor '{name}'")
+        close = difflib.get_close_matches(name, [v.name or "" for v in self.values()], 3)
+        hint = f"; close: {', '.join(close)}" if close else ""
+        raise InputError(f"{self.source} has no tensor '{name}'{hint}")
 
     def origin(self, node: oir.Node) -> Origin:
         """Where ``node`` comes from, for messages."""

@@ -166,7 +166,7 @@ def _dft_20(node: oir.Node) -> None:
 
 
 def _groupnorm_21(node: oir.Node) -> None:
-    """Scale and bias went from one value a group to one a channel."""
+    """Scale and bias went from one value per group to one per channel."""
     data, groups = node.inputs[0], int_attribute(node, "num_groups", 1)
     channels = data.shape[1] if data is not None and data.shape is not None else None
     for index, label in ((1, "scale"), (2, "bias")):

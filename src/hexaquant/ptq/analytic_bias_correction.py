@@ -58,7 +58,7 @@ _KEEP_MEANS = ("GlobalAveragePool", "AveragePool", "Flatten", "Identity")
 
 @torch.no_grad()
 def correct_biases_analytically(model: QuantizedModel) -> list[dict[str, Any]]:
-    """Correct ``model`` (quantizers on) in place; one entry a layer with its largest shift, or why it is left alone."""
+    """Correct ``model`` (quantizers on) in place; one entry per layer: its largest shift, or why it is left alone."""
     means, parameters = expected_values(model.source_graph), model.parameters_by_name()
     report: list[dict[str, Any]] = []
     for node in model.source_graph.nodes:

@@ -8,7 +8,7 @@ g = sqrt(v_0 + eps) exp(p), where p = 0 at the start is trained::
     otherwise   y = conv(x, r Q(W)) + b + m_0 - r m,      r = g / sqrt(v + eps)      (at the start: r = 1, the layer)
 
 So outside training the model is the deployed one, and folding writes r W, r times the weight's scale and the bias
-b + m_0 - r m back: the integers of the weight do not change. That needs one scale an output channel.
+b + m_0 - r m back: the integers of the weight do not change. That needs one scale per output channel.
 
 Legal for Conv, Gemm and ConvTranspose of one group with such weights and a bias of their own. Re-estimation of the
 statistics before folding: Nagel et al. 2022 (arXiv:2203.11086), section 4.

@@ -130,7 +130,7 @@ class _Lsq(torch.autograd.Function):
 def _one_scale(
     grad: Tensor, v: Tensor, s: Tensor, offset: Tensor, quantized: Tensor, levels: int, moves: bool
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """:func:`lsq_gradients` for one scale a tensor: each number is read from memory once, nothing large is kept.
+    """:func:`lsq_gradients` for one scale per tensor: each number is read from memory once, nothing large is kept.
 
     Inside s dv^/ds = v^ - v, and where clipped it is v^: both are v^ minus the unclipped part of v.
     """

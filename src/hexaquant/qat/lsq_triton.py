@@ -1,4 +1,4 @@
-"""LSQ for one scale a tensor on a CUDA device, two kernels a tensor: the formulas of qat/lsq.py without temporaries.
+"""LSQ for one scale per tensor on a CUDA device, two kernels per tensor: qat/lsq.py without temporaries.
 
 Forward reads v and writes v^. Backward reads v and the gradient, writes the gradient of v and, a program at a time,
 partial sums of those of scale and offset, which are then added up: the same order every time, so the result is

@@ -10,7 +10,7 @@ import onnx_ir as oir
 
 from hexaquant.core.errors import HexaquantError, TargetError
 from hexaquant.htp.check import Judgement, by_name, judge
-from hexaquant.htp.soc import target_of_model
+from hexaquant.htp.soc import TARGETS, target_of_model
 from hexaquant.io.qdq_reader import from_qdq
 from hexaquant.ir.graph import Graph
 from hexaquant.qnn.log_text import FailedUnit, failed_units
@@ -49,7 +49,8 @@ def explain(
     if failure.kind != "target":
         return failure.as_error(f"lowering {source} for {target}")
     if "INVALID_CONFIG" in failure.stderr:
-        return TargetError(f"{source}: the backend knows no SoC model {spec['soc_model']}: name one of htp/soc.py")
+        known = ", ".join(target.name for target in TARGETS)
+        return TargetError(f"{source}: unknown SoC model {spec['soc_model']}; known targets: {known}")
     units = _failed_units(spec, limits)
     reasons = _backend_reasons(spec, limits)
     if not units and not reasons:

@@ -30,7 +30,7 @@ POLL_S = 0.005
 class Runtime:
     """A compiled network ready to run; thread-safe; use it as a context manager.
 
-    ``workers``: processes that run it at the same time, started when callers wait (None: one a core on the emulator,
+    ``workers``: processes that run it at the same time, started when callers wait (None: one per core on the emulator,
     one on a device; one with ``profiling``). ``queue_size``: requests that may wait; more make callers wait
     (``submit(wait=False)``: fail). A process that dies fails the request it had and is replaced.
     ``float_io``: floats in and out, converted with the encodings in the binary; otherwise the stored integers.

@@ -121,7 +121,7 @@ def script_json(value: Any) -> str:
 
 
 def commands(sources: Sources) -> str:
-    """The recorded command lines, one a line, as a shell takes them."""
+    """The recorded command lines, one per line, as a shell takes them."""
     return "\n".join(shlex.join(["hexaquant", *command.argv]) for command in sources.commands)
 
 

@@ -163,7 +163,7 @@ def protect_from_overflow(model: QuantizedModel) -> list[str]:
 def safe_weight_scales(model: QuantizedModel, least: bool = False) -> dict[str, Tensor]:
     """Weight name -> its scales raised where the int32 arithmetic would overflow; with ``least`` the least safe ones.
 
-    Weights with one scale a block, and those of operators without an int32 bias, are left out.
+    Weights with one scale per block, and those of operators without an int32 bias, are left out.
     """
     parameters, result = model.parameters_by_name(), {}
     outputs = _output_quantizers(model)

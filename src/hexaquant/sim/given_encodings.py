@@ -128,7 +128,7 @@ def _require_no_blocks(graph: Graph, given: Mapping[str, Encoding]) -> None:
         if isinstance(encoding.grid.granularity, PerBlock | Lpbq):
             raise TargetError(
                 f"weight '{weight.name if weight else ''}' of {graph.origin(node)} ({node.op_type}) has one scale a "
-                "block, which Qualcomm's lowering takes for MatMul only; export it with one scale a channel"
+                "block, which Qualcomm's lowering takes for MatMul only; export it with one scale per channel"
             )
 
 

@@ -17,7 +17,7 @@ PER_TENSOR = " per tensor"
 """Ending of the names of schemes with one weight scale a tensor; rows of the legality table have it too."""
 
 BLOCKS = " in blocks"
-"""Likewise for weights with one scale a block, which the table does not measure."""
+"""Likewise for weights with one scale per block, which the table does not measure."""
 
 
 def node_schemes(activations: ActivationPlanner) -> Mapping[str, str]:

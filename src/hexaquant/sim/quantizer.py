@@ -174,7 +174,7 @@ class ActivationQuantizer(Quantizer):
 
 
 def is_inside(encoding: Encoding, clamp: tuple[float | None, float | None] | None) -> bool:
-    """True when no value of ``encoding`` (one scale a tensor) is outside ``clamp``; False without a clamp."""
+    """True when no value of ``encoding`` (one scale per tensor) is outside ``clamp``; False without a clamp."""
     if clamp is None or encoding.grid.is_float:
         return False
     low, high = clamp
@@ -212,7 +212,7 @@ class ConstantQuantizer(Quantizer):
 class BiasQuantizer(nn.Module):
     """On an int32 bias: scale = scale of the input times scale of the weight, per output channel; offset 0.
 
-    Of a weight with one scale a block the largest of the channel counts.
+    Of a weight with one scale per block the largest of the channel counts.
     """
 
     def __init__(self, plan: TensorPlan, x: Quantizer, weight: Quantizer) -> None:

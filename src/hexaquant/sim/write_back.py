@@ -182,7 +182,7 @@ def _through(value: Tensor, norms: list[_BatchNorm], scales: list[Tensor]) -> Te
 
 
 def along_outputs(node: oir.Node, scale: Tensor, weight: Tensor) -> Tensor:
-    """``scale`` (one an output channel) in a shape that broadcasts against ``weight`` of ``node``."""
+    """``scale`` (one per output channel) in a shape that broadcasts against ``weight`` of ``node``."""
     if node.op_type == "Gemm":
         return scale[:, None] if int_attribute(node, "transB", 0) else scale[None, :]
     if node.op_type == "ConvTranspose":

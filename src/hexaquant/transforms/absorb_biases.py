@@ -89,7 +89,7 @@ def _reads(layer: oir.Node, value: oir.Value) -> bool:
 
 
 def _passed_on(layer: oir.Node, shift: Array) -> Array:
-    """W c: what the constant input ``shift`` (one value a channel) adds to each output channel."""
+    """W c: what the constant input ``shift`` (one value per channel) adds to each output channel."""
     weight = _data(layer.inputs[1])
     if layer.op_type == "Gemm":
         return weight @ shift if int_attribute(layer, "transB", 0) else shift @ weight

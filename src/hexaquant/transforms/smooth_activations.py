@@ -63,7 +63,7 @@ def smooth_activations(
     """Rescale ``graph`` (prepared for the target) in place.
 
     ``values``: some values of each tensor of ``read_tensors``, batch first; ``weight_bits``: of the rounding that the
-    output error is measured with, one scale an output channel.
+    output error is measured with, one scale per output channel.
     """
     scaling = find_scaling(graph)
     scales, report = np.ones(scaling.size), []

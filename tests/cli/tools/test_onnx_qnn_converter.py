@@ -30,7 +30,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def quantized(tiny: Path) -> tuple[Path, dict[str, Any]]:
-    """tiny.onnx calibrated to w8a16 with one scale a channel, and the document that --json printed."""
+    """tiny.onnx calibrated to w8a16 with one scale per channel, and the document that --json printed."""
     out = tiny / "calibrated"
     done = program("onnx-qnn-converter", "-i", tiny / "tiny.onnx", "-o", out, "--input_list", tiny / "list.txt",
                    "--act_bw", 16, "--use_per_channel_quantization", "--json")  # fmt: skip

@@ -216,7 +216,7 @@ class Session:
         return [self._outputs(found, index, files) for index in range(len(samples))]
 
     def _push_inputs(self, samples: Sequence[Arrays], place: str) -> None:
-        """One file an input with all samples one after the other."""
+        """One file per input with all samples one after the other."""
         with tempfile.TemporaryDirectory() as stage:
             files = {}
             for index, spec in enumerate(self.card.inputs):

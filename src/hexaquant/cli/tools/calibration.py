@@ -67,8 +67,8 @@ CALIBRATION_FLAGS = (
         "--use_per_channel_quantization",
         action="store_true",
         default=None,
-        help="One scale a channel of a weight (recommended), matrix products included. Default: one a weight, as in "
-        "the original.",
+        help="One scale per channel of a weight (recommended), matrix products included. Default: one per weight, as "
+        "in the original.",
     ),
     flag(
         "--use_per_row_quantization",
@@ -118,7 +118,7 @@ def calibrate_from_list(
     ranges = Calibrate(observer, _WEIGHTS[weights])
     data = input_list(options.input_list, input_specs(network.graph), options.use_native_input_files)
     if not options.use_per_channel_quantization:
-        tell.warn("one scale a weight; --use_per_channel_quantization is more accurate at the same speed")
+        tell.warn("one scale per weight; --use_per_channel_quantization is more accurate at the same speed")
     calibrated = calibrate_missing(
         network,
         data.batches(),

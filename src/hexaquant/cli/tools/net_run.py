@@ -73,7 +73,7 @@ def jobs_of(text: str, graphs: Sequence[str]) -> list[Job]:
     if len(lists) != len(graphs):
         raise InputError(
             f"--input_list has {len(lists)} lists but the binary holds {len(graphs)} graphs ({', '.join(graphs)}); "
-            f"give one a graph, {SKIP} for those that shall not run"
+            f"give one list per graph; {SKIP} skips a graph"
         )
     jobs = [Job(graph, Path(listed)) for graph, listed in zip(graphs, lists) if listed != SKIP]
     if not jobs:
@@ -156,9 +156,9 @@ PROGRAM = Program(
             "--input_list",
             metavar="FILE[,FILE]",
             required=True,
-            help="One inference a line: raw files in the network's order of inputs, or NAME:=FILE for each; paths "
+            help="One inference per line: raw files in the network's order of inputs, or NAME:=FILE for each; paths "
             "relative to the current folder or to the list. A first line that starts with %% or # names the outputs. "
-            "One list a graph, with commas; __ skips a graph.",
+            "One list per graph, with commas; __ skips a graph.",
         ),
         flag("--output_dir", metavar="DIR", type=Path, default=Path("output"), help="Default: ./output."),
         flag("--use_native_input_files", action="store_true", help="Input files hold what the graph stores."),

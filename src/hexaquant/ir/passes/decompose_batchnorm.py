@@ -1,4 +1,4 @@
-"""BatchNormalization that follows no layer it could be folded into -> Mul, Add with one constant a channel.
+"""BatchNormalization that follows no layer it could be folded into -> Mul, Add with one constant per channel.
 
 Run after fold_batchnorm has nothing left to do.
 

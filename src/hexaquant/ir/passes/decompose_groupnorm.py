@@ -1,6 +1,6 @@
 """GroupNormalization -> Reshape, InstanceNormalization, Reshape, Mul, Add (HTP has no group normalisation).
 
-1. Scale and bias are constants of one value a channel; all dimensions but the batch are static.
+1. Scale and bias are constants of one value per channel; all dimensions but the batch are static.
 2. The groups become the channels of a 4-D tensor [N, G, C/G * d1 * ..., dn]; InstanceNormalization with unit scale
    normalises over the rest: the same sums over the same elements.
 """

@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 
 
 def dequantized(q: Array, scale: Array, zero: Array | None = None, axis: int = 1, block: int = 0) -> Array:
-    """(q - zero) * scale, float32. ``scale`` and ``zero``: one number, one along ``axis``, or one a block of it."""
+    """(q - zero) * scale, float32. ``scale`` and ``zero``: one number, one along ``axis``, or one per block of it."""
     wide = q.astype(np.float64)
     shift = np.zeros(()) if zero is None else zero.astype(np.float64)
     return ((wide - _spread(shift, q, axis, block)) * _spread(scale.astype(np.float64), q, axis, block)).astype(

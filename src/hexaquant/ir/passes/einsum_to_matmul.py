@@ -182,7 +182,7 @@ class _Writer:
         return Term(self.emit.reshaped(value, self._dims(letters), f"{self.name}_apart"), letters)
 
     def _grouped(self, term: Term, groups: list[list[str]]) -> oir.Value:
-        """The operand with one axis a group of letters, 1 for an empty one."""
+        """The operand with one axis per group of letters, 1 for an empty one."""
         ordered = self._ordered(term, "".join(letter for group in groups for letter in group))
         dims = [math.prod(self._dims("".join(group)), start=sympy.Integer(1)) for group in groups]
         return self.emit.reshaped(ordered, dims, f"{self.name}_grouped")

@@ -30,7 +30,7 @@ class Env:
 
 
 class LiveStore:
-    """Holds one Env a chunk. A context manager: its scratch folder goes with it."""
+    """Holds one Env per chunk. A context manager: its scratch folder goes with it."""
 
     def __init__(self, budget: int = BUDGET) -> None:
         self.budget, self.held = budget, 0

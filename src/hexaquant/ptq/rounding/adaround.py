@@ -105,7 +105,7 @@ def _excess(Wq: Tensor, W: Tensor, H: Tensor) -> Tensor:
 # FlexRound: rounding learned by dividing each weight by a factor of its own before it is rounded.
 #
 # Lee et al., "FlexRound: Learnable Rounding based on Element-wise Division for Post-Training Quantization", ICML 2023
-# (arXiv:2306.00317), equation 2:  Wq = s1 clip(round(W / (s1 S2))),  with one s1 a row and one S2 a weight, both
+# (arXiv:2306.00317), equation 2:  Wq = s1 clip(round(W / (s1 S2))),  with one s1 per row and one S2 a weight, both
 # learned. A large weight may move by more than one step. E and its gradient are as in adaround.py; rounding passes
 # gradients straight through. Both factors are learned as logarithms.
 

@@ -63,7 +63,7 @@ def round_weights(
     """Round all weights of ``model`` (calibrated) in place; returns the number of samples and a report a layer.
 
     ``columns``: outputs of a layer that its moments are taken from, at least (8 a weight of a row where there are as
-    many); ``samples``: at most so many are used, beyond FIRST by layers that get their columns from no fewer; ``seed``:
+    many); ``samples``: upper limit; a layer that has enough outputs after FIRST samples stops there; ``seed``:
     of the choice of positions. Peak memory does not depend on ``samples``.
     """
     layers = find_layers(model)

@@ -273,7 +273,7 @@ class _Task:
         return wanted, part.quant[self.block.output]
 
     def _has_rows(self, chunk: int, values: Iterable[Any]) -> bool:
-        """True where each value has one row a sample, so that some of the samples can be taken out."""
+        """True where each value has one row per sample, so that some of the samples can be taken out."""
         return all(isinstance(v, Tensor) and v.dim() and len(v) == self.sizes[chunk] for v in values)
 
     def _error(self) -> float:

@@ -91,7 +91,7 @@ class RoundWeights:
 
     ``sweeps``, ``refit_scale``: of coordinate descent; ``iterations``: of adaround and flexround; ``columns``: outputs
     of each layer that are looked at, at least; ``samples``: the most that are used, those beyond 64 by layers that have
-    few outputs a sample; ``seed``: of the choice of outputs.
+    few outputs per sample; ``seed``: of the choice of outputs.
     """
 
     method: Literal["coordinate_descent", "gptq", "adaround", "flexround", "nearest"] = "coordinate_descent"

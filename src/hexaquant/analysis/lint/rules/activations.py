@@ -23,9 +23,9 @@ from hexaquant.ir.graph import Graph, constant
 
 # Activations whose range is set by a few values far beyond all others.
 #
-# Swish and GELU have no upper bound, normalized transformers have massive activations: with one scale a tensor, either
-# the few are clipped or the many lose their bits. Judged on data: the peak against the size that all but 1 in 10,000
-# values stay below, and what 8 bits over the whole range would leave to the others. Of all tensors of
+# Swish and GELU have no upper bound, normalized transformers have massive activations: with one scale per tensor,
+# either the few are clipped or the many lose their bits. Judged on data: the peak against the size that all but 1 in
+# 10,000 values stay below, and what 8 bits over the whole range would leave to the others. Of all tensors of
 # EfficientNet-Lite0 the worst has a ratio of 3.2 and 27 dB.
 
 LONG_TAIL = "long-tail"
@@ -34,7 +34,7 @@ RATIO, LEAST_DB_LONG_TAIL = 4.0, 25.0
 
 
 def long_tail(subject: Subject) -> Iterator[Finding]:
-    """One warning a tensor of 8 bits."""
+    """One warning per tensor of 8 bits."""
     for node in subject.prepared.nodes:
         tensor = node.outputs[0].name or ""
         seen, plan = subject.statistics.get(tensor), subject.plan.tensors.get(tensor)

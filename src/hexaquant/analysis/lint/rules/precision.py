@@ -24,7 +24,7 @@ REFUSED = "refused"
 
 
 def refused(subject: Subject) -> Iterator[Finding]:
-    """One finding a layer that is refused or wrong."""
+    """One finding per layer that is refused or wrong."""
     nodes: dict[str, oir.Node] = {node.name or "": node for node in subject.prepared.nodes}
     for one in subject.judgements:
         if not one.is_bad:
@@ -46,7 +46,7 @@ WIDE_TYPE = "wide-type"
 
 
 def wide_type(subject: Subject) -> Iterator[Finding]:
-    """One warning an operator that computes float64 from something that is not float64, or first does."""
+    """One warning per operator that computes float64 from something that is not float64, or first does."""
     for node in subject.written.nodes:
         if node.outputs[0].dtype != oir.DataType.DOUBLE:
             continue
@@ -67,7 +67,7 @@ FIRST_ARCH = 73
 
 
 def weak_16bit(subject: Subject) -> Iterator[Finding]:
-    """One warning a layer."""
+    """One warning per layer."""
     if subject.target.arch >= FIRST_ARCH:
         return
     bad = {judgement.layer.node for judgement in subject.judgements if judgement.is_bad}
@@ -91,7 +91,7 @@ COARSE = 32
 
 
 def coarse_16bit(subject: Subject) -> Iterator[Finding]:
-    """One warning a layer."""
+    """One warning per layer."""
     table = legality_table()
     for node in subject.compiled.nodes:
         steps = table.errors_16.get(node.op_type, 0)

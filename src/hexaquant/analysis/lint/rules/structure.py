@@ -232,7 +232,7 @@ WHY_RESHAPE_CHAIN = "each is one more tensor in the graph, and outside of rank 4
 
 
 def reshape_chain(subject: Subject) -> Iterator[Finding]:
-    """One info an operator that would be gone."""
+    """One info per operator that would be gone."""
     for node in gone_by(subject.imported, lambda g: merge_reshapes(g) and remove_unused(g) + 1, KINDS):
         text = f"{node.op_type} whose result is only reshaped again"
         yield about(
@@ -313,7 +313,7 @@ BEFORE_PLANNING = "hexaquant does this for you before planning"
 
 
 def rewritten(subject: Subject) -> Iterator[Finding]:
-    """One info an operator."""
+    """One info per operator."""
     view = View(subject.imported.model.graph)
     bad = {judgement.layer.node for judgement in subject.judgements if judgement.is_bad}
     for node in subject.imported.nodes:

@@ -80,7 +80,7 @@ LEAST_DB = {4: 10.0, 8: 25.0, 16: 60.0}
 
 
 def coarse_weight(subject: Subject) -> Iterator[Finding]:
-    """One warning a layer, judged by its worst channel but one in ten."""
+    """One warning per layer, judged by its worst channel but one in ten."""
     for weight in weights_of(subject.prepared):
         plan = subject.plan.tensors.get(weight.name)
         if plan is None or plan.grid is None or plan.grid.is_float or plan.how != "own":
@@ -123,7 +123,7 @@ RELATIVE = 1e-6
 
 
 def dead_channel(subject: Subject) -> Iterator[Finding]:
-    """One info a layer."""
+    """One info per layer."""
     for weight in weights_of(subject.prepared):
         peaks = weight.peaks
         dead = int((peaks <= RELATIVE * peaks.max()).sum())
@@ -136,9 +136,9 @@ def dead_channel(subject: Subject) -> Iterator[Finding]:
 
 # One channel far larger than the others, in a tensor with one grid for all channels.
 #
-# Activations have one scale a tensor on this target: a channel ten times larger than the rest takes more than three of
-# eight bits from all the others. Weights have one scale an output channel, so there only what a single input channel
-# does counts (coarse_weight.py). Seen in the weights of the layer that writes the tensor, or in the activations
+# Activations have one scale per tensor on this target: a channel ten times larger than the rest takes more than three
+# of eight bits from all the others. Weights have one scale per output channel, so there only what a single input
+# channel does counts (coarse_weight.py). Seen in the weights of the layer that writes the tensor, or in the activations
 # themselves when there is data; the quantizer's cost is measured then.
 OUTLIER_CHANNEL = "outlier-channel"
 RATIO, WEIGHT_RATIO = 8.0, 12.0
@@ -148,7 +148,7 @@ FIX = "equalize: recipe 'best' does, or the step equalize_layers; else 16 bits f
 
 
 def outlier_channel(subject: Subject) -> Iterator[Finding]:
-    """One warning a tensor: from activations where there is data, else from weights."""
+    """One warning per tensor: from activations where there is data, else from weights."""
     yield from _of_activations(subject) if subject.statistics else _of_weights(subject)
 
 
@@ -190,4 +190,4 @@ def _is_scores(node: oir.Node | None) -> bool:
 
 def _why(ratio: float) -> str:
     lost = ratio.__ceil__().bit_length() - 1
-    return f"activations have one scale a tensor: the other channels are left {max(8 - lost, 0)} of 8 bits"
+    return f"activations have one scale per tensor: the other channels are left {max(8 - lost, 0)} of 8 bits"

@@ -61,7 +61,7 @@ def rms_normalization(
 def group_normalization(
     x: Tensor, scale: Tensor, b: Tensor, *, num_groups: int, epsilon: float = 1e-5, stash_type: int = 1
 ) -> Tensor:
-    """Opset 21: scale and b have one value a channel (opset 18: one a group, repeated here)."""
+    """Opset 21: scale and b have one value per channel (opset 18: one per group, repeated here)."""
     if scale.numel() == num_groups != x.shape[1]:
         times = x.shape[1] // num_groups
         scale, b = scale.repeat_interleave(times), b.repeat_interleave(times)
