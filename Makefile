@@ -27,7 +27,7 @@ types: .venv/.installed-dev
 
 unit: export OMP_NUM_THREADS := 1
 unit: .venv/.installed-dev .venv/.installed-system
-	$(BIN)/pytest -n 2 $(PYTEST_FLAGS)
+	$(BIN)/pytest -n 2 --durations=25 $(PYTEST_FLAGS)
 
 bench: export OMP_NUM_THREADS := 1
 bench: .venv/.installed-dev
@@ -37,9 +37,27 @@ bench: .venv/.installed-dev
 fuzz: .venv/.installed-dev .venv/.installed-system
 	$(BIN)/python scripts/fuzz_c_runtime.py $(FUZZ_FLAGS)
 
-# The documentation site, into site/; a warning is an error, and nothing is fetched from anywhere.
+# The documentation site, into build/site/; a warning is an error, and nothing is fetched from anywhere.
 docs: .venv/.installed-dev
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	PYTHONPATH=scripts $(BIN)/python scripts/docs_pages.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f build/mkdocs.yml
+
+# The wheel in a new environment of its own, and the quick start of the documentation with it.
+wheel:
+	rm -rf build/wheel build/wheel-venv
+	$(PYTHON) -m pip --disable-pip-version-check wheel --quiet --no-deps $(PIP_FLAGS) -w build/wheel .
+	$(PYTHON) -m venv build/wheel-venv
+	build/wheel-venv/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt $(PIP_FLAGS) build/wheel/*.whl
+	$(PYTHON) scripts/quick_start.py build/wheel-venv/bin
+
+# The lowest versions that pyproject.toml allows, in an environment of their own, and the quick start with them.
+lower-bounds:
+	mkdir -p build
+	rm -rf build/lower-venv
+	$(PYTHON) -m venv build/lower-venv
+	$(PYTHON) scripts/lower_bounds.py > build/lower-bounds.txt
+	build/lower-venv/bin/python -m pip --disable-pip-version-check install --quiet -c build/lower-bounds.txt $(PIP_FLAGS) .
+	$(PYTHON) scripts/quick_start.py build/lower-venv/bin
 
 install: .venv/.installed
 dev: .venv/.installed-dev

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import hexaquant
+from docs_pages import write_sources
 from docs_site.commands import commands
 from docs_site.interface import groups
 from docs_site.programs import programs
@@ -27,7 +28,8 @@ STYLE = re.compile(r"url\(\s*[\"']?(?:https?:)?//|@import\s+[\"'](?:https?:)?//"
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built as `make docs` builds it."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    config = write_sources(tmp_path_factory.mktemp("sources"))
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(config), "--site-dir", str(folder)]
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
