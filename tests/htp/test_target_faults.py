@@ -254,7 +254,6 @@ def test_a_difference_that_stays_positive_is_exact(tmp_path: Path) -> None:
     assert agreement(simulation, tmp_path, case) > 60
 
 
-@pytest.mark.parametrize("text", ["8,1", "1,2"])
 def test_the_reciprocal_of_a_sigmoid_is_exact_and_lowering_leaves_it(tmp_path: Path) -> None:
     case = Case("", f"{VEC}) {{ a = Sigmoid (x)\n y = Reciprocal (a) }}", wide)
     simulation = ready_made(normalize(graph(case.text)), tmp_path, case)
@@ -262,6 +261,7 @@ def test_the_reciprocal_of_a_sigmoid_is_exact_and_lowering_leaves_it(tmp_path: P
     assert agreement(simulation, tmp_path, case) > 30
 
 
+@pytest.mark.parametrize("text", ["8,1", "1,2"])
 def test_layers_of_several_rows_or_features_are_left(text: str) -> None:
     constants = {"w": random(6, int(text[-1]), seed=5)}
     model = graph(f"(float[{text}] x) => (float[{text[0]},6] y) {{ y = Gemm <transB=1> (x, w) }}", **constants)
