@@ -30,6 +30,8 @@ from torch import nn
 from torch.nn import functional
 
 import hexaquant as hq
+from hexaquant.htp.scheme import SCHEMES
+from hexaquant.htp.soc import find_target
 from hexaquant.qat.learn import learn_encodings
 from hexaquant.sim.calibrate import calibrate
 from hexaquant.sim.model import QuantizedModel
@@ -48,7 +50,7 @@ def build(variant: str, name: str, options: argparse.Namespace) -> nn.Module:
     if variant == "fp32":
         return placed(net, options).train()
     graph = hq.load(net, example_inputs=(x[:2],))
-    model = QuantizedModel(graph, make_plan(graph, "sm8650", options.scheme))
+    model = QuantizedModel(graph, make_plan(graph, find_target("sm8650"), SCHEMES[options.scheme]))
     if variant == "qat":
         calibrate(model, [{graph.inputs[0].name or "": x}], observer="min_max")
         learn_encodings(model)

@@ -28,6 +28,8 @@ from cnns import resnet18, settle_statistics
 import hexaquant as hq
 from hexaquant.core.metrics import sqnr_db
 from hexaquant.htp.for_target import prepare_for_target
+from hexaquant.htp.scheme import SCHEMES
+from hexaquant.htp.soc import find_target
 from hexaquant.ptq.apply import apply_recipe
 from hexaquant.ptq.recipe import parse_recipe
 from hexaquant.sim.model import QuantizedModel
@@ -72,7 +74,7 @@ def ours(folder: Path, name: str) -> None:
     torch.set_num_threads(1)
     graph = hq.load(folder / "model.onnx")
     prepare_for_target(graph)
-    model = QuantizedModel(graph, make_plan(graph, "sm8650", "w4a16"))
+    model = QuantizedModel(graph, make_plan(graph, find_target("sm8650"), SCHEMES["w4a16"]))
     data = np.load(folder / "calibration.npy", mmap_mode="r")
     batches = [{"input": data[i : i + 8]} for i in range(0, len(data), 8)]
     steps = [{"calibrate": {"observer": "min_max"}}, {"round_weights": {**OURS[name], "samples": len(data)}}]

@@ -18,6 +18,8 @@ import torch
 from cnns import mobilenet_v2, resnet18, settle_statistics
 
 import hexaquant as hq
+from hexaquant.htp.scheme import SCHEMES
+from hexaquant.htp.soc import find_target
 from hexaquant.sim.calibrate import calibrate
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.planner import make_plan
@@ -56,7 +58,7 @@ def measure(name: str, images: int, batch: int = 16) -> dict[str, float | str]:
     fp32 = cpu_seconds(forward(net))
     graph = hq.load(net, example_inputs=(x[:2],))
     row: dict[str, float | str] = {"network": name, "fp32_s": round(fp32, 3)}
-    model = QuantizedModel(graph, make_plan(graph, "sm8650", "w8a8"))
+    model = QuantizedModel(graph, make_plan(graph, find_target("sm8650"), SCHEMES["w8a8"]))
     key = graph.inputs[0].name or ""
     row["float_graph"] = round(cpu_seconds(forward(model)) / fp32, 3)
     for observer in ("min_max", "mse", "sqnr", "percentile", "entropy"):

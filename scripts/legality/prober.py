@@ -89,7 +89,7 @@ def quantize(graph: Graph, feeds: Sequence[Mapping[str, np.ndarray]], variant: V
     overrides = parse_overrides({"*": {"granularity": "tensor"}} if variant.per_tensor else None)
     unknown = {node.op_type: kernels.OpRule() for node in copy.nodes if kernels.rule_of(node.op_type) is None}
     with patch.dict(kernels.OPS, unknown):
-        model = QuantizedModel(copy, plan_unchecked(copy, "v75", variant.scheme, overrides))
+        model = QuantizedModel(copy, plan_unchecked(copy, find_target("v75"), SCHEMES[variant.scheme], overrides))
         calibrate(model, feeds, observer="min_max", weight_observer="min_max")
         qdq = to_qdq(model.exported_graph(), model.encodings(), bypass=model.bypassed())
     draft = folder / f"draft-{os.getpid()}.onnx"

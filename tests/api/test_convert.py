@@ -19,6 +19,7 @@ from hexaquant.core.errors import EncodingError, InputError, TargetError
 from hexaquant.folder.manifest import verify_files
 from hexaquant.frontends import load
 from hexaquant.htp.legality import legality_table
+from hexaquant.htp.soc import find_target
 from hexaquant.io.encodings_file import read_encodings
 from hexaquant.io.qdq_reader import from_qdq
 from hexaquant.ir.graph import constant
@@ -72,7 +73,7 @@ def test_the_target_computes_what_aimets_qdq_model_does(
     expected = onnxruntime_without_fusions(AIMET / f"{reference}.onnx", x)
     kernel = legality_table().errors_16["Softmax"] if levels > 255 else 0
     assert np.abs(emulated(tmp_path / "net.dlc", x) - expected).max() * levels <= 2.01 + kernel
-    model = complete_encodings(read.graph, read.given, "sm8650").model
+    model = complete_encodings(read.graph, read.given, find_target("sm8650")).model
     with torch.no_grad():
         simulated = np.concatenate([model(torch.from_numpy(image[None])).numpy() for image in x])
     assert np.abs(simulated - expected).max() * levels <= 2.01
@@ -159,7 +160,7 @@ def test_a_renamed_encoding_is_named(tmp_path: Path) -> None:
 def test_a_weight_without_an_encoding_uses_its_own_range_and_says_so(tmp_path: Path) -> None:
     path = damaged(tmp_path, lambda entries: entries.remove(entry(entries, "fc.weight")), "param")
     read = read_network(NET, path)
-    done = complete_encodings(read.graph, read.given, "sm8650")
+    done = complete_encodings(read.graph, read.given, find_target("sm8650"))
     assert [d.outcome for d in done.decisions if d.tensor == "fc.weight"] == ["own range"]
 
 
@@ -175,7 +176,7 @@ def test_float_fallback_runs_what_has_no_encoding_in_float16(tmp_path: Path) -> 
 def test_a_range_beyond_its_activation_is_clamped(tmp_path: Path) -> None:
     path = damaged(tmp_path, lambda entries: entry(entries, RELU).update(offset=[-20.0]))
     read = read_network(NET, path)
-    done = complete_encodings(read.graph, read.given, "sm8650")
+    done = complete_encodings(read.graph, read.given, find_target("sm8650"))
     (clamped,) = [d for d in done.decisions if d.outcome == "clamped"]
     assert clamped.tensor == RELU and "-> [0, 2.2319" in clamped.detail
     encoding = done.model.encodings()[RELU]
@@ -221,7 +222,7 @@ def test_encodings_made_before_batchnorm_folding_are_refused(tmp_path: Path) -> 
 def test_block_encodings_that_cannot_arrive_are_refused_by_name() -> None:
     read = read_network(NET, AIMET / "onnx_bq_2.0.0.encodings")
     with pytest.raises(TargetError, match=r"weight '\S+' of .* has one scale per block.*one scale per channel"):
-        complete_encodings(read.graph, read.given, "sm8650")
+        complete_encodings(read.graph, read.given, find_target("sm8650"))
 
 
 LPBQ = [(NET, "onnx_lpbq_1.0.0"), (NET, "onnx_lpbq_2.0.0"), (AIMET / "onnx_qdq_lpbq_gemm.onnx", None)]

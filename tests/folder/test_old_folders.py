@@ -13,6 +13,7 @@ import hexaquant as hq
 from hexaquant.core.errors import InputError
 from hexaquant.core.grid import Grid
 from hexaquant.folder.artifacts import MODEL, QDQ, REFERENCE, Folder
+from hexaquant.htp.soc import find_target
 from hexaquant.report.sources import read_sources
 from ir.onnx_text import random, run
 
@@ -60,7 +61,10 @@ def test_an_old_folder_without_its_binary_says_what_to_type(old: Path) -> None:
     with pytest.raises(InputError, match=r"model\.sm8650\.bin does not exist: run hexaquant compile .*sm8650 first"):
         Folder.open(old).binary()
     binary = hq.compile(old, "sm8650").binaries["sm8650"]
-    assert Folder.open(old).binary("sm8650") == binary and hq.verify(old, {"x": random(2, 3, 8, 8)})["samples"] == 2
+    assert (
+        Folder.open(old).binary(find_target("sm8650")) == binary
+        and hq.verify(old, {"x": random(2, 3, 8, 8)})["samples"] == 2
+    )
 
 
 def test_every_old_document_is_shown(old: Path) -> None:

@@ -160,6 +160,11 @@ def test_a_repair_that_changes_the_function_is_undone_and_told() -> None:
     assert float(done.graph.initializers["mask"].const_value.numpy().min()) < -1e38  # type: ignore[union-attr]
 
 
+def test_an_option_that_does_not_exist_is_an_error() -> None:
+    with pytest.raises(TypeError, match="targt"):
+        lint_and_fix(model(f"{HEAD} {{ y = Relu (x) }}"), targt="sm8350")  # type: ignore[call-arg]
+
+
 def test_the_errors_of_16_bit_kernels_are_those_of_the_table() -> None:
     errors = legality_table().errors_16
     for operator in ("Softplus", "Sqrt", "Tan"):

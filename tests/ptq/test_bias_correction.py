@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from hexaquant.core.metrics import sqnr_db
+from hexaquant.htp.scheme import SCHEMES
+from hexaquant.htp.soc import find_target
 from hexaquant.ir.graph import Graph
 from hexaquant.ptq.bias_correction import LayerReport, channel_gains, correct_biases
 from hexaquant.sim.calibrate import calibrate
@@ -42,7 +44,7 @@ def coarse() -> QuantizedModel:
     setting = {"bits": 4, "granularity": "tensor"}
     data = [{"x": np.abs(random(8, 3, 12, 12, seed=i))} for i in range(4)]
     graph, overrides = depthwise_net(), parse_overrides(dict.fromkeys(("pw", "dw", "lw"), setting))
-    model = QuantizedModel(graph, plan_unchecked(graph, "sm8650", "w8a8", overrides))
+    model = QuantizedModel(graph, plan_unchecked(graph, find_target("sm8650"), SCHEMES["w8a8"], overrides))
     calibrate(model, data, observer="min_max")
     return model
 
@@ -198,7 +200,7 @@ def test_a_network_that_holds_on_to_one_example_is_corrected_on_one():
         y = Conv (r, w, b)
     }"""
     graph = net(text, shape=np.array([1, 3, 12, 12]), w=random(6, 3, 1, 1, seed=1), b=random(6, seed=2) * 0.1)
-    model = QuantizedModel(graph, plan_unchecked(graph, "sm8650", "w4a8"))
+    model = QuantizedModel(graph, plan_unchecked(graph, find_target("sm8650"), SCHEMES["w4a8"]))
     data = [{"x": np.abs(random(1, 3, 12, 12, seed=i))} for i in range(8)]
     calibrate(model, data, observer="min_max")
     assert [report.layer for report in correct_biases(model, data)]
@@ -210,7 +212,7 @@ def test_several_samples_of_an_example_with_a_fixed_batch_are_used():
         y = Reshape (c, shape)
     }"""
     graph = net(text, shape=np.array([1, 864]), w=random(6, 3, 1, 1, seed=1), b=random(6, seed=2) * 0.1)
-    model = QuantizedModel(graph, plan_unchecked(graph, "sm8650", "w4a8"))
+    model = QuantizedModel(graph, plan_unchecked(graph, find_target("sm8650"), SCHEMES["w4a8"]))
     data = [{"x": np.abs(random(1, 3, 12, 12, seed=i))} for i in range(8)]
     calibrate(model, data, observer="min_max")
     x = torch.cat([torch.from_numpy(d["x"]) for d in data])

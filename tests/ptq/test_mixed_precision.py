@@ -114,7 +114,7 @@ def test_the_bits_go_to_the_layer_that_needs_them() -> None:
 
 def test_only_what_the_target_executes_is_chosen() -> None:
     graph = net("(float[N,4,5,5] x) => (float[N,4,5,5] y) { s = Selu (x)\n y = Conv (s, w) }", w=random(4, 4, 1, 1))
-    units = find_units(graph, make_plan(graph, "sm8650"))
+    units = find_units(graph, make_plan(graph, find_target("sm8650"), SCHEMES["w8a8"]))
     assert [unit.name for unit in units] == ["x", "s", "y"]
     schemes, soc = [SCHEMES[name] for name in CHOICES], find_target("sm8650")
     allowed = {unit.name: allowed_schemes(graph, unit, schemes, soc) for unit in units}
@@ -125,7 +125,7 @@ def test_only_what_the_target_executes_is_chosen() -> None:
 
 def test_units_take_in_what_is_fused_and_count_their_work() -> None:
     graph = rescaled_net(0.0)
-    units = {unit.name: unit for unit in find_units(graph, make_plan(graph, "sm8650"))}
+    units = {unit.name: unit for unit in find_units(graph, make_plan(graph, find_target("sm8650"), SCHEMES["w8a8"]))}
     assert units["a"].tensors == ("a", "ar") and units["a"].macs == 16 * 16 * 16 * 27 and units["a"].parameters == 432
     assert units["d"].macs == 16 * 16 * 16 * 9 and units["y"].macs == 160
     names = list(units)

@@ -69,7 +69,7 @@ def test_every_step_has_a_title_and_json_settings() -> None:
 
 def test_fast_calibrates_corrects_biases_and_refits() -> None:
     model, events = fresh(), []
-    reports = apply_recipe(model, batches, "fast", Events(events.append))
+    reports = apply_recipe(model, batches, RECIPES["fast"], Events(events.append))
     assert [report.step for report in reports] == ["calibrate", "correct biases", "refit outputs"]
     assert [layer["layer"] for layer in reports[1].details["layers"]] == ["layer 'c'", "layer 'y'"]
     assert {event.task for event in events if isinstance(event, Event)} >= {"calibrate", "bias correction"}
@@ -78,13 +78,13 @@ def test_fast_calibrates_corrects_biases_and_refits() -> None:
 def test_plain_is_min_max_and_leaves_the_parameters() -> None:
     model = fresh()
     before = {name: p.detach().clone() for name, p in model.parameters_by_name().items()}
-    reports = apply_recipe(model, batches, "plain")
+    reports = apply_recipe(model, batches, RECIPES["plain"])
     assert [report.step for report in reports] == ["calibrate"]
     assert all(torch.equal(before[name], p) for name, p in model.parameters_by_name().items())
 
 
 def test_a_float_network_has_nothing_to_correct() -> None:
-    reports = apply_recipe(fresh("fp16"), batches, "fast")
+    reports = apply_recipe(fresh("fp16"), batches, RECIPES["fast"])
     assert [report.details.get("layers") for report in reports] == [None, None, None]
 
 

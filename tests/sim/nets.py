@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from hexaquant.htp.scheme import SCHEMES
+from hexaquant.htp.soc import find_target
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import normalize
 from hexaquant.sim.calibrate import calibrate
@@ -35,7 +37,7 @@ def conv_net(activation: str = "Relu", **more: np.ndarray) -> Graph:
 
 def planned(graph: Graph, scheme: str = "w8a8", overrides: Any = None, target: str = "sm8650") -> QuantPlan:
     """The plan, whether the target takes the network or not: bare operators that are never compiled are planned too."""
-    return plan_unchecked(graph, target, scheme, parse_overrides(overrides))
+    return plan_unchecked(graph, find_target(target), SCHEMES[scheme], parse_overrides(overrides))
 
 
 def batches(count: int = 4, shape: tuple[int, ...] = (2, 3, 8, 8), name: str = "x") -> list[dict[str, np.ndarray]]:

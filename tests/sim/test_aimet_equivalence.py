@@ -9,6 +9,8 @@ import onnx_ir as oir
 import pytest
 import torch
 
+from hexaquant.htp.scheme import SCHEMES
+from hexaquant.htp.soc import find_target
 from hexaquant.io.qdq_reader import from_qdq
 from hexaquant.ir.graph import Graph
 from hexaquant.sim.imported import plan_from_encodings
@@ -24,7 +26,7 @@ def test_the_simulation_equals_aimets_qdq_model_within_one_step(path: Path) -> N
     original = Graph(oir.load(path), path.name)
     batch = original.inputs[0].shape[0] if original.inputs[0].shape is not None else None
     graph, encodings = from_qdq(original)
-    model = QuantizedModel(graph, plan_from_encodings(graph, encodings))
+    model = QuantizedModel(graph, plan_from_encodings(graph, encodings, find_target("sm8650"), SCHEMES["w8a8"]))
     model.set_encodings(encodings)
     size = batch if isinstance(batch, int) else SAMPLES
     x = np.random.default_rng(11).normal(size=(SAMPLES, 3, 16, 16)).astype(np.float32)

@@ -9,6 +9,8 @@ from hexaquant.core.errors import TargetError
 from hexaquant.core.grid import FLOAT16, Grid, PerChannel, PerTensor
 from hexaquant.frontends import load
 from hexaquant.htp.for_target import prepare_for_target
+from hexaquant.htp.scheme import SCHEMES
+from hexaquant.htp.soc import find_target
 from hexaquant.ir.graph import Graph
 from hexaquant.sim.constants import is_parameter
 from hexaquant.sim.planner import is_float_value, make_plan
@@ -219,7 +221,7 @@ def test_an_operator_without_a_float_kernel_is_quantized_in_an_fp16_network() ->
 
 def test_a_refused_scheme_is_refused_first() -> None:
     with pytest.raises(TargetError, match="no kernels for 16-bit weights"):
-        make_plan(conv_net(), "sm8350", "w16a16")
+        make_plan(conv_net(), find_target("sm8350"), SCHEMES["w16a16"])
 
 
 def test_warnings_of_the_scheme_are_in_the_plan() -> None:

@@ -31,9 +31,10 @@ from hexaquant.api.attempts import (
     mixed_reason,
 )
 from hexaquant.api.compile import compile_folder
-from hexaquant.api.deploy import HELD_OUT, Settings, quantize_folder
+from hexaquant.api.deploy import HELD_OUT, quantize_folder
 from hexaquant.api.mixed import make_problem, solution, uniform
 from hexaquant.api.selection import Final, parted
+from hexaquant.api.settings import resolve
 from hexaquant.api.verify import verify_folder
 from hexaquant.core.atomic import write_text
 from hexaquant.core.errors import InputError
@@ -42,7 +43,7 @@ from hexaquant.folder.artifacts import REFERENCE, load_quantized
 from hexaquant.folder.manifest import NAME, amend_manifest
 from hexaquant.folder.resume import step_fingerprint
 from hexaquant.frontends import load
-from hexaquant.htp.soc import Target, find_target
+from hexaquant.htp.soc import DEFAULT_TARGET, Target, find_target
 from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
 from hexaquant.io.image_folder import ImageSpec
@@ -63,7 +64,7 @@ def auto(
     max_drop: float = 0.5,
     eval_data: Any = None,
     metric: str | Metric = "top1",
-    target: str | Target = "sm8650",
+    target: str | Target = DEFAULT_TARGET,
     limit: int | None = None,
     workers: int | None = None,
     example_inputs: tuple[Any, ...] | None = None,
@@ -198,7 +199,7 @@ class _Climb:
         return Outcome(**asdict(outcome) | {"seconds": round(time.perf_counter() - start, 2)})
 
     def _quantize(self, attempt: Attempt, folder: Path) -> None:
-        settings = Settings(
+        settings = resolve(
             self.task.target,
             attempt.scheme,
             attempt.recipe,

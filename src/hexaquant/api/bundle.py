@@ -11,7 +11,7 @@ from hexaquant.bundle.card import ModelCard, picture_of, read_labels
 from hexaquant.bundle.platforms import Platform, find_platform
 from hexaquant.folder.artifacts import Folder
 from hexaquant.folder.manifest import recorded_io
-from hexaquant.htp.soc import Target
+from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.qnn.inspect import inspect_binary
 from hexaquant.qnn.tensor_io import ordered_specs
@@ -57,7 +57,7 @@ def model_card(
 ) -> ModelCard:
     """What a bundle tells about the binary of ``folder``."""
     opened = Folder.open(folder)
-    soc = opened.target(target)
+    soc = opened.target if target is None else find_target(target)
     binary = opened.binary(soc)
     opened.verify([binary.name])
     graph = inspect_binary(binary).graphs[0]

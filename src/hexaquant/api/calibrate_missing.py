@@ -16,6 +16,7 @@ from hexaquant.ptq.steps.model_steps import Calibrate
 from hexaquant.sim.calibrate import calibrate
 from hexaquant.sim.given_encodings import exact_glob, settings_of
 from hexaquant.sim.model import QuantizedModel
+from hexaquant.sim.overrides import parse_overrides
 from hexaquant.sim.planner import make_plan
 
 OWN_RANGE = ("observed", "own")
@@ -35,8 +36,8 @@ def calibrate_missing(
     network: Network,
     batches: Iterable[Mapping[str, Any]],
     *,
-    target: str | Target,
-    scheme: str | Scheme,
+    target: Target,
+    scheme: Scheme,
     ranges: Calibrate,
     per_channel: bool = True,
     events: Events | None = None,
@@ -48,7 +49,7 @@ def calibrate_missing(
     """
     graph = network.graph.clone()
     settings = settings_of(graph, network.given) | _weight_settings(graph, per_channel)
-    model = QuantizedModel(graph, make_plan(graph, target, scheme, settings))
+    model = QuantizedModel(graph, make_plan(graph, target, scheme, parse_overrides(settings)))
     samples = calibrate(model, batches, observer=ranges.observer, weight_observer=ranges.weight_observer, events=events)
     own = {plan.name for plan in model.plan if plan.how in OWN_RANGE} - set(network.given)
     found = {name: encoding for name, encoding in model.encodings().items() if name in own}

@@ -25,7 +25,7 @@ from hexaquant.core.errors import HexaquantError, InputError
 from hexaquant.core.events import Events
 from hexaquant.core.metrics import Sqnr
 from hexaquant.folder.artifacts import ENCODINGS, MODEL, QDQ
-from hexaquant.htp.soc import Target, find_target
+from hexaquant.htp.soc import DEFAULT_TARGET, Target, find_target
 from hexaquant.io.dataset import Dataset
 from hexaquant.ir.graph import Graph
 from hexaquant.qnn.compile import compile_dlc
@@ -60,7 +60,7 @@ def compare_converters(
     graph: Graph,
     data: Dataset,
     *,
-    target: str | Target = "sm8650",
+    target: str | Target = DEFAULT_TARGET,
     schemes: Sequence[str] = SCHEMES,
     granularities: Sequence[str] = GRANULARITIES,
     o_levels: Sequence[int] = (1, 2, 3),

@@ -23,7 +23,7 @@ from hexaquant.frontends import load
 from hexaquant.htp.check import by_name, judge, verdict_text
 from hexaquant.htp.expand_blocks import expand_lpbq
 from hexaquant.htp.for_target import prepare_for_target
-from hexaquant.htp.soc import Target, find_target
+from hexaquant.htp.soc import DEFAULT_TARGET, Target, find_target
 from hexaquant.io.encodings_file import EncodingsFile, read_encodings, unknown_names_message
 from hexaquant.io.qdq_reader import from_qdq, is_qdq
 from hexaquant.io.qdq_writer import to_qdq
@@ -202,12 +202,12 @@ def _require_unchanged(graph: Graph, given: Mapping[str, Encoding], raw: _Raw) -
             )
 
 
-def check_operators(graph: Graph, target: str | Target, given: Mapping[str, Encoding] | None = None) -> list[OpVerdict]:
+def check_operators(graph: Graph, target: Target, given: Mapping[str, Encoding] | None = None) -> list[OpVerdict]:
     """The verdict of ``target`` on every operator of ``graph``, in order, in the types that ``given`` encodings mean.
 
     Raises InputError for an unknown target.
     """
-    judgements = judge(graph, find_target(target), by_name(given_schemes(graph, given or {})))
+    judgements = judge(graph, target, by_name(given_schemes(graph, given or {})))
     return [
         OpVerdict(node.name or node.outputs[0].name or "", node.op_type, verdict_text(judgement))
         for node, judgement in zip(graph.nodes, judgements, strict=True)
@@ -218,7 +218,7 @@ def convert(
     network: Network,
     dlc: str | Path,
     *,
-    target: str | Target = "sm8650",
+    target: str | Target = DEFAULT_TARGET,
     float_fallback: bool = False,
     float_io: bool | Collection[str] = False,
     events: Events | None = None,

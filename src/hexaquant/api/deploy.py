@@ -14,52 +14,30 @@ from typing import Any
 from hexaquant.analysis.metrics import Metric, find_metric
 from hexaquant.api import correct_on_target as on_target
 from hexaquant.api.compile import compile_folder
-from hexaquant.api.quantize import override_mapping, quantize
+from hexaquant.api.quantize import quantize_graph
 from hexaquant.api.report import report_if_installed
+from hexaquant.api.settings import GivenOverrides, Settings, resolve
 from hexaquant.api.verify import verify_folder
 from hexaquant.core.events import Events
 from hexaquant.folder.artifacts import ENCODINGS, MODEL, QDQ, REFERENCE, Exported, export_encodings, export_model, kept
 from hexaquant.folder.manifest import read_manifest
 from hexaquant.folder.resume import KEY, is_current, is_trained, quantization_fingerprint, step_fingerprint
 from hexaquant.frontends import load
-from hexaquant.htp.scheme import Scheme, check_scheme, find_scheme
-from hexaquant.htp.soc import Target, find_target
+from hexaquant.htp.scheme import DEFAULT_SCHEME, Scheme
+from hexaquant.htp.soc import DEFAULT_TARGET, Target
 from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
-from hexaquant.io.encoding_losses import check_version
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import float_network
 from hexaquant.ptq.apply import State
-from hexaquant.ptq.recipe import Recipe, find_recipe
+from hexaquant.ptq.recipe import Recipe
 from hexaquant.sim.model import QuantizedModel
 
 BATCH_SIZE = 16
 """Samples that calibration runs at once where the graph's batch is free."""
 
 HELD_OUT = "held-out fifth of the calibration data"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a network is quantized: the target it is for, the scheme, the recipe and the user's overrides.
-
-    ``correct_on_target``: run the result on the target and correct the biases by what it computes there.
-    """
-
-    target: str | Target = "sm8650"
-    scheme: str | Scheme = "w8a8"
-    recipe: str | Recipe = "fast"
-    overrides: Mapping[str, Any] | str | Path | None = None
-    encodings_version: str = "1.0.0"
-    correct_on_target: bool = False
-
-    def check(self) -> None:
-        """Raise InputError or TargetError for a name that does not exist, before any work is done."""
-        check_scheme(find_scheme(self.scheme), find_target(self.target))
-        find_recipe(self.recipe)
-        override_mapping(self.overrides)
-        check_version(self.encodings_version)
 
 
 @dataclass(frozen=True)
@@ -85,10 +63,16 @@ def quantize_folder(
 ) -> Quantized:
     """Quantize ``graph`` and export it to ``out``, or keep what ``out`` holds when it was made from the same."""
     folder, log = Path(out), events or Events()
-    settings.check()
-    overrides = override_mapping(settings.overrides)
-    how = {"target": settings.target, "scheme": settings.scheme, "recipe": settings.recipe, "overrides": overrides}
-    wanted = quantization_fingerprint(graph, data, batch_size=BATCH_SIZE, **how)  # type: ignore[arg-type]
+    overrides = dict(settings.overrides.document) or None
+    wanted = quantization_fingerprint(
+        graph,
+        data,
+        target=settings.target,
+        scheme=settings.scheme,
+        recipe=settings.recipe,
+        overrides=overrides,
+        batch_size=BATCH_SIZE,
+    )
     if settings.correct_on_target:
         wanted = step_fingerprint({"quantized": wanted, "correct_on_target": asdict(on_target.OnTarget())})
     if not force and is_current(folder, "quantization", wanted, [MODEL, QDQ, ENCODINGS, REFERENCE]):
@@ -97,7 +81,8 @@ def quantize_folder(
     if is_trained(folder):
         log.warn("quantize", f"{folder} held a trained network (hexaquant qat); it is quantized anew, without training")
     state = State(folder / ".state" / "quantize.safetensors", wanted)
-    model = quantize(graph, data, batch_size=BATCH_SIZE, events=events, state=state, **how)  # type: ignore[arg-type]
+    reference = float_network(load(graph))
+    model = quantize_graph(reference, data, settings, batch_size=BATCH_SIZE, events=events, state=state)
     if settings.correct_on_target:
         done = on_target.correct_on_target(model, data, graph, events=events)
         model.steps += ({"step": "correct on target", "samples": done.samples, "details": done.to_json()},)
@@ -129,10 +114,10 @@ def deploy(
     out: str | Path,
     *,
     eval_data: Any = None,
-    target: str | Target = "sm8650",
-    scheme: str | Scheme = "w8a8",
+    target: str | Target = DEFAULT_TARGET,
+    scheme: str | Scheme = DEFAULT_SCHEME,
     recipe: str | Recipe = "fast",
-    overrides: Mapping[str, Any] | str | Path | None = None,
+    overrides: GivenOverrides = None,
     metric: str | Metric | None = "top1",
     limit: int | None = None,
     workers: int | None = None,
@@ -153,8 +138,7 @@ def deploy(
     ``correct_on_target``: run the result on the target and correct the biases by it; ``report``: also write
     report.html, if the extra is installed.
     """
-    settings = Settings(target, scheme, recipe, overrides, encodings_version, correct_on_target)
-    settings.check()
+    settings = resolve(target, scheme, recipe, overrides, encodings_version, correct_on_target)
     if metric is not None:
         _, metric = find_metric(metric)
     graph = float_network(load(model, example_inputs=example_inputs, shapes=shapes))

@@ -16,6 +16,7 @@ from hexaquant.analysis.lint.run import run_rules, with_data
 from hexaquant.analysis.lint.subject import Subject, make_subject
 from hexaquant.analysis.lint.suppress import LintConfig
 from hexaquant.api.quantize import random_data
+from hexaquant.api.settings import GivenOverrides, Settings, resolve
 from hexaquant.core import html
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import HexaquantError, InputError, TargetError, ThresholdMissed
@@ -24,15 +25,14 @@ from hexaquant.frontends.onnx_file import load_written
 from hexaquant.htp.check import Judgement
 from hexaquant.htp.faults import Fault, faults_left
 from hexaquant.htp.legality import legality_table
-from hexaquant.htp.scheme import Scheme, find_scheme, scheme_problem, scheme_warnings
-from hexaquant.htp.soc import Target, find_target
+from hexaquant.htp.scheme import DEFAULT_SCHEME, Scheme, scheme_problem, scheme_warnings
+from hexaquant.htp.soc import DEFAULT_TARGET, Target
 from hexaquant.io.data import open_data
 from hexaquant.io.encodings_file import read_encodings
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.io.qdq_reader import from_qdq, is_qdq
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.input_spec import input_specs, sample_count
-from hexaquant.sim.overrides import parse_overrides
 
 SAMPLES = 8
 """Samples that the rules on activations look at."""
@@ -111,9 +111,9 @@ class Linted:
 def lint(
     model: Any,
     *,
-    target: str | Target = "sm8650",
-    scheme: str | Scheme = "w8a8",
-    overrides: Mapping[str, Any] | str | Path | None = None,
+    target: str | Target = DEFAULT_TARGET,
+    scheme: str | Scheme = DEFAULT_SCHEME,
+    overrides: GivenOverrides = None,
     example_inputs: tuple[Any, ...] | None = None,
     shapes: Mapping[str, Sequence[int | str]] | None = None,
     data: Any = None,
@@ -129,21 +129,30 @@ def lint(
     ``encodings``: by tensor, or a file or artifact folder, to be compared with weights and data. Raises InputError for
     a model, target, scheme, data, encodings or overrides that cannot be read.
     """
-    raw = _raw(model, example_inputs, shapes)
-    return _look(raw, target, scheme, overrides, shapes, data, _given(model, encodings), samples, images, config)[0]
+    raw, how = _raw(model, example_inputs, shapes), resolve(target, scheme, overrides=overrides, executable=False)
+    return _look(raw, how, shapes, data, _given(model, encodings), samples, images, config)[0]
 
 
-def lint_and_fix(model: Any, **options: Any) -> Linted:
-    """:func:`lint` with the same ``options``, and the network with every safe finding mended (analysis/lint/repair.py).
+def lint_and_fix(
+    model: Any,
+    *,
+    target: str | Target = DEFAULT_TARGET,
+    scheme: str | Scheme = DEFAULT_SCHEME,
+    overrides: GivenOverrides = None,
+    example_inputs: tuple[Any, ...] | None = None,
+    shapes: Mapping[str, Sequence[int | str]] | None = None,
+    data: Any = None,
+    encodings: Mapping[str, Encoding] | str | Path | None = None,
+    samples: int = SAMPLES,
+    images: ImageSpec | None = None,
+    config: LintConfig | None = None,
+) -> Linted:
+    """:func:`lint` with the same options, and the network with every safe finding mended (analysis/lint/repair.py).
 
     Outputs are compared on random inputs, and on ``data`` where it is given.
     """
-    shapes = options.get("shapes")
-    raw = _raw(model, options.pop("example_inputs", None), shapes)
-    given = _given(model, options.pop("encodings", None))
-    names = ("target", "scheme", "overrides", "shapes", "data", "encodings", "samples", "images", "config")
-    values = {"target": "sm8650", "scheme": "w8a8", "samples": SAMPLES, **options, "encodings": given}
-    found, subject, batches = _look(raw, *(values.get(name) for name in names))  # type: ignore[arg-type]
+    raw, how = _raw(model, example_inputs, shapes), resolve(target, scheme, overrides=overrides, executable=False)
+    found, subject, batches = _look(raw, how, shapes, data, _given(model, encodings), samples, images, config)
     noise = list(islice(random_data(subject.imported, 2).batches(None), 2))
     graph, repairs = repair(subject.written, [*noise, *batches])
     return Linted(found, graph, tuple(repairs))
@@ -164,9 +173,7 @@ def _given(model: Any, encodings: Mapping[str, Encoding] | str | Path | None) ->
 
 def _look(
     raw: Graph,
-    target: str | Target,
-    scheme: str | Scheme,
-    overrides: Mapping[str, Any] | str | Path | None,
+    how: Settings,
     shapes: Mapping[str, Sequence[int | str]] | None,
     data: Any,
     encodings: Mapping[str, Encoding] | str | Path,
@@ -174,7 +181,7 @@ def _look(
     images: ImageSpec | None,
     config: LintConfig | None,
 ) -> tuple[Lint, Subject, list[dict[str, Any]]]:
-    soc, kind, rules = find_target(target), find_scheme(scheme), parse_overrides(overrides)
+    soc, kind, rules = how.target, how.scheme, how.overrides
     left = faults_left(raw, soc.arch)
     raw, stored = from_qdq(raw) if is_qdq(raw) else (raw, {})
     subject = _subject(raw, soc, kind, rules, shapes)

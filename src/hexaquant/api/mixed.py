@@ -18,7 +18,7 @@ from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.htp.legality import legality_table
 from hexaquant.htp.qdq_view import View
 from hexaquant.htp.scheme import Scheme, check_scheme, find_scheme
-from hexaquant.htp.soc import Target, find_target
+from hexaquant.htp.soc import DEFAULT_TARGET, Target, find_target
 from hexaquant.io.data import open_data
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.ir.graph import Graph
@@ -80,7 +80,7 @@ def mixed_precision(
     model: Any,
     data: Any,
     *,
-    target: str | Target = "sm8650",
+    target: str | Target = DEFAULT_TARGET,
     budget: Mapping[Cost, float | str] | None = None,
     choices: Sequence[str] = CHOICES,
     samples: int = 16,
@@ -136,7 +136,7 @@ def make_problem(
     if not known:
         raise InputError(f"{target.name} executes none of {', '.join(choices)}: give other schemes to choose from")
     planned = graph.clone()
-    units = find_units(planned, plan_unchecked(planned, target, REFERENCE))
+    units = find_units(planned, plan_unchecked(planned, target, find_scheme(REFERENCE)))
     allowed = [allowed_schemes(planned, unit, known, target) for unit in units]
     bits = (
         tuple(sorted({s.weight_bits for s in known if not s.is_float})),

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from hexaquant.analysis.unlike_operands import Seen, joined_tensors, unlike_operands
+from hexaquant.api.settings import GivenOverrides, Settings, resolve
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.folder.artifacts import Model
 from hexaquant.frontends import load
 from hexaquant.htp.for_target import prepare_for_target
-from hexaquant.htp.scheme import Scheme
-from hexaquant.htp.soc import Target
+from hexaquant.htp.scheme import DEFAULT_SCHEME, Scheme
+from hexaquant.htp.soc import DEFAULT_TARGET, Target
 from hexaquant.io.batches import Batch
 from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
@@ -26,8 +26,7 @@ from hexaquant.ir.input_spec import first_samples, input_specs
 from hexaquant.ir.normalize import float_network, require_static
 from hexaquant.ptq.apply import State, apply_graph_steps, apply_recipe
 from hexaquant.ptq.graph_change import watch
-from hexaquant.ptq.recipe import Recipe, find_recipe
-from hexaquant.sim.overrides import parse_overrides, read_overrides
+from hexaquant.ptq.recipe import Recipe
 from hexaquant.sim.plan import QuantPlan
 from hexaquant.sim.planner import make_plan
 
@@ -42,10 +41,10 @@ def quantize(
     model: Any,
     data: Any,
     *,
-    target: str | Target = "sm8650",
-    scheme: str | Scheme = "w8a8",
+    target: str | Target = DEFAULT_TARGET,
+    scheme: str | Scheme = DEFAULT_SCHEME,
     recipe: str | Recipe = "fast",
-    overrides: Mapping[str, Any] | str | Path | None = None,
+    overrides: GivenOverrides = None,
     batch_size: int = 16,
     example_inputs: tuple[Any, ...] | None = None,
     events: Events | None = None,
@@ -60,22 +59,36 @@ def quantize(
     cannot work.
     """
     reference = float_network(load(model, example_inputs=example_inputs))
+    settings = resolve(target, scheme, recipe, overrides)
+    return quantize_graph(reference, data, settings, batch_size=batch_size, events=events, state=state)
+
+
+def quantize_graph(
+    reference: Graph,
+    data: Any,
+    settings: Settings,
+    *,
+    batch_size: int = 16,
+    events: Events | None = None,
+    state: State | None = None,
+) -> Model:
+    """As :func:`quantize`, of a loaded float network by ``settings``."""
     require_static(reference)
-    settings = override_mapping(overrides)
     graph = reference.clone()
     prepare_for_target(graph)
-    dataset, found = open_data(data, reference), find_recipe(recipe)
+    dataset, recipe = open_data(data, reference), settings.recipe
 
     def plan(planned: Graph) -> QuantPlan:
-        return make_plan(planned, target, scheme, settings)
+        return make_plan(planned, settings.target, settings.scheme, settings.overrides)
 
-    if found.graph_steps:
+    if recipe.graph_steps:
         plan(graph.clone())  # what the target refuses is refused before anything runs
-    reports = apply_graph_steps(graph, lambda: counted_batches(dataset, batch_size), found, events, plan=plan)
+    reports = apply_graph_steps(graph, lambda: counted_batches(dataset, batch_size), recipe, events, plan=plan)
     result = Model(graph, plan(graph))
-    result.reference, result.overrides, result.data_source = reference, settings, dataset.source
-    reports += apply_recipe(result, lambda: counted_batches(dataset, batch_size), found, events, state)
-    result.steps, result.recipe = tuple(asdict(report) for report in reports), found.document()
+    result.reference, result.data_source = reference, dataset.source
+    result.overrides = dict(settings.overrides.document) or None
+    reports += apply_recipe(result, lambda: counted_batches(dataset, batch_size), recipe, events, state)
+    result.steps, result.recipe = tuple(asdict(report) for report in reports), recipe.document()
     warn_of_unlike_operands(result, dataset, events or Events())
     return result
 
@@ -120,15 +133,6 @@ def counted_batches(dataset: Dataset, batch_size: int) -> Iterable[Batch]:
     """A pass of ``dataset`` that knows its length where the dataset does."""
     count = dataset.batch_count(batch_size)
     return dataset.batches(batch_size) if count is None else CountedBatches(dataset, batch_size, count)
-
-
-def override_mapping(overrides: Mapping[str, Any] | str | Path | None) -> dict[str, Any] | None:
-    """The overrides as a mapping, read from their file when a path is given. Raises InputError for a bad file."""
-    if overrides is None or isinstance(overrides, Mapping):
-        return None if overrides is None else dict(overrides)
-    data = read_overrides(Path(overrides))
-    parse_overrides(data)
-    return dict(data)
 
 
 def random_data(graph: Graph, samples: int = 8, seed: int = 0) -> Dataset:

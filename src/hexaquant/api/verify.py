@@ -17,7 +17,7 @@ from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.folder.artifacts import DLC, ENCODINGS, MODEL, QDQ, REFERENCE, Folder, load_quantized
 from hexaquant.folder.manifest import Manifest, amend_manifest
-from hexaquant.htp.soc import Target
+from hexaquant.htp.soc import Target, find_target
 from hexaquant.io.data import open_data
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.sim.model import QuantizedModel
@@ -50,7 +50,7 @@ def verify_folder(
     opened = Folder.open(folder)
     out = opened.path
     manifest = opened.manifest
-    soc = opened.target(target)
+    soc = opened.target if target is None else find_target(target)
     binary = _current_binary(opened, soc)
     name, function = (None, None) if metric is None else find_metric(metric)
     simulation = model or load_quantized(out)

@@ -35,7 +35,7 @@ def auto(
     eval_data: str | None = typer.Option(None, help="Labelled data (default: a held-out fifth of --data)."),
     max_drop: Annotated[float, typer.Option(help="Points of the metric that may be lost against FP32.")] = 0.5,
     metric: Annotated[str, typer.Option(help="top1, top5 or module:function (executed).")] = "top1",
-    target: o.TargetOption = "sm8650",
+    target: o.TargetOption = o.DEFAULT_TARGET,
     shape: o.ShapeOption = None,
     state: o.StateOption = None,
     limit: o.LimitOption = None,

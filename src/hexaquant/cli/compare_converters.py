@@ -27,7 +27,7 @@ def compare_converters(
     context: typer.Context,
     model: o.ModelArgument,
     data: o.DataOption = None,
-    target: o.TargetOption = "sm8650",
+    target: o.TargetOption = o.DEFAULT_TARGET,
     scheme: Annotated[list[str] | None, typer.Option(help="Repeat for several (default: w8a8, w8a16).")] = None,
     o_level: Annotated[
         list[int] | None, typer.Option("--o-level", min=1, max=3, help="Repeat for several (default: 1, 2, 3).")

@@ -56,8 +56,7 @@ def deploy(
     from hexaquant.api.deploy import deploy as run
     from hexaquant.report import REPORT
 
-    how.settings(encodings_version)
-
+    settings = how.settings(encodings_version)
     graph = how.network(model)
     with console.events(out) as events:
         report = run(
@@ -65,10 +64,10 @@ def deploy(
             calibration_data(graph, data, random_data, images),
             out,
             eval_data=eval_data,
-            target=how.target,
-            scheme=how.scheme,
-            recipe=how.recipe,
-            overrides=how.overrides,
+            target=settings.target,
+            scheme=settings.scheme,
+            recipe=settings.recipe,
+            overrides=settings.overrides,
             metric=o.metric_name(metric),
             limit=limit,
             workers=workers,
@@ -80,7 +79,7 @@ def deploy(
             events=events,
         )
     if report_page:
-        write_lint(console, out, how.target, how.scheme, how.overrides)
+        write_lint(console, out, settings)
         write_page(console, out)
     elif (out / REPORT).is_file():
         console.warn(f"{out / REPORT} shows an earlier run: hexaquant report {out} writes it again")

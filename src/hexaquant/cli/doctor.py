@@ -107,9 +107,9 @@ def _steps(folder: Path) -> Iterator[tuple[str, Any]]:
     from hexaquant.api.quantize import quantize, random_data
     from hexaquant.folder.artifacts import binary_name
     from hexaquant.frontends import load
-    from hexaquant.htp.soc import find_target
+    from hexaquant.htp.soc import DEFAULT_TARGET, find_target
 
-    target = find_target("sm8650")
+    target = find_target(DEFAULT_TARGET)
     graph = load(tiny_network())
     samples = random_data(graph)
     model = quantize(graph, samples, target=target)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hexaquant.analysis.lint.finding import Finding
     from hexaquant.analysis.lint.repair import Applied
     from hexaquant.api.lint import Lint
+    from hexaquant.api.settings import Settings
     from hexaquant.htp.check import Judgement
 
 EPILOG = """Examples:
@@ -44,7 +45,7 @@ SHOWN_INFOS = 3
 def lint(
     context: typer.Context,
     model: o.ModelArgument,
-    target: o.TargetOption = "sm8650",
+    target: o.TargetOption = o.DEFAULT_TARGET,
     scheme: o.SchemeOption = "w8a8",
     data: Annotated[str | None, typer.Option(help=f"A few samples: {o.DATA_FORMS}.")] = None,
     encodings: Annotated[Path | None, typer.Option(help=ENCODINGS_HELP)] = None,
@@ -120,14 +121,14 @@ def _show(
     console.result(told, *drawings, lambda: grades(done), lambda: summary(done))
 
 
-def write_lint(console: Console, folder: Path, target: str, scheme: str, overrides: Path | None) -> None:
+def write_lint(console: Console, folder: Path, how: Settings) -> None:
     """OUT/lint.json of an artifact folder, for its report; a warning where lint cannot look at it."""
     from hexaquant.api.lint import lint as lint_model
     from hexaquant.core.atomic import write_text
     from hexaquant.core.errors import InputError, TargetError
 
     try:
-        done = lint_model(folder, target=target, scheme=scheme, overrides=overrides)
+        done = lint_model(folder, target=how.target, scheme=how.scheme, overrides=how.overrides)
     except (InputError, TargetError) as error:
         console.warn(f"no lint.json: {error}")
         return

@@ -33,7 +33,7 @@ EffortOption = Annotated[int, typer.Option(help="Effort of the compiler, 1 to 3.
 class Decoding:
     """How a language model is quantized."""
 
-    target: o.TargetOption = "sm8650"
+    target: o.TargetOption = o.DEFAULT_TARGET
     scheme: o.SchemeOption = "w8a16"
     size: Annotated[int, typer.Option("--context", min=2, help="Tokens of prompt and answer together.")] = 1024
     prompt: Annotated[int, typer.Option(min=1, help="Tokens that the prompt graph takes at once.")] = 64

@@ -40,7 +40,7 @@ def mixed(
     context: typer.Context,
     model: o.ModelArgument,
     data: o.DataOption = None,
-    target: o.TargetOption = "sm8650",
+    target: o.TargetOption = o.DEFAULT_TARGET,
     budget_bops: BopsOption = None,
     budget_size: SizeOption = None,
     choice: ChoiceOption = None,

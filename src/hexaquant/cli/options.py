@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hexaquant.core.errors import InputError, ThresholdMissed
+from hexaquant.htp.soc import DEFAULT_TARGET as DEFAULT_TARGET
 
 MODEL_HELP = (
     "An .onnx or .pt2 file, or module:function or file.py:function that returns (nn.Module, example_inputs). "

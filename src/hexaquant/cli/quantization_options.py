@@ -10,7 +10,7 @@ from hexaquant.cli.model import load_model
 from hexaquant.core.errors import InputError
 
 if TYPE_CHECKING:
-    from hexaquant.api.deploy import Settings
+    from hexaquant.api.settings import Settings
     from hexaquant.ir.graph import Graph
 
 
@@ -20,7 +20,7 @@ class Quantization:
     ``state``: INPUT=OUTPUT texts of recurrent states;
     ``split_outputs``: see ir/output_slices.py."""
 
-    target: o.TargetOption = "sm8650"
+    target: o.TargetOption = o.DEFAULT_TARGET
     scheme: o.SchemeOption = "w8a8"
     recipe: o.RecipeOption = "fast"
     overrides: o.OverridesOption = None
@@ -50,8 +50,6 @@ class Quantization:
 
     def settings(self, encodings_version: str = "1.0.0") -> Settings:
         """Checked before any work is done: raises InputError or TargetError for a name that does not exist."""
-        from hexaquant.api.deploy import Settings
+        from hexaquant.api.settings import resolve
 
-        settings = Settings(self.target, self.scheme, self.recipe, self.overrides, encodings_version)
-        settings.check()
-        return settings
+        return resolve(self.target, self.scheme, self.recipe, self.overrides, encodings_version)

@@ -30,7 +30,7 @@ def find_binary(path: Path, target: str | None) -> tuple[Path, int | None]:
     from hexaquant.folder.artifacts import Folder
 
     folder = Folder.open(path)
-    soc = folder.target(target)
+    soc = folder.target if target is None else find_target(target)
     return folder.binary(soc), soc.model
 
 

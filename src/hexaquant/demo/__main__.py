@@ -20,6 +20,7 @@ from typing import Any
 from hexaquant.cli.console import Console
 from hexaquant.core.errors import HexaquantError
 from hexaquant.core.events import Events
+from hexaquant.htp.soc import DEFAULT_TARGET
 
 SCHEMES = ("w8a8", "w4a8")
 CALIBRATION = 256
@@ -53,7 +54,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--images", type=int, default=500, help="test images to run on the emulator (default: %(default)s)"
     )
-    parser.add_argument("--target", default="sm8650", help="SoC to compile for (default: %(default)s)")
+    parser.add_argument("--target", default=DEFAULT_TARGET, help="SoC to compile for (default: %(default)s)")
     parser.add_argument("--scheme", action="append", help="scheme to quantize to; may be given several times")
     parser.add_argument(
         "--qat-epochs", type=float, default=0.5, help="passes of training after PTQ; 0: none (default: %(default)s)"

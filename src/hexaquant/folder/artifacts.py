@@ -95,13 +95,14 @@ class Folder:
     def plan(self) -> QuantPlan:
         return plan_from_json(self.manifest.sections.get("plan", {}))
 
-    def target(self, name: str | Target | None) -> Target:
-        """The SoC ``name``, the folder's own where that is None."""
-        return find_target(name or self.manifest.target)
+    @property
+    def target(self) -> Target:
+        """The SoC for which it was quantized."""
+        return find_target(self.manifest.target)
 
-    def binary(self, target: str | Target | None = None) -> Path:
-        """The context binary for ``target``. Raises InputError where it was not compiled."""
-        soc = self.target(target)
+    def binary(self, target: Target | None = None) -> Path:
+        """The context binary for ``target`` (default: its own). Raises InputError where it was not compiled."""
+        soc = target or self.target
         binary = self.path / binary_name(soc)
         if not binary.is_file():
             raise InputError(f"{binary} does not exist: run hexaquant compile {self.path} --target {soc.name} first")

@@ -15,12 +15,12 @@ from typing import Any
 from hexaquant.core.errors import InputError
 from hexaquant.folder.commit import complete
 from hexaquant.folder.manifest import NAME, Section, read_manifest, verify_files, versions
-from hexaquant.htp.scheme import Scheme, find_scheme
-from hexaquant.htp.soc import Target, find_target
+from hexaquant.htp.scheme import Scheme
+from hexaquant.htp.soc import Target
 from hexaquant.io.dataset import Dataset
 from hexaquant.ir.fingerprint import fingerprint
 from hexaquant.ir.graph import Graph
-from hexaquant.ptq.recipe import Recipe, find_recipe
+from hexaquant.ptq.recipe import Recipe
 
 KEY = "fingerprint"
 
@@ -35,9 +35,9 @@ def quantization_fingerprint(
     graph: Graph,
     data: Dataset,
     *,
-    target: str | Target,
-    scheme: str | Scheme,
-    recipe: str | Recipe,
+    target: Target,
+    scheme: Scheme,
+    recipe: Recipe,
     overrides: Mapping[str, Any] | None,
     batch_size: int,
 ) -> str:
@@ -46,9 +46,9 @@ def quantization_fingerprint(
         {
             "model": fingerprint(graph),
             "data": data.content_hash(),
-            "target": find_target(target).name,
-            "scheme": asdict(find_scheme(scheme)),
-            "recipe": find_recipe(recipe).document(),
+            "target": target.name,
+            "scheme": asdict(scheme),
+            "recipe": recipe.document(),
             "overrides": list((overrides or {}).items()),
             "batch_size": batch_size,
         }

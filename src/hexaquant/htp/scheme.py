@@ -33,6 +33,10 @@ SCHEMES: dict[str, Scheme] = {
 }
 
 
+DEFAULT_SCHEME = "w8a8"
+"""In which a network is quantized when no scheme is named."""
+
+
 def find_scheme(name: str | Scheme) -> Scheme:
     """The scheme called ``name``. Raises InputError listing what exists."""
     if isinstance(name, Scheme):

@@ -61,6 +61,10 @@ ARCHITECTURES: dict[int, str] = {
 """Each architecture and the SoC that stands for it when only "v75" is given."""
 
 
+DEFAULT_TARGET = "sm8650"
+"""For which a network is quantized when no target is named."""
+
+
 def find_target(name: str | Target) -> Target:
     """The target called ``name``: a SoC ("sm8650", case and a trailing P do not matter) or "v75" / "htp_v75".
 

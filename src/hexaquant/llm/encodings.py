@@ -23,9 +23,10 @@ from hexaquant.llm.rope import Rope, genie_rope
 from hexaquant.llm.static_decoder import Shapes, probe_layers, twin_of
 from hexaquant.ptq.apply import apply_graph_steps, apply_recipe
 from hexaquant.ptq.gate import inner
-from hexaquant.ptq.recipe import Recipe, find_recipe
+from hexaquant.ptq.recipe import Recipe
 from hexaquant.ptq.step import GraphStep, StepReport
 from hexaquant.sim.model import QuantizedModel
+from hexaquant.sim.overrides import parse_overrides
 from hexaquant.sim.plan import QuantPlan
 from hexaquant.sim.planner import make_plan
 
@@ -77,23 +78,25 @@ def describe(model: Any, context: int, prompt: int) -> Decoder:
 class Settings:
     """How to quantize. ``cache_bits``: 8 or 16, of keys and values; ``overrides``: the user's, over Genie's form."""
 
-    target: str | Target = "sm8650"
-    scheme: str | Scheme = "w8a16"
-    recipe: str | Recipe = "plain"
+    target: Target
+    scheme: Scheme
+    recipe: Recipe
     cache_bits: int = 8
     overrides: Mapping[str, Any] | None = None
 
     def model(self, graph: Graph, form: Form) -> QuantizedModel:
         """The simulation of ``graph``, not calibrated; puts converts into ``graph``."""
         own = io_overrides(graph, form, self.cache_bits)
-        return QuantizedModel(graph, make_plan(graph, self.target, self.scheme, {**own, **(self.overrides or {})}))
+        return QuantizedModel(
+            graph, make_plan(graph, self.target, self.scheme, parse_overrides({**own, **(self.overrides or {})}))
+        )
 
 
 def quantize_decoder(
     decoder: Decoder, sequences: Sequence[Sequence[int]], settings: Settings, events: Events | None = None
 ) -> Quantized:
     """Calibrate the prompt graph on ``sequences`` of tokens and give the same encodings to the token graph."""
-    log, recipe = events or Events(), find_recipe(settings.recipe)
+    log, recipe = events or Events(), settings.recipe
     first, *others = decoder.shapes
     graph = _prepared(decoder, first)
 

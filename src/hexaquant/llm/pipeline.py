@@ -11,7 +11,7 @@ from typing import Any
 
 from hexaquant.core.events import Events
 from hexaquant.htp.scheme import check_scheme, find_scheme
-from hexaquant.htp.soc import find_target
+from hexaquant.htp.soc import DEFAULT_TARGET, find_target
 from hexaquant.io.commit import commit
 from hexaquant.io.manifest import amend_manifest, read_manifest, verify_files
 from hexaquant.llm.binary import compile_decoder, lower_graph, same_weights
@@ -33,7 +33,7 @@ def quantize(
     out: str | Path,
     *,
     tokenizer: Any = None,
-    target: str = "sm8650",
+    target: str = DEFAULT_TARGET,
     scheme: str = "w8a16",
     context: int = 1024,
     prompt: int = 64,
@@ -53,10 +53,11 @@ def quantize(
     Raises InputError for what is no decoder, or sizes that do not fit; TargetError for what the target refuses.
     """
     log, folder = events or Events(), Path(out)
-    check_scheme(find_scheme(scheme), find_target(target))
+    soc, kind = find_target(target), find_scheme(scheme)
+    check_scheme(kind, soc)
     source = open_source(model, tokenizer)
     decoder = describe(source.model, context, prompt)
-    settings = Settings(target, scheme, find_recipe(recipe), cache_bits, overrides)
+    settings = Settings(soc, kind, find_recipe(recipe), cache_bits, overrides)
     log.note("quantize", f"calibrating on {samples} sequences of {length} tokens at most")
     sequences = calibration_sequences(source, data, samples, min(length, context))
     wanted = _fingerprint(source, decoder, settings, sequences)
@@ -72,7 +73,7 @@ def quantize(
         record = _record(source, decoder, settings, write_source(source, draft))
         names += write_dialog(record, source, draft)
         made = {
-            "recipe": find_recipe(recipe).document(),
+            "recipe": settings.recipe.document(),
             "steps": list(found.steps),
             "overrides": dict(overrides or {}),
         }
@@ -124,10 +125,9 @@ def deploy(model: Any, out: str | Path, *, o_level: int = 3, force: bool = False
 
 
 def _record(source: Source, decoder: Decoder, settings: Settings, where: str) -> Record:
-    scheme, target = find_scheme(settings.scheme), find_target(settings.target)
     return Record(
         source.name, where, decoder.form, decoder.rope, decoder.shapes, source.bos, source.eos, source.pad,
-        target.name, scheme.name, settings.cache_bits,
+        settings.target.name, settings.scheme.name, settings.cache_bits,
     )  # fmt: skip
 
 
@@ -141,7 +141,8 @@ def _fingerprint(source: Source, decoder: Decoder, settings: Settings, sequences
     for name, tensor in sorted(source.model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().contiguous().numpy().data)
-    how = {**asdict(settings), "recipe": find_recipe(settings.recipe).document()}
+    names = {"target": settings.target.name, "scheme": settings.scheme.name, "recipe": settings.recipe.document()}
+    how = {**asdict(settings), **names}
     document = [how, asdict(decoder.form), asdict(decoder.rope) if decoder.rope else None, sequences]
     shapes = [asdict(one) for one in decoder.shapes]
     digest.update(json.dumps([document, shapes], default=str, sort_keys=True).encode())

@@ -19,7 +19,7 @@ from hexaquant.core.events import Events
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.input_spec import InputSpec, input_specs
 from hexaquant.ptq.gate import Gate, IfBetter, first, try_graph_step, try_model_step
-from hexaquant.ptq.recipe import Recipe, entry, find_recipe
+from hexaquant.ptq.recipe import Recipe, entry
 from hexaquant.ptq.step import Batches, GraphStep, ModelStep, StepReport
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.plan import QuantPlan
@@ -40,7 +40,7 @@ class State:
 def apply_graph_steps(
     graph: Graph,
     batches: Batches,
-    recipe: str | Recipe,
+    recipe: Recipe,
     events: Events | None = None,
     *,
     plan: Callable[[Graph], QuantPlan],
@@ -49,18 +49,18 @@ def apply_graph_steps(
 
     ``plan``: the plan of a graph, by which optional steps are tried out.
     """
-    found, log = find_recipe(recipe), events or Events()
-    if not found.graph_steps:
+    log = events or Events()
+    if not recipe.graph_steps:
         return []
-    gate = Gate(graph, batches) if _has_optional(found.graph_steps) else None
-    trial = _trial(found, plan, batches, input_specs(graph))
+    gate = Gate(graph, batches) if _has_optional(recipe.graph_steps) else None
+    trial = _trial(recipe, plan, batches, input_specs(graph))
 
     def run(step: GraphStep | IfBetter) -> StepReport:
         if isinstance(step, IfBetter) and gate is not None:
             return try_graph_step(gate, graph, step.step, trial, log)  # type: ignore[arg-type]
         return step.apply_to_graph(graph, batches, log)  # type: ignore[union-attr]
 
-    return [_timed(lambda step=step: run(step)) for step in found.graph_steps]  # type: ignore[misc]
+    return [_timed(lambda step=step: run(step)) for step in recipe.graph_steps]  # type: ignore[misc]
 
 
 def _trial(
@@ -81,14 +81,14 @@ def _trial(
 def apply_recipe(
     model: QuantizedModel,
     batches: Batches,
-    recipe: str | Recipe = "fast",
+    recipe: Recipe,
     events: Events | None = None,
     state: State | None = None,
 ) -> list[StepReport]:
     """Quantize ``model`` in place by the model steps; with ``state``, go on after the last step that is kept there."""
-    found, log = find_recipe(recipe), events or Events()
-    gate = Gate(model.source_graph, batches) if _has_optional(found.model_steps) else None
-    reports = [] if state is None else _load(model, found, state)
+    log = events or Events()
+    gate = Gate(model.source_graph, batches) if _has_optional(recipe.model_steps) else None
+    reports = [] if state is None else _load(model, recipe, state)
     if reports:
         log.note("quantize", f"steps done before the interruption are kept: {', '.join(r.step for r in reports)}")
 
@@ -99,10 +99,10 @@ def apply_recipe(
             gate.standing = None
         return step.apply(model, batches, log)  # type: ignore[union-attr]
 
-    for index, step in enumerate(found.model_steps[len(reports) :], len(reports)):
+    for index, step in enumerate(recipe.model_steps[len(reports) :], len(reports)):
         reports.append(_timed(lambda step=step: run(step)))  # type: ignore[misc]
-        if state is not None and index + 1 < len(found.model_steps):
-            _save(model, found.model_steps[: index + 1], reports, state)
+        if state is not None and index + 1 < len(recipe.model_steps):
+            _save(model, recipe.model_steps[: index + 1], reports, state)
     return reports
 
 

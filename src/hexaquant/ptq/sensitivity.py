@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from hexaquant.core.events import Events
+from hexaquant.htp.scheme import SCHEMES, Scheme
 from hexaquant.htp.soc import Target
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.input_spec import InputSpec, input_specs, sample_count
@@ -72,7 +73,7 @@ def measure_sensitivities(
     jobs = len(units) * (len(bits[0]) + len(bits[1]))
     progress = iter((events or Events()).track(range(jobs), "sensitivities"))
     for weight_bits, act_bits in ((8, 8), (4, 16)):
-        model = _calibrated(graph, f"w{weight_bits}a{act_bits}", batches, target)
+        model = _calibrated(graph, SCHEMES[f"w{weight_bits}a{act_bits}"], batches, target)
         run = _Outputs(model, inputs)
         for index, unit in enumerate(units):
             if weight_bits in bits[0] and next(progress, 0) is not None and unit.weight in model.quantizers:
@@ -84,7 +85,7 @@ def measure_sensitivities(
 
 
 def _calibrated(
-    graph: Graph, scheme: str, batches: Callable[[], Iterable[Mapping[str, Any]]], target: Target
+    graph: Graph, scheme: Scheme, batches: Callable[[], Iterable[Mapping[str, Any]]], target: Target
 ) -> QuantizedModel:
     planned = graph.clone()
     model = QuantizedModel(planned, plan_unchecked(planned, target, scheme))

@@ -80,7 +80,7 @@ class Completed:
 
 
 def complete_encodings(
-    graph: Graph, given: Mapping[str, Encoding], target: str | Target, *, float_fallback: bool = False
+    graph: Graph, given: Mapping[str, Encoding], target: Target, *, float_fallback: bool = False
 ) -> Completed:
     """The model of ``graph`` (which gets convert nodes where types meet) with ``given`` encodings by tensor name.
 
@@ -92,7 +92,7 @@ def complete_encodings(
     scheme, settings = _scheme(graph, given), settings_of(graph, given)
     while True:
         draft = graph.clone()
-        model = QuantizedModel(draft, make_plan(draft, target, scheme, settings))
+        model = QuantizedModel(draft, make_plan(draft, target, scheme, parse_overrides(settings)))
         filler = _Filler(model, given)
         filler.fill()
         if not filler.missing:

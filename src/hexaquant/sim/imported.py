@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hexaquant.core.encoding import Encoding
-from hexaquant.htp.scheme import SCHEMES, Scheme
-from hexaquant.htp.soc import Target, find_target
+from hexaquant.htp.scheme import Scheme
+from hexaquant.htp.soc import Target
 from hexaquant.ir.graph import Graph, is_float_value
 from hexaquant.sim.plan import QuantPlan, TensorPlan
 
 
-def plan_from_encodings(
-    graph: Graph, encodings: Mapping[str, Encoding], target: str | Target = "sm8650", scheme: str | Scheme = "w8a8"
-) -> QuantPlan:
+def plan_from_encodings(graph: Graph, encodings: Mapping[str, Encoding], target: Target, scheme: Scheme) -> QuantPlan:
     """A plan in which exactly the tensors of ``encodings`` are quantized."""
     tensors: dict[str, TensorPlan] = {}
     for value in graph.values():
@@ -32,5 +30,4 @@ def plan_from_encodings(
         elif is_float_value(value):
             reason = "it has no encoding"
             tensors[name] = TensorPlan(name, role, "float", layer=layer, reason=reason)  # type: ignore[arg-type]
-    kind = SCHEMES[scheme] if isinstance(scheme, str) else scheme
-    return QuantPlan(find_target(target), kind, tensors)
+    return QuantPlan(target, scheme, tensors)

@@ -19,7 +19,7 @@ each of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -59,10 +59,11 @@ class Tie:
 
 @dataclass(frozen=True)
 class Overrides:
-    """Globs and settings, in order, and ties. ``used`` globs are reported by the planner; unused ones are errors."""
+    """Globs and settings, in order, and ties; globs without a match are errors. ``document``: as the user wrote it."""
 
     entries: tuple[tuple[str, Setting], ...] = ()
     ties: tuple[Tie, ...] = ()
+    document: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def find(self, *names: str) -> Setting | None:
         """The last setting whose glob matches one of ``names`` (empty names never match)."""
@@ -99,7 +100,7 @@ def parse_overrides(data: Mapping[str, Any] | str | Path | None) -> Overrides:
         rest = {key: setting for key, setting in value.items() if key != TIE}
         if rest:
             entries += [(member, _setting(glob, rest)) for member in tie.globs]
-    return Overrides(tuple(entries), tuple(ties))
+    return Overrides(tuple(entries), tuple(ties), dict(data))
 
 
 def _tie(name: str, globs: Any) -> Tie:

@@ -13,10 +13,7 @@ Order of decisions (first that applies wins):
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import onnx_ir as oir
 
@@ -24,8 +21,8 @@ from hexaquant.core.errors import InputError
 from hexaquant.core.grid import FLOAT16, Grid
 from hexaquant.htp import kernels
 from hexaquant.htp.check import by_name, check_graph
-from hexaquant.htp.scheme import Scheme, check_scheme, find_scheme, scheme_warnings
-from hexaquant.htp.soc import Target, find_target
+from hexaquant.htp.scheme import Scheme, check_scheme, scheme_warnings
+from hexaquant.htp.soc import Target
 from hexaquant.ir.edit import add_constant
 from hexaquant.ir.graph import Graph, constant, is_float_value
 from hexaquant.sim.activation_grids import ActivationPlanner
@@ -33,40 +30,31 @@ from hexaquant.sim.constants import bias_plan, constant_plan, is_parameter, weig
 from hexaquant.sim.converts import insert_converts, only_moves
 from hexaquant.sim.einsum_products import products_as_einsum
 from hexaquant.sim.node_schemes import node_schemes
-from hexaquant.sim.overrides import Overrides, parse_overrides
+from hexaquant.sim.overrides import Overrides
 from hexaquant.sim.plan import QuantPlan, TensorPlan
 from hexaquant.sim.ties import tie_tensors
 
 
-def make_plan(
-    graph: Graph,
-    target: str | Target,
-    scheme: str | Scheme = "w8a8",
-    overrides: Mapping[str, Any] | str | Path | Overrides | None = None,
-) -> QuantPlan:
+def make_plan(graph: Graph, target: Target, scheme: Scheme, overrides: Overrides | None = None) -> QuantPlan:
     """The plan of ``graph``. Mixed types add explicit convert nodes to ``graph`` (see sim/converts.py).
 
     Raises TargetError when the target refuses the scheme or an operator, InputError for overrides that match
     nothing.
     """
-    soc, kind = find_target(target), find_scheme(scheme)
-    check_scheme(kind, soc)
-    rules = overrides if isinstance(overrides, Overrides) else parse_overrides(overrides)
-    check_graph(graph, soc, by_name(node_schemes(ActivationPlanner(graph, kind, rules))))
-    return plan_unchecked(graph, soc, kind, rules)
+    check_scheme(scheme, target)
+    rules = overrides or Overrides()
+    check_graph(graph, target, by_name(node_schemes(ActivationPlanner(graph, scheme, rules))))
+    return plan_unchecked(graph, target, scheme, rules)
 
 
-def plan_unchecked(
-    graph: Graph, target: str | Target, scheme: str | Scheme, overrides: Overrides | None = None
-) -> QuantPlan:
+def plan_unchecked(graph: Graph, target: Target, scheme: Scheme, overrides: Overrides | None = None) -> QuantPlan:
     """As make_plan, without asking whether the target takes the network: for measuring what it takes."""
-    soc, kind = find_target(target), find_scheme(scheme)
-    rules = parse_overrides(None) if overrides is None else overrides
+    rules = overrides or Overrides()
     _check_globs(graph, rules)
-    activations = ActivationPlanner(graph, kind, rules)
+    activations = ActivationPlanner(graph, scheme, rules)
     insert_converts(graph, activations.grid_of_node, activations.input_grid)
     products_as_einsum(graph, activations.grid_of_node)
-    planner = _Planner(graph, soc, kind, rules, ActivationPlanner(graph, kind, rules))
+    planner = _Planner(graph, target, scheme, rules, ActivationPlanner(graph, scheme, rules))
     return tie_tensors(planner.run(), rules.ties)
 
 

@@ -14,6 +14,8 @@ import torch
 from cli.tiny import samples, save_listed
 from cli.tools.programs import program
 from hexaquant.api.convert import read_network
+from hexaquant.htp.scheme import SCHEMES
+from hexaquant.htp.soc import find_target
 from hexaquant.sim.given_encodings import complete_encodings
 
 AIMET = Path(__file__).parents[2] / "data" / "aimet"
@@ -75,8 +77,10 @@ def test_emulator_agrees_with_the_simulation(tiny: Path, tmp_path: Path) -> None
     network, x = read_network(tiny / "tiny.onnx"), samples(4)
     feeds = [{"x": sample[None]} for sample in x]
     ranges = Calibrate("min_max", "min_max")
-    full = calibrate_missing(network, feeds, target="sm8650", scheme="w8a8", ranges=ranges).network
-    model = complete_encodings(full.graph, full.given, "sm8650").model
+    full = calibrate_missing(
+        network, feeds, target=find_target("sm8650"), scheme=SCHEMES["w8a8"], ranges=ranges
+    ).network
+    model = complete_encodings(full.graph, full.given, find_target("sm8650")).model
     step = float(model.encodings()["y"].scale)
     for index, sample in enumerate(x):
         wanted = model(torch.from_numpy(sample[None])).detach().numpy().reshape(-1)

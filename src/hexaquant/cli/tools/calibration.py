@@ -107,6 +107,8 @@ def calibrate_from_list(
     if options.input_list is None:
         return network, None
     from hexaquant.api.calibrate_missing import calibrate_missing
+    from hexaquant.htp.scheme import find_scheme
+    from hexaquant.htp.soc import find_target
     from hexaquant.io.input_list import input_list
     from hexaquant.ir.input_spec import input_specs
     from hexaquant.ptq.steps.model_steps import Calibrate
@@ -122,8 +124,8 @@ def calibrate_from_list(
     calibrated = calibrate_missing(
         network,
         data.batches(),
-        target=options.soc,
-        scheme=f"w{options.weight_bw or 8}a{options.act_bw or 8}",
+        target=find_target(options.soc),
+        scheme=find_scheme(f"w{options.weight_bw or 8}a{options.act_bw or 8}"),
         ranges=ranges,
         per_channel=bool(options.use_per_channel_quantization),
     )

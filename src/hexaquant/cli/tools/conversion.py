@@ -116,16 +116,18 @@ def dry_run(network: Network, options: argparse.Namespace, tell: Messages) -> No
     Raises TargetError naming the first operator that is refused, MissingEncodings as a conversion would.
     """
     from hexaquant.api.convert import check_operators
+    from hexaquant.htp.soc import find_target
     from hexaquant.sim.given_encodings import complete_encodings
 
-    rows = check_operators(network.graph, options.soc, network.given)
+    soc = find_target(options.soc)
+    rows = check_operators(network.graph, soc, network.given)
     refused = [row for row in rows if row.verdict.startswith(("refused", "wrong"))]
     document: dict[str, Any] = {"network": str(options.input_network), "operators": [asdict(row) for row in rows]}
     cells = [[row.name, row.op_type, row.verdict] for row in rows]
     title = f"{len(rows)} operators, {len(refused)} refused by {options.soc}"
     drawings: list[Any] = [lambda: table(title, ["operator", "type", "verdict"], cells)]
     if not refused:
-        done = complete_encodings(network.graph, network.given, options.soc, float_fallback=options.float_fallback)
+        done = complete_encodings(network.graph, network.given, soc, float_fallback=options.float_fallback)
         document |= {"scheme": done.model.plan.scheme.name, "departures": [asdict(d) for d in done.departures()]}
         drawings += departure_drawings(done.departures())
     tell.console.result(document, *drawings)

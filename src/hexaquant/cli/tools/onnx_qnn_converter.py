@@ -22,6 +22,7 @@ from hexaquant.cli.tools.conversion import (
 from hexaquant.cli.tools.program import LOG_LEVEL, Messages, Program, flag
 from hexaquant.cli.tools.shared_flags import CUSTOM, SourceFlags, layout_flag
 from hexaquant.core.errors import InputError
+from hexaquant.htp.soc import DEFAULT_TARGET
 
 if TYPE_CHECKING:
     from hexaquant.api.calibrate_missing import Calibrated
@@ -71,7 +72,7 @@ PROGRAM = Program(
             help="layout (holds always), datatype, or datatype NAME ...: these inputs and outputs, without names all, "
             "stay float32 rather than the encodings' integers. Without a KIND: both. May be repeated.",
         ),
-        shared_flags.soc_flag("Default sm8650.", default="sm8650"),
+        shared_flags.soc_flag(f"Default {DEFAULT_TARGET}.", default=DEFAULT_TARGET),
         flag(
             "--dry_run",
             nargs="?",

@@ -20,6 +20,7 @@ from hexaquant.cli.tools.conversion import (
 )
 from hexaquant.cli.tools.program import LOG_LEVEL, Messages, Program, flag
 from hexaquant.cli.tools.shared_flags import SourceFlags, layout_flag
+from hexaquant.htp.soc import DEFAULT_TARGET
 
 if TYPE_CHECKING:
     from hexaquant.api.convert import Converted
@@ -74,7 +75,7 @@ PROGRAM = Program(
         ),
         flag("--export_format", choices=("DLC_DEFAULT",), default="DLC_DEFAULT", help="Only DLC_DEFAULT."),
         shared_flags.TARGET_BACKEND,
-        shared_flags.soc_flag("sm8650 (default), v75, ...", default="sm8650"),
+        shared_flags.soc_flag(f"{DEFAULT_TARGET} (default), v75, ...", default=DEFAULT_TARGET),
         flag("--dry_run", action="store_true", help="Write nothing; list every operator with the target's verdict."),
         shared_flags.WIDE_INT4,
         shared_flags.JSON,
