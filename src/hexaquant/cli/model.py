@@ -13,17 +13,23 @@ if TYPE_CHECKING:
     from hexaquant.ir.graph import Graph
 
 
-def load_model(text: str, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Graph:
+def load_model(
+    text: str, shapes: Mapping[str, Sequence[int | str]] | None = None, fixed: Mapping[str, Any] | None = None
+) -> Graph:
     """The graph of a path, or of what ``module:function`` returns: (nn.Module, example_inputs[, example_kwargs]).
 
-    Naming a function executes the user's code. Raises InputError for whatever cannot become a graph,
-    and for free sizes other than the batch, naming the flags that give them.
+    ``fixed``: inputs that become constants. Naming a function executes the user's code. Raises InputError for whatever
+    cannot become a graph, and for free sizes other than the batch, naming the flags that give them.
     """
     from hexaquant.frontends import load
     from hexaquant.ir.normalize import float_network, require_static
 
     found = Path(text).exists() or not looks_like_function(text)
-    graph = load(text, shapes=shapes) if found else load_made(_call(text), text, shapes)
+    if found:
+        graph = load(text, shapes=shapes, fixed=fixed)
+    else:
+        graph = load_made(_call(text), text, shapes)
+        graph = load(graph, fixed=fixed) if fixed else graph
     require_static(graph)
     return float_network(graph)
 

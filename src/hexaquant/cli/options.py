@@ -42,6 +42,10 @@ ShapeOption = Annotated[
     list[str] | None,
     option(DATA, "--shape", help="Shape of an input, NAME=1,3,320,320; repeat for more inputs."),
 ]
+InputOption = Annotated[
+    list[str] | None,
+    option(DATA, "--input", help="An input that becomes a constant, NAME=VALUE such as sr=16000; repeat for more."),
+]
 StateOption = Annotated[
     list[str] | None,
     option(
@@ -95,6 +99,23 @@ def parse_shapes(texts: Sequence[str] | None) -> dict[str, list[int | str]] | No
             raise InputError(f"--shape {text} is not of the form NAME=1,3,320,320; correct it")
         shapes[name] = [_dimension(part, text) for part in parts]
     return shapes
+
+
+def parse_inputs(texts: Sequence[str] | None) -> dict[str, Any]:
+    """ "sr=16000", "flags=1,0" -> numbers or lists by input. Raises InputError showing the form."""
+    fixed: dict[str, Any] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        words = {"true": 1.0, "false": 0.0}
+        try:
+            numbers = [words[part.lower()] if part.lower() in words else float(part) for part in value.split(",")]
+        except ValueError:
+            numbers = []
+        if not equals or not name or not numbers:
+            raise InputError(f"--input {text} is not of the form NAME=16000 or NAME=1,0; correct it")
+        whole = [int(number) if number.is_integer() else number for number in numbers]
+        fixed[name] = whole[0] if len(whole) == 1 else whole
+    return fixed
 
 
 def parse_states(texts: Sequence[str] | None) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hexaquant.cli import options as o
 from hexaquant.cli.model import load_model
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Quantization:
     """Target, widths, steps and the user's overrides; ``shape``: NAME=DIMS texts of inputs;
-    ``state``: INPUT=OUTPUT texts of recurrent states;
+    ``state``: INPUT=OUTPUT texts of recurrent states; ``input``: NAME=VALUE texts of inputs that become constants;
     ``split_outputs``: see ir/output_slices.py."""
 
     target: o.TargetOption = o.DEFAULT_TARGET
@@ -26,6 +26,7 @@ class Quantization:
     overrides: o.OverridesOption = None
     shape: o.ShapeOption = None
     state: o.StateOption = None
+    input: o.InputOption = None
     split_outputs: o.SplitOption = False
 
     def network(self, text: str) -> Graph:
@@ -33,7 +34,7 @@ class Quantization:
         from hexaquant.ir.output_slices import split_outputs
         from hexaquant.ir.states import with_states
 
-        graph = with_states(load_model(text, self.shapes), self.states)
+        graph = with_states(load_model(text, self.shapes, self.fixed), self.states)
         if self.split_outputs and not split_outputs(graph):
             raise InputError(f"--split-outputs: no output of {text} is made by a Concat of its own; leave it out")
         return graph
@@ -42,6 +43,11 @@ class Quantization:
     def shapes(self) -> dict[str, list[int | str]] | None:
         """Raises InputError for a text of another form."""
         return o.parse_shapes(self.shape)
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """Raises InputError for a text of another form."""
+        return o.parse_inputs(self.input)
 
     @property
     def states(self) -> dict[str, str]:

@@ -28,18 +28,21 @@ def load(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     states: Mapping[str, str] | None = None,
+    fixed: Mapping[str, Any] | None = None,
 ) -> Graph:
     """The normalized graph of ``model``: a path, an ``nn.Module``, a ``keras.Model``, an ONNX ModelProto or a Graph.
 
     Paths: .onnx, .pt2, .keras, .h5, SavedModel folders, .pb (``input_names`` and ``output_names`` choose its tensors),
     .tflite. ``example_inputs`` and ``example_kwargs`` (tensors) are needed for an ``nn.Module``; ``shapes`` overrides
     input shapes (ints or symbol names). ``states``: recurrent states, input -> the output that is its next value, so
-    that data need only give the first (io/recurrent_state.py). Raises InputError in one sentence for anything that
-    cannot be loaded.
+    that data need only give the first (io/recurrent_state.py). ``fixed``: inputs that become constants (a sample rate,
+    a flag), name -> number or array. Raises InputError in one sentence for anything that cannot be loaded.
     """
+    named: dict[str, Any] = {"dynamic_batch": dynamic_batch, "input_names": input_names, "output_names": output_names}
     if states:
-        named = {"dynamic_batch": dynamic_batch, "input_names": input_names, "output_names": output_names}
-        return with_states(load(model, example_inputs, example_kwargs, shapes, **named), states)  # type: ignore[arg-type]
+        return with_states(load(model, example_inputs, example_kwargs, shapes, fixed=fixed, **named), states)
+    if fixed:
+        return _with_fixed(model, example_inputs, example_kwargs, shapes, fixed)
     if isinstance(model, (str, Path)):
         return _load_path(Path(model), shapes, input_names, output_names)
     if isinstance(model, Graph):
@@ -53,6 +56,22 @@ def load(
     if hasattr(model, "named_parameters") and hasattr(model, "forward"):
         return _load_module(model, example_inputs, example_kwargs, shapes, dynamic_batch, input_names, output_names)
     raise InputError(f"a model of type {type(model).__name__} cannot be loaded; give {SUPPORTED}")
+
+
+def _with_fixed(
+    model: Any,
+    example_inputs: Sequence[Any] | None,
+    example_kwargs: Mapping[str, Any] | None,
+    shapes: Mapping[str, Sequence[int | str]] | None,
+    fixed: Mapping[str, Any],
+) -> Graph:
+    """Inputs are fixed before anything is normalized: what only they decide (an If) is gone then."""
+    from hexaquant.frontends.written import load_written
+    from hexaquant.ir.shapes import fix_inputs
+
+    written = load_written(model, example_inputs, example_kwargs)
+    left = {name: dims for name, dims in (shapes or {}).items() if name not in fixed}
+    return _normalize(fix_inputs(written, fixed), left)
 
 
 def is_keras_model(model: Any) -> bool:

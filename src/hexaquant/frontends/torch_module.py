@@ -15,6 +15,7 @@ import onnx_ir as oir
 from hexaquant.core.errors import InputError
 from hexaquant.frontends.exported_archive import check_archive
 from hexaquant.frontends.torch_translations import record_origins, translation_table
+from hexaquant.ir.edit import taken_names, unique_name
 from hexaquant.ir.graph import NOTE, Graph
 from hexaquant.ir.normalize import normalize
 from hexaquant.ir.opset import OPSET
@@ -128,7 +129,43 @@ def _export_once(
             verbose=False,
         )
     assert exported is not None
+    _name_outputs(exported.model, _output_keys(exported.exported_program))
     return exported.model
+
+
+def _output_keys(program: Any) -> list[str]:
+    """For each output of the exported graph the keys of the dict or dataclass it stood in ("" where there is none)."""
+    from torch.utils import _pytree as pytree
+
+    spec, outputs = program.call_spec.out_spec, program.graph_signature.output_specs
+    if spec is None or spec.num_leaves != len(outputs):
+        return []
+    tree = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
+    paths = {leaf: path for path, leaf in pytree.tree_flatten_with_path(tree)[0]}
+    kept = [paths.get(i, ()) for i, output in enumerate(outputs) if getattr(output.arg, "value", 0) is not None]
+    return ["_".join(map(_key_text, path)) if any(not hasattr(key, "idx") for key in path) else "" for path in kept]
+
+
+def _key_text(key: Any) -> str:
+    """Of a mapping's key, an attribute's name or a position."""
+    return str(next(getattr(key, kind) for kind in ("key", "name", "idx") if hasattr(key, kind)))
+
+
+def _name_outputs(model: oir.Model, names: Sequence[str]) -> None:
+    """Call the outputs by ``names``; what has such a name inside gets a number. Inputs keep theirs."""
+    graph = model.graph
+    if len(names) != len(graph.outputs):
+        return
+    inner = {v.name: v for node in graph for v in node.outputs}
+    taken = taken_names(graph)
+    for value, name in zip(list(graph.outputs), names):
+        if not name or value.producer() is None or name == value.name or (name in taken and name not in inner):
+            continue
+        if name in inner:
+            inner[name].name = unique_name(name, taken)
+            taken.add(inner[name].name or "")
+        value.name = name
+        taken.add(name)
 
 
 def _contiguous(examples: Any) -> Any:
@@ -219,13 +256,20 @@ def _name_batch(model: oir.Model) -> None:
 
 @contextlib.contextmanager
 def _eval_mode(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and of transformers' modules no cache among the outputs (an object no graph can hold)."""
     training = [(m, m.training) for m in module.modules()]
+    configs: list[Any] = [getattr(m, "config", None) for m in module.modules()]
+    configs = [config for config in configs if getattr(config, "use_cache", False)]
     module.eval()
+    for config in configs:
+        config.use_cache = False
     try:
         yield
     finally:
         for submodule, flag in training:
             submodule.training = flag
+        for config in configs:
+            config.use_cache = True
 
 
 @contextlib.contextmanager

@@ -34,13 +34,13 @@ from hexaquant.ir.passes.fuse_hardswish import fuse_hardswish
 from hexaquant.ir.passes.fuse_layernorm import fuse_layernorm
 from hexaquant.ir.passes.fuse_rmsnorm import fuse_rmsnorm
 from hexaquant.ir.passes.inline_functions import inline_functions
-from hexaquant.ir.passes.inline_if import inline_if
+from hexaquant.ir.passes.inline_if import inline_if, where_if
 from hexaquant.ir.passes.keep_batch import keep_batch
 from hexaquant.ir.passes.lift_constants import lift_constants
 from hexaquant.ir.passes.merge_transposes import merge_transposes
 from hexaquant.ir.passes.name_everything import name_everything
 from hexaquant.ir.passes.name_parameters import mark_parameters, name_parameters
-from hexaquant.ir.passes.refuse_unsupported import refuse_unsupported
+from hexaquant.ir.passes.refuse_unsupported import holds_control_flow, refuse_unsupported
 from hexaquant.ir.passes.remove_unused import remove_unused
 from hexaquant.ir.passes.resolve_casts import resolve_casts
 from hexaquant.ir.passes.scale_resizes import scale_resizes
@@ -104,11 +104,35 @@ def normalize(
     result = as_written(graph, shapes)
     check_weights(result.model, result.source)
     _simplify(result, extra)
+    if holds_control_flow(result) and (frozen := _frozen(graph, shapes)) is not None:
+        return frozen
     refuse_unsupported(result)
     name_parameters(result)
     name_everything(result)
     require_invariants(result, "import")
     return _without_batch_arithmetic(result)
+
+
+def _frozen(graph: Graph, shapes: Mapping[str, Sequence[int | str]] | None) -> Graph | None:
+    """``graph`` with a batch of 1; None when its batch is not free, or when it is refused that way too."""
+    if not _has_free_batch(graph) and not shapes:
+        return None
+    shaped = as_written(graph, shapes)
+    if not _has_free_batch(shaped):
+        return None
+    try:
+        return _noted(freeze_batch(shaped))
+    except InputError:
+        return None
+
+
+def _noted(frozen: Graph) -> Graph:
+    frozen.model.metadata_props[NOTE] = "the batch is fixed to 1: the network computes shapes from it"
+    return frozen
+
+
+def _has_free_batch(graph: Graph) -> bool:
+    return any(dims and dims[0] is not None and not isinstance(dims[0], int) for dims in _dims(graph))
 
 
 def _without_batch_arithmetic(graph: Graph) -> Graph:
@@ -118,7 +142,7 @@ def _without_batch_arithmetic(graph: Graph) -> Graph:
     ends at lowering anyway. (transformers' masks: Range, ConstantOfShape and Expand of the batch.)
     """
     computed = len(computed_shapes(graph))
-    if not computed or not any(dims and dims[0] is not None and not isinstance(dims[0], int) for dims in _dims(graph)):
+    if not computed or not _has_free_batch(graph):
         return graph
     try:
         frozen = freeze_batch(graph)
@@ -126,8 +150,7 @@ def _without_batch_arithmetic(graph: Graph) -> Graph:
         return graph  # other dimensions are free as well
     if len(computed_shapes(frozen)) == computed:
         return graph
-    frozen.model.metadata_props[NOTE] = "the batch is fixed to 1: the network computes shapes from it"
-    return frozen
+    return _noted(frozen)
 
 
 def _dims(graph: Graph) -> list[tuple[int | str | None, ...]]:
@@ -189,6 +212,10 @@ def _simplify(graph: Graph, extra: Sequence[Pass]) -> None:
     clean_up(graph)
     for _ in range(MAX_ROUNDS):
         if not sum(step(graph) for step in extra):
+            break
+        clean_up(graph)
+    for _ in range(MAX_ROUNDS):
+        if not where_if(graph):
             break
         clean_up(graph)
     if sum(step(graph) for step in FUSE):

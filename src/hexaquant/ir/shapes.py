@@ -1,9 +1,11 @@
-"""Shapes of a graph: override those of its inputs; find those that it computes while it runs."""
+"""Inputs and shapes of a graph: override shapes, turn inputs into constants; find shapes that it computes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import onnx_ir as oir
 
 from hexaquant.core.errors import InputError
@@ -64,3 +66,43 @@ def _check_dims(graph: Graph, value: oir.Value, dims: Sequence[int | str]) -> No
             f"{graph.source}: input '{value.name}' has {len(value.shape)} dimensions {list(value.shape)} "
             f"but {len(dims)} were given"
         )
+
+
+def fix_inputs(graph: Graph, fixed: Mapping[str, Any]) -> Graph:
+    """``graph`` with the inputs in ``fixed`` as constants (a new Graph, not normalized).
+
+    Values: numbers or arrays; one number fills the input's shape, whose free dimensions count as 1. Raises InputError
+    for a name that is no input and for a value that does not fit the input's type or shape.
+    """
+    result = graph.clone()
+    inner = result.model.graph
+    inputs = {v.name or "": v for v in result.inputs}
+    for name, given in fixed.items():
+        if name not in inputs:
+            raise InputError(f"{graph.source} has no input '{name}'; its inputs are {', '.join(sorted(inputs))}")
+        if len(inner.inputs) == 1:
+            raise InputError(f"{graph.source}: '{name}' is its only input left; a network needs one that changes")
+        value = inputs[name]
+        array = _fitting(graph, value, given)
+        inner.inputs.remove(value)
+        value.const_value = oir.tensor(array, name=name)
+        value.shape = oir.Shape(array.shape)
+        inner.register_initializer(value)
+    return result
+
+
+def _fitting(graph: Graph, value: oir.Value, given: Any) -> np.ndarray:
+    array = np.asarray(given)
+    wanted = value.dtype.numpy() if value.dtype is not None else array.dtype
+    cast = array.astype(wanted)
+    if array.dtype.kind not in "biuf" or not bool(np.all(cast == array)):
+        raise InputError(f"{graph.source}: {given} does not fit input '{value.name}' of type {value.dtype}")
+    if value.shape is None:
+        return cast
+    dims = [d if isinstance(d, int) else 1 for d in value.shape]
+    if cast.size == 1:
+        return np.full(dims, cast.reshape(-1)[0], cast.dtype)
+    known = [isinstance(d, int) for d in value.shape]
+    if cast.ndim != len(dims) or any(k and d != s for k, d, s in zip(known, dims, cast.shape)):
+        raise InputError(f"{graph.source}: input '{value.name}' is {list(value.shape)}, not {list(cast.shape)}")
+    return cast

@@ -23,13 +23,19 @@ PREFIXES = (
 )
 
 
+def holds_control_flow(graph: Graph) -> bool:
+    """Whether an If, Loop or Scan is left."""
+    return any(node.domain == "" and node.op_type in CONTROL_FLOW for node in graph.nodes)
+
+
 def refuse_unsupported(graph: Graph) -> int:
     """Returns 0. Raises InputError for the first unsupported construct."""
     for node in graph.nodes:
         if node.domain == "" and node.op_type in CONTROL_FLOW:
             raise InputError(
-                f"{graph.source}: {graph.origin(node)} is an {node.op_type} that depends on data; "
-                "export the model without data-dependent control flow"
+                f"{graph.source}: {graph.origin(node)} is an {node.op_type} that depends on data; if an input that "
+                "never changes (a flag, a sample rate) decides it, give that with --input NAME=VALUE (Python: "
+                "fixed=); else export the model without data-dependent control flow"
             )
         if node.domain == "" and (node.op_type.startswith(PREFIXES) or not _tensors(node)):
             raise InputError(
