@@ -66,7 +66,7 @@ def _with_fixed(
     fixed: Mapping[str, Any],
 ) -> Graph:
     """Inputs are fixed before anything is normalized: what only they decide (an If) is gone then."""
-    from hexaquant.frontends.written import load_written
+    from hexaquant.frontends.onnx_file import load_written
     from hexaquant.ir.shapes import fix_inputs
 
     written = load_written(model, example_inputs, example_kwargs)

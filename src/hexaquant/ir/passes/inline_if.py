@@ -52,6 +52,7 @@ def where_if(graph: Graph) -> int:
             picked.type, picked.shape = left.type, left.shape
             _hand_over(graph.model.graph, node, old, picked)
         graph.model.graph.remove(node, safe=True)
+        name_everything(graph)
         changed += 1
     return changed
 
