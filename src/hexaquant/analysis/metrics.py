@@ -33,7 +33,11 @@ def class_number(label: Any, classes: int) -> int:
     """The class that ``label`` says: a whole number, or one-hot of ``classes`` values. Raises InputError for others."""
     values = np.asarray(label).ravel()
     if values.size == 1 and float(values[0]).is_integer():
-        return int(values[0])
+        number = int(values[0])
+        if not 0 <= number < classes:
+            hint = "; are the labels 1-based?" if number == classes else ""
+            raise InputError(f"a label is {number} but the network has {classes} classes, 0 to {classes - 1}{hint}")
+        return number
     if values.size == classes and np.count_nonzero(values) == 1 and values.max() == 1:
         return int(values.argmax())
     shown = f"has shape {list(np.shape(label))}" if values.size != 1 else f"is {values[0]}"

@@ -5,7 +5,6 @@ The figures do not depend on who computed what: each task runs on one thread, an
 
 from __future__ import annotations
 
-import json
 import pickle
 import queue
 import subprocess
@@ -22,6 +21,7 @@ from hexaquant.core.atomic import write_text
 from hexaquant.core.child_process import child_command, child_environment, scratch_folder
 from hexaquant.core.errors import WorkerError
 from hexaquant.core.events import Events
+from hexaquant.core.sealed import seal_json, unseal_json
 
 Workers = int | Literal["ray"]
 TASK = "sensitivities"
@@ -41,14 +41,14 @@ def run_sweep(
     if found:
         log.note(TASK, f"{len(found)} of {len(tasks)} parts are there from an interrupted run")
     for key, result in log.track(_run(study, waiting, workers), TASK, len(waiting)):
-        write_text(state / f"{key}.json", json.dumps(result))
+        write_text(state / f"{key}.json", seal_json(result))
         found[key] = result
     return found
 
 
 def _kept(state: Path, key: str) -> Result | None:
     try:
-        result: Result = json.loads((state / f"{key}.json").read_text(encoding="utf-8"))
+        result: Result = unseal_json((state / f"{key}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return result

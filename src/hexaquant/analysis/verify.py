@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ import torch
 
 from hexaquant.analysis.compare import BACKENDS, Comparison
 from hexaquant.analysis.metrics import Metric, each_label, each_part
-from hexaquant.core.atomic import atomic_path
+from hexaquant.core.atomic import atomic_path, write_bytes
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.io.batches import take_labelled
 from hexaquant.io.dataset import Dataset, sample_hash
 from hexaquant.ir.input_spec import sample_count
 from hexaquant.ir.output_slices import output_slices
+from hexaquant.qnn.libraries import find_libraries
 from hexaquant.qnn.pool import Pool
 from hexaquant.qnn.runtime import available_cores
 from hexaquant.sim.model import QuantizedModel
@@ -81,23 +83,44 @@ class FloatReference:
 
 
 class TargetCache:
-    """Outputs of the target by content hash of binary and sample, so that an interrupted run resumes."""
+    """Outputs of the target by what made them, so that an interrupted run resumes: Qualcomm's release, the bytes of
+    binary and sample, the device (empty: this PC's emulator).
 
-    def __init__(self, folder: Path, binary: Path) -> None:
+    Each entry begins with the SHA-256 of those and of its content. One that does not fit is measured again.
+    """
+
+    def __init__(self, folder: Path, binary: Path, device: str = "", events: Events | None = None) -> None:
         with binary.open("rb") as file:
-            self.folder = folder / hashlib.file_digest(file, "sha256").hexdigest()[:16]
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self._maker = json.dumps([find_libraries().release, digest, device])
+        self._events = events or Events()
+        self.folder = folder / hashlib.sha256(self._maker.encode()).hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
 
+    def _path(self, digest: str) -> Path:
+        return self.folder / f"{digest[:32]}.outputs"
+
+    def _seal(self, digest: str, body: bytes) -> bytes:
+        return hashlib.sha256(f"{self._maker} {digest} ".encode() + body).hexdigest().encode()
+
     def get(self, digest: str) -> Arrays | None:
-        path = self.folder / f"{digest[:32]}.npz"
-        if not path.is_file():
+        path = self._path(digest)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
             return None
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        seal, body = content[:64], content[64:]
+        if seal != self._seal(digest, body):
+            self._events.note("verify", f"warning: {path} was altered or damaged; that sample is measured again")
+            return None
+        with np.load(io.BytesIO(body), allow_pickle=False) as file:
+            return {name: file[f"{index}"] for index, name in enumerate(file["names"].tolist())}
 
     def put(self, digest: str, outputs: Arrays) -> None:
-        with atomic_path(self.folder / f"{digest[:32]}.npz") as temporary, temporary.open("wb") as file:
-            np.savez(file, **outputs)  # type: ignore[arg-type]
+        body = io.BytesIO()
+        arrays = {f"{index}": array for index, array in enumerate(outputs.values())}
+        np.savez(body, names=np.array(list(outputs)), **arrays)  # type: ignore[arg-type]
+        write_bytes(self._path(digest), self._seal(digest, body.getvalue()) + body.getvalue())
 
 
 def verify(
@@ -126,7 +149,8 @@ def verify(
     encodings = model.encodings()
     steps = {name: _step(encodings.get(name)) for name in float_reference.names}
     comparison = Comparison(steps, metric, output_slices(model.source_graph))
-    store = TargetCache(cache, binary) if cache is not None else None
+    where = "" if device is None else str(getattr(device, "name", type(device).__name__))
+    store = TargetCache(cache, binary, where, events) if cache is not None else None
     total = _runs(data, limit, batch)
     with device or Pool(binary, workers=workers, soc=soc) as pool:
         pairs = _run_target(pool, _samples(data, limit, batch), store, pool.size)

@@ -9,7 +9,6 @@ fifth measures what was chosen (api/selection.py).
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -39,6 +38,7 @@ from hexaquant.api.verify import verify_folder
 from hexaquant.core.atomic import write_text
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
+from hexaquant.core.sealed import seal_json, unseal_json
 from hexaquant.folder.artifacts import REFERENCE, load_quantized
 from hexaquant.folder.manifest import NAME, amend_manifest
 from hexaquant.folder.resume import step_fingerprint
@@ -170,7 +170,7 @@ class _Climb:
             outcome = self._measure(attempt)
             self._known[attempt.key] = outcome
             known = {key: asdict(value) for key, value in self._known.items()}
-            write_text(self.out / MEMORY, json.dumps({"key": self._key, "outcomes": known}, indent=1))
+            write_text(self.out / MEMORY, seal_json({"key": self._key, "outcomes": known}))
         found = Tried(attempt, outcome)
         self.tried.append(found)
         task.events.note(SECTION, found.sentence(task.metric, task.max_drop))
@@ -228,7 +228,7 @@ class _Climb:
         self._key = self.task.key()
         (self.out / ROOM).mkdir(parents=True, exist_ok=True)
         try:
-            memory = json.loads((self.out / MEMORY).read_text())
+            memory = unseal_json((self.out / MEMORY).read_text(encoding="utf-8"))
             if memory["key"] == self._key:
                 self._known = {key: Outcome(**outcome) for key, outcome in memory["outcomes"].items()}
         except (OSError, ValueError, KeyError, TypeError):

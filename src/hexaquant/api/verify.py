@@ -73,7 +73,7 @@ def verify_folder(
         "samples": result.samples,
         "target": soc.name,
         "device": None if device is None else str(device.session.address),
-        "data": dataset.source + (f" ({note})" if note else ""),
+        "data": dataset.source + "".join(f" ({text})" for text in (dataset.note, note) if text),
         "metric": name,
     }
     report = VerifyReport(about | _figures(result) | _folder_record(out, manifest, binary))

@@ -24,7 +24,7 @@ class Dataset:
     """``items()`` starts a new pass over the user's items; ``source`` names the data in messages.
 
     ``count``: number of samples when known beforehand. ``part``: None for all samples, else the held-out fifth or
-    the rest.
+    the rest; ``note``: what else a report should say of the data, such as which folder is which class.
     """
 
     specs: tuple[InputSpec, ...]
@@ -32,6 +32,7 @@ class Dataset:
     source: str
     count: int | None = None
     part: str | None = None
+    note: str = ""
 
     @property
     def samples(self) -> int | None:

@@ -64,12 +64,21 @@ def numbers(value: Any, key: str, where: str) -> Tensor:
     Raises EncodingError on NaN, infinities, strings, ragged lists and values outside float32.
     """
     try:
+        if not _only_numbers(value):
+            raise TypeError
         tensor = torch.tensor(value, dtype=torch.float64)
     except (ValueError, TypeError, RuntimeError, OverflowError):
         raise EncodingError(f"{where}: '{key}' is not a number or a regular list of numbers") from None
     if not bool(torch.isfinite(tensor.float()).all()):
         raise EncodingError(f"{where}: '{key}' holds NaN or infinity; calibrate again")
     return tensor.float()
+
+
+def _only_numbers(value: Any) -> bool:
+    """JSON numbers and (nested) lists of them: true is none of them."""
+    if isinstance(value, list):
+        return all(map(_only_numbers, value))
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def int_encoding(where: str, grid: Grid, scale: Tensor, offset: Tensor, block_scale: Tensor | None = None) -> Encoding:
@@ -80,6 +89,8 @@ def int_encoding(where: str, grid: Grid, scale: Tensor, offset: Tensor, block_sc
         raise EncodingError(f"{where}: the list of scales is empty")
     if bool((scale <= 0).any()):
         raise EncodingError(f"{where}: a scale is zero, negative or too small for float32; calibrate again")
+    if not bool(torch.isfinite(scale * float(grid.levels)).all()):
+        raise EncodingError(f"{where}: a scale is so large that values leave float32; calibrate again")
     if bool((offset != offset.round()).any()) or bool((offset > 0).any()) or bool((offset < 1 - grid.levels).any()):
         raise EncodingError(f"{where}: an offset is not an integer in {1 - grid.levels} .. 0 ({grid.bits} bits)")
     return Encoding(grid, scale, offset, block_scale)

@@ -33,6 +33,7 @@ from hexaquant.core.atomic import write_text
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import EncodingError, InputError
 from hexaquant.core.grid import PerTensor
+from hexaquant.core.text_file import parse_json
 from hexaquant.io import encodings_v06 as v06
 from hexaquant.io import encodings_v1 as v1
 from hexaquant.io import encodings_v2 as v2
@@ -117,12 +118,12 @@ def read_encodings(path: str | os.PathLike[str]) -> EncodingsFile:
     """
     source = Path(path)
     try:
-        document = json.loads(source.read_text(encoding="utf-8"))
+        document = parse_json(source.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"there is no encodings file {source}; check the path") from None
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror}; check the path and its permissions") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise EncodingError(f"{source} is not valid JSON ({error}); it may be truncated, export it again") from None
     return parse_encodings(document, source.name)
 

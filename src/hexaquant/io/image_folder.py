@@ -1,12 +1,15 @@
 """A folder of images as data: decoded, resized, cropped and normalized as a spec says.
 
-Labels: with sub-folders, the index of the image's sub-folder in sorted order; with a file ``labels.txt`` of lines
-``file label``, those; otherwise none. Pillow is imported only here, when an image is read.
+Labels, the first that there is: ``labels.txt`` of lines ``file label``; ``classes.json`` ({"folder": number} or a list
+of folders); sub-folders whose names are numbers, those; sub-folders in sorted order, empty ones too; otherwise none.
+Hidden files and folders are passed over. Pillow is imported only here, when an image is read.
 """
 
 from __future__ import annotations
 
 import math
+import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,7 +17,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hexaquant.core.errors import EnvironmentLacksError, InputError
+from hexaquant.core.errors import EnvironmentLacksError, HexaquantError, InputError
+from hexaquant.core.text_file import read_json, read_text
 from hexaquant.io.batches import Array
 from hexaquant.io.dataset import Dataset
 from hexaquant.ir.input_spec import InputSpec, Shape
@@ -22,6 +26,10 @@ from hexaquant.ir.input_spec import InputSpec, Shape
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
 LONGEST_SIDE = 2**16
 """Pixels."""
+CLASSES = "classes.json"
+SHOWN_CLASSES = 12
+MOST_PIXELS = 100_000_000
+"""Of one picture: 300 MB decoded."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +103,20 @@ def image_folder(folder: Path, specs: tuple[InputSpec, ...], image: ImageSpec) -
 
     Raises InputError when there are none or the model has not exactly one image input.
     """
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file() and _is_seen(f, folder))
     if not files:
         raise InputError(f"{folder} holds no images ({', '.join(SUFFIXES)}); give a folder with images")
     if len(specs) != 1 or len(_picture(specs[0])) != 3:
         raise InputError(f"{folder} holds images but the model does not have exactly one image input; use an .npz file")
-    spec, labels = specs[0], _labels(folder, files)
+    spec = specs[0]
+    labels, note = _labels(folder, files)
     layout = image.layout or _layout(spec)
     size = image.size or _size(spec, layout)
+    if image.resize is not None and image.resize < min(size):
+        raise InputError(
+            f"the image spec's 'resize' is {image.resize} but images of {size[0]}x{size[1]} are cut out of the result; "
+            f"give at least {max(size)}"
+        )
 
     def items() -> Iterator[Any]:
         for index, file in enumerate(files):
@@ -110,12 +124,16 @@ def image_folder(folder: Path, specs: tuple[InputSpec, ...], image: ImageSpec) -
             yield (array,) if labels is None else (array, labels[index : index + 1])
 
     several = spec.rows > 1 and len(spec.shape) == 4
-    return Dataset(specs, items, str(folder), None if several else len(files))
+    return Dataset(specs, items, str(folder), None if several else len(files), note=note)
 
 
 def _picture(spec: InputSpec) -> Shape:
     """Shape of one picture: an input of several pictures that is fed whole takes them one after the other."""
     return spec.shape[1:] if len(spec.shape) == 4 else spec.sample_shape
+
+
+def _is_seen(path: Path, folder: Path) -> bool:
+    return not any(part.startswith((".", "__MACOSX")) for part in path.relative_to(folder).parts)
 
 
 def _layout(spec: InputSpec) -> Literal["NCHW", "NHWC"]:
@@ -132,19 +150,78 @@ def _size(spec: InputSpec, layout: str) -> tuple[int, int]:
     return height, width
 
 
-def _labels(folder: Path, files: list[Path]) -> Array | None:
-    listed = folder / "labels.txt"
-    if listed.is_file():
-        pairs = dict(line.rsplit(maxsplit=1) for line in listed.read_text().splitlines() if line.strip())
-        names = [str(f.relative_to(folder).as_posix()) for f in files]
-        missing = [n for n in names if n not in pairs]
-        if missing or not all(str(pairs[n]).lstrip("-").isdigit() for n in names):
-            raise InputError(f"{listed} has no integer label for '{(missing or names)[0]}'; add a line 'file label'")
-        return np.array([int(pairs[n]) for n in names])
-    classes = sorted({f.relative_to(folder).parts[0] for f in files if f.parent != folder})
-    if not classes or any(f.parent == folder for f in files):
-        return None
-    return np.array([classes.index(f.relative_to(folder).parts[0]) for f in files])
+def _labels(folder: Path, files: list[Path]) -> tuple[Array | None, str]:
+    """One class number a file, or None; and which class is what, in words."""
+    if (folder / "labels.txt").is_file():
+        return _listed_labels(folder / "labels.txt", [f.relative_to(folder).as_posix() for f in files]), ""
+    if not any(f.parent != folder for f in files):
+        return None, ""
+    stray = next((f for f in files if f.parent == folder), None)
+    if stray is not None:
+        raise InputError(
+            f"{stray} lies beside the folders of classes; move it into one, or give {folder / 'labels.txt'}"
+        )
+    numbers = _class_numbers(folder)
+    names = [f.relative_to(folder).parts[0] for f in files]
+    unknown = next((name for name in names if name not in numbers), None)
+    if unknown is not None:
+        raise InputError(f"{folder / CLASSES} has no number for the folder '{unknown}'; add it")
+    return np.array([numbers[name] for name in names]), _mapping(numbers, names)
+
+
+def _listed_labels(path: Path, names: list[str]) -> Array:
+    rows = [line.rsplit(maxsplit=1) for line in read_text(path, "list of labels").splitlines() if line.strip()]
+    wrong = next((row for row in rows if len(row) != 2 or not re.fullmatch(r"[0-9]{1,9}", row[1])), None)
+    if wrong is not None:
+        raise InputError(
+            f"{path}: the line '{' '.join(wrong)[:80]}' is not of the form 'file label' with a class number"
+        )
+    pairs = dict(rows)
+    if len(pairs) < len(rows):
+        given = [row[0] for row in rows]
+        raise InputError(f"{path} names '{next(n for n in given if given.count(n) > 1)}' twice; keep one line")
+    missing = next((name for name in names if name not in pairs), None)
+    if missing is not None:
+        raise InputError(f"{path} has no integer label for '{missing}'; add a line 'file label'")
+    return np.array([int(pairs[name]) for name in names])
+
+
+def _class_numbers(folder: Path) -> dict[str, int]:
+    """Folder -> class number, of all visible sub-folders, empty ones included."""
+    names = sorted(f.name for f in folder.iterdir() if f.is_dir() and _is_seen(f, folder))
+    if (folder / CLASSES).is_file():
+        return _stated_numbers(folder / CLASSES)
+    numeric = [name for name in names if re.fullmatch(r"[0-9]{1,9}", name)]
+    if not numeric:
+        return {name: index for index, name in enumerate(names)}
+    other = next((name for name in names if name not in numeric), None)
+    if other is not None:
+        raise InputError(
+            f"{folder}: folders of classes are numbers ('{numeric[0]}') and names ('{other}'); say which class each is "
+            f'in {CLASSES}: {{"{other}": 0, ...}}'
+        )
+    numbers = {name: int(name) for name in names}
+    if len(set(numbers.values())) < len(numbers):
+        raise InputError(f"{folder}: two folders are the same class number; put their images into one")
+    return numbers
+
+
+def _stated_numbers(path: Path) -> dict[str, int]:
+    stated = read_json(path, "file of classes")
+    if isinstance(stated, list):
+        stated = {name: index for index, name in enumerate(stated)} if all(isinstance(n, str) for n in stated) else None
+    fits = isinstance(stated, dict) and all(type(n) is int and 0 <= n < 2**31 for n in stated.values())
+    if not isinstance(stated, dict) or not fits:
+        raise InputError(f'{path} must be {{"folder": class number}} or a list of folders in the order of the classes')
+    return stated
+
+
+def _mapping(numbers: Mapping[str, int], names: list[str]) -> str:
+    """ "0 = cat (12 images), 1 = dog (9)", of the first few classes."""
+    rows = sorted((number, name) for name, number in numbers.items())
+    shown = ", ".join(f"{number} = {name} ({names.count(name)})" for number, name in rows[:SHOWN_CLASSES])
+    more = f" and {len(rows) - SHOWN_CLASSES} more" if len(rows) > SHOWN_CLASSES else ""
+    return f"class = folder (images): {shown}{more}"
 
 
 def read_image(path: Path, image: ImageSpec, size: tuple[int, int], layout: str) -> Array:
@@ -154,12 +231,17 @@ def read_image(path: Path, image: ImageSpec, size: tuple[int, int], layout: str)
     except ImportError:
         raise EnvironmentLacksError("reading images needs Pillow; install it with: pip install pillow") from None
     try:
-        with Image.open(path) as file:
-            picture = file.convert("L" if image.color == "GRAY" else "RGB")
-    except OSError as error:
+        with warnings.catch_warnings(), Image.open(path) as file:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if file.width * file.height > MOST_PIXELS:
+                raise InputError(f"{path} has {file.width}x{file.height} pixels; make it smaller or remove it")
+            picture = _eight_bits(file, path).convert("L" if image.color == "GRAY" else "RGB")
+    except HexaquantError:
+        raise
+    except Exception as error:  # Pillow's decoders raise whatever their format's code does
         raise InputError(f"{path} is not a readable image ({error}); remove or replace it") from None
     resampling = getattr(Image.Resampling, image.interpolation.upper())
-    picture = _fit(picture, size, image.resize, resampling)
+    picture = _fit(picture, size, image.resize, resampling, path)
     pixels = np.asarray(picture, np.float32).reshape(*size, -1)
     if image.color == "BGR":
         pixels = pixels[..., ::-1]
@@ -178,13 +260,34 @@ def _of_channels(image: ImageSpec, key: Literal["mean", "std"], channels: int) -
     return np.array(numbers, np.float32)
 
 
-def _fit(picture: Any, size: tuple[int, int], resize: int | None, resampling: Any) -> Any:
+def _eight_bits(picture: Any, path: Path) -> Any:
+    """``picture`` with pixels 0 to 255: 16 bits are scaled by 255 / 65535. Raises InputError for floats and 32 bits.
+
+    Pillow's own conversion cuts off at 255 instead, and knows no scale for floats.
+    """
+    from PIL import Image
+
+    if picture.mode == "F" or (picture.mode == "I" and picture.format != "PNG"):
+        kind = "floats" if picture.mode == "F" else "32-bit integers"
+        raise InputError(f"{path} holds {kind}, which have no known range; write it with 8 or 16 bits, or give an .npz")
+    if picture.mode != "I" and not picture.mode.startswith("I;16"):
+        return picture
+    wide = np.asarray(picture).astype(np.float64)
+    return Image.fromarray(np.rint(wide * (255 / 65535)).clip(0, 255).astype(np.uint8))
+
+
+def _fit(picture: Any, size: tuple[int, int], resize: int | None, resampling: Any, path: Path) -> Any:
     """Resize (shorter side to ``resize``, or to ``size`` outright), then crop the centre to ``size``."""
     height, width = size
     if resize is None:
         return picture.resize((width, height), resampling)
     ratio = resize / min(picture.size)
     wide, high = (max(round(side * ratio), 1) for side in picture.size)
+    if wide < width or high < height:
+        raise InputError(f"{path} has {high}x{wide} pixels with its shorter side at {resize}, less than the network's "
+                         f"{height}x{width}; give a larger 'resize'")  # fmt: skip
+    if wide * high > MOST_PIXELS:
+        raise InputError(f"{path} would have {high}x{wide} pixels with its shorter side at {resize}; crop or remove it")
     picture = picture.resize((wide, high), resampling)
     left, top = round((wide - width) / 2), round((high - height) / 2)
     return picture.crop((left, top, left + width, top + height))

@@ -11,11 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from hexaquant.core.atomic import atomic_path
 from hexaquant.core.events import Events
+from hexaquant.core.sealed import load_sealed, save_sealed
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.input_spec import InputSpec, input_specs
 from hexaquant.ptq.gate import Gate, IfBetter, first, try_graph_step, try_model_step
@@ -124,20 +122,17 @@ def _save(
 ) -> None:
     tensors = {name: t.detach().cpu().clone().contiguous() for name, t in model.state_dict().items()}
     document = {"key": _key(steps, state), "reports": json.dumps([asdict(report) for report in reports])}
-    with atomic_path(state.path) as temporary:
-        save_file(tensors, temporary, metadata=document)
+    save_sealed(state.path, tensors, document)
 
 
 def _load(model: QuantizedModel, recipe: Recipe, state: State) -> list[StepReport]:
     """Fill ``model`` from the state when it is of the beginning of this recipe; the reports of the steps in it."""
     try:
-        with safe_open(state.path, "pt") as file:
-            metadata = file.metadata() or {}
-            reports = [StepReport(**report) for report in json.loads(metadata.get("reports", "[]"))]
-            if not reports or metadata.get("key") != _key(recipe.model_steps[: len(reports)], state):
-                return []
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, TypeError):
+        tensors, metadata = load_sealed(state.path)
+        reports = [StepReport(**report) for report in json.loads(metadata.get("reports", "[]"))]
+    except (ValueError, TypeError):
+        return []
+    if not reports or metadata.get("key") != _key(recipe.model_steps[: len(reports)], state):
         return []
     with torch.no_grad():
         model.load_state_dict(tensors)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hexaquant.core.errors import InputError
+from hexaquant.core.strict import validated
 from hexaquant.core.text_file import read_yaml
 from hexaquant.ptq.gate import IfBetter, inner
 from hexaquant.ptq.step import GraphStep, ModelStep, Step, is_graph_step
@@ -152,8 +153,6 @@ def _step(entry: Any, where: str) -> Step | IfBetter:
 
 
 def _plain_step(entry: Any, where: str) -> Step:
-    from pydantic import TypeAdapter, ValidationError
-
     name, fields = next(iter(entry.items())) if isinstance(entry, Mapping) and len(entry) == 1 else (entry, {})
     kind = STEPS.get(name) if isinstance(name, str) else None
     if kind is None:
@@ -162,10 +161,5 @@ def _plain_step(entry: Any, where: str) -> Step:
     if wrong:
         known = ", ".join(kind.__dataclass_fields__)
         raise InputError(f"{where}: step '{name}' has no setting '{min(wrong)}'; it has {known}")
-    try:
-        step: Step = TypeAdapter(kind).validate_python(dict(fields or {}))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{where}: step '{name}', setting '{field}': {first['msg']}") from None
+    step: Step = validated(kind, dict(fields or {}), f"{where}: step '{name}'")
     return step

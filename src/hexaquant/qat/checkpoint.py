@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from hexaquant.core.atomic import atomic_path
 from hexaquant.core.errors import InputError
+from hexaquant.core.sealed import load_sealed, save_sealed
 
 
 @dataclass
@@ -44,8 +42,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], position: Positio
     """Write ``path`` atomically."""
     flat = {name: t.detach().cpu().clone().contiguous() for name, t in tensors.items() if t.numel()}
     run = json.dumps({"fingerprint": fingerprint, "position": asdict(position)})
-    with atomic_path(path) as temporary:
-        save_file(flat, temporary, metadata={"run": run})
+    save_sealed(path, flat, {"run": run})
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], Position]:
@@ -54,10 +51,9 @@ def load_checkpoint(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], Po
     Raises InputError when the file is damaged or belongs to a run that started elsewhere or with other settings.
     """
     try:
-        with safe_open(path, "pt") as file:
-            run = json.loads((file.metadata() or {})["run"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        tensors, metadata = load_sealed(path)
+        run = json.loads(metadata["run"])
+    except (KeyError, ValueError) as error:
         raise InputError(f"checkpoint {path} cannot be read ({error}); delete it to start again") from None
     if run["fingerprint"] != fingerprint:
         raise InputError(

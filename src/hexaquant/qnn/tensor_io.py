@@ -121,6 +121,11 @@ def prepare(array: np.ndarray, spec: TensorSpec, float_io: bool) -> np.ndarray:
     """``array`` as the graph stores it. Raises InputError for types or values that do not fit."""
     if array.dtype == object or array.dtype.kind not in "biuf":
         raise InputError(f"input '{spec.name}' has dtype {array.dtype}, the graph takes numbers ({spec})")
+    if array.dtype.kind in "iub" and (spec.dtype.kind == "f" or (spec.scale is not None and float_io)):
+        raise InputError(
+            f"input '{spec.name}' is {array.dtype} but the model wants float32; convert (and scale) the data as for "
+            "calibration"
+        )
     if spec.scale is not None and float_io:
         _require_finite(array, spec, saturates=True)
         return np.ascontiguousarray(to_native(array, spec))

@@ -22,10 +22,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from annotated_types import Gt
 
 from hexaquant.core.errors import InputError
 from hexaquant.core.observers import parse_observer
+from hexaquant.core.strict import validated
 from hexaquant.core.text_file import read_yaml
 from hexaquant.htp.scheme import SCHEMES, Scheme
 
@@ -38,10 +41,10 @@ class Setting:
     """One override. Fields that are None leave the scheme's choice. ``is_float`` keeps float16."""
 
     scheme: Scheme | None = None
-    bits: int | None = None
+    bits: Literal[4, 8, 16] | None = None
     symmetric: bool | None = None
-    granularity: str | None = None
-    block_size: int | None = None
+    granularity: Literal["tensor", "channel", "block", "lpbq"] | None = None
+    block_size: Annotated[int, Gt(0)] | None = None
     observer: str | None = None
     is_float: bool = False
 
@@ -89,6 +92,9 @@ def parse_overrides(data: Mapping[str, Any] | str | Path | None) -> Overrides:
         return Overrides()
     if not isinstance(data, Mapping):
         data = read_overrides(Path(data))
+    odd = next((glob for glob in data if not isinstance(glob, str)), None)
+    if odd is not None:
+        raise InputError(f"override {odd!r} is no text; give the glob of a tensor's or operator's name in quotes")
     entries: list[tuple[str, Setting]] = []
     ties: list[Tie] = []
     for glob, value in data.items():
@@ -126,23 +132,11 @@ def _setting(glob: str, value: Any) -> Setting:
         return Setting(scheme=SCHEMES[value.lower()])
     if not isinstance(value, Mapping) or not set(value) <= _KEYS:
         raise InputError(f"override '{glob}' must be a scheme or a mapping with keys among {', '.join(sorted(_KEYS))}")
-    bits = value.get("bits")
-    if bits is not None and bits not in (4, 8, 16):
-        raise InputError(f"override '{glob}': bits must be 4, 8 or 16, not {bits}")
-    granularity = value.get("granularity")
-    if granularity not in (None, "tensor", "channel", "block", "lpbq"):
-        raise InputError(f"override '{glob}': granularity must be tensor, channel, block or lpbq, not {granularity}")
-    observer = value.get("observer")
-    if observer is not None:
+    fields = {"is_float" if key == "float" else key: entry for key, entry in value.items()}
+    setting = validated(Setting, fields, f"override '{glob}'", {"is_float": "float"})
+    if setting.observer is not None:
         try:
-            parse_observer(str(observer))
+            parse_observer(setting.observer)
         except InputError as error:
             raise InputError(f"override '{glob}': {error}") from None
-    return Setting(
-        bits=bits,
-        symmetric=value.get("symmetric"),
-        granularity=granularity,
-        block_size=value.get("block_size"),
-        observer=observer,
-        is_float=bool(value.get("float", False)),
-    )
+    return setting

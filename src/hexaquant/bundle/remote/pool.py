@@ -22,6 +22,7 @@ class DevicePool:
         self.session, self._float_io = session, float_io
         card = session.card
         each = sum(spec.nbytes for spec in (*card.inputs, *card.outputs))
+        self.name = str(session.address)
         self.size = max(1, min(MOST_SAMPLES, MOST_BYTES // max(each, 1)))
 
     def map(self, items: Iterable[Inputs]) -> Iterator[dict[str, np.ndarray]]:
