@@ -50,8 +50,8 @@ def auto(
     from hexaquant.api.auto import auto as run
     from hexaquant.ir.states import with_states
 
-    graph = with_states(load_model(model, shapes), o.parse_states(state))
     with console.events(out) as events:
+        graph = with_states(load_model(model, shapes), o.parse_states(state))
         report = run(
             graph,
             calibration_data(graph, data, False, images),

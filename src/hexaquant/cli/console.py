@@ -6,6 +6,7 @@ rich is imported when something is drawn, so that ``--help`` stays quick. It hon
 from __future__ import annotations
 
 import contextlib
+import io
 import json as json_module
 import os
 import sys
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+from hexaquant.core.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -43,20 +46,22 @@ class Console:
     ) -> None:
         self.json = json
         self.arguments = tuple(arguments)
-        self.out: TextIO = out or sys.stdout
-        self.err: TextIO = err or sys.stderr
+        self.out: TextIO = out or sys.stdout or io.StringIO()  # Python has none where the descriptor is closed
+        self.err: TextIO = err or sys.stderr or io.StringIO()
         self._answered = False
 
     def say(self, text: str) -> None:
         """A line for the human."""
-        print(text, file=self.err, flush=True)
+        print(printable(text), file=self.err, flush=True)
 
     def warn(self, text: str) -> None:
-        self._rich(self.err).print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self._rich(self.err).print(
+            f"warning: {printable(text)}", style="yellow", markup=False, highlight=False, soft_wrap=True
+        )
 
     def alarm(self, text: str) -> None:
         """A line that must not be overlooked, in red."""
-        self._rich(self.err).print(text, style="bold red", markup=False, highlight=False, soft_wrap=True)
+        self._rich(self.err).print(printable(text), style="bold red", markup=False, highlight=False, soft_wrap=True)
 
     def result(self, document: Mapping[str, Any], *drawings: Callable[[], Fitted | str]) -> None:
         """The command's result: ``document`` as JSON with ``--json``, otherwise ``drawings`` one after the other."""
@@ -68,14 +73,14 @@ class Console:
         for draw in drawings:
             drawn = draw()
             if isinstance(drawn, str):
-                rich.print(drawn, markup=False, highlight=False, soft_wrap=True)
+                rich.print(printable(drawn), markup=False, highlight=False, soft_wrap=True)
             else:
                 rich.print(drawn)
         self.out.flush()
 
     def fail(self, sentence: str, code: int) -> None:
         """The sentence of an error; with ``--json`` also the document, unless the result is printed already."""
-        print(sentence, file=self.err, flush=True)
+        print(printable(sentence), file=self.err, flush=True)
         if self.json and not self._answered:
             self._answered = True
             message = sentence.removeprefix("error: ")
@@ -85,13 +90,17 @@ class Console:
     def events(self, folder: Path | None = None) -> Iterator[Events]:
         """An event stream that is shown as progress bars on a terminal and as a line a task elsewhere.
 
-        ``folder``: the artifact folder that the job works on. What it does can be watched there, and its manifest
-        says afterwards that this command was run.
+        ``folder``: the artifact folder that the job works on, held meanwhile (folder/claim.py). What it does can be
+        watched there, and its manifest says afterwards that this command was run.
         """
         from hexaquant.cli.progress import Lines, bars
         from hexaquant.core.events import Events
 
         with contextlib.ExitStack() as stack:
+            if folder is not None and os.environ.get("RANK", "0") == "0":
+                from hexaquant.folder.claim import claim
+
+                stack.enter_context(claim(folder))
             shown = stack.enter_context(bars(self._rich(self.err))) if self.err.isatty() else Lines(self.err)
             watched = [] if folder is None else [stack.enter_context(self._recorded(folder))]
             yield Events(shown, *watched)
@@ -126,8 +135,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], 
     """A table that fits the terminal; ``right``: indices of columns of numbers. Cells are shown without markup."""
     from hexaquant.cli.fitted import Fitted
 
-    cells = tuple(tuple("" if cell is None else str(cell) for cell in row) for row in rows)
-    return Fitted(title, tuple(columns), cells, frozenset(right))
+    cells = tuple(tuple("" if cell is None else printable(str(cell)) for cell in row) for row in rows)
+    return Fitted(printable(title), tuple(columns), cells, frozenset(right))
 
 
 def bytes_text(count: int | None) -> str:

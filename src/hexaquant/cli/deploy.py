@@ -57,8 +57,8 @@ def deploy(
     from hexaquant.report import REPORT
 
     settings = how.settings(encodings_version)
-    graph = how.network(model)
     with console.events(out) as events:
+        graph = how.network(model)
         report = run(
             graph,
             calibration_data(graph, data, random_data, images),

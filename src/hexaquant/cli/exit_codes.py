@@ -6,10 +6,13 @@ lacks something, 70 our bug, 130 interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 from hexaquant.cli.console import Console
 from hexaquant.core.errors import EnvironmentLacksError, HexaquantError, InputError
@@ -27,10 +30,42 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def guarded(console: Console, work: Callable[[], int]) -> int:
     """The exit code of ``work``; whatever it raises becomes one sentence on stderr and its exit code."""
     os.environ.setdefault(*NO_TELEMETRY)
+    with _signals_end_quietly() as received:
+        code = _guarded(console, work)
+    return 128 + received[0] if received and code == INTERRUPTED else code
+
+
+@contextlib.contextmanager
+def _signals_end_quietly() -> Iterator[list[int]]:
+    """Within the block SIGTERM and SIGHUP end the work as Ctrl-C does, so that nothing temporary is left.
+
+    Yields the signals received. Those that the caller ignores (nohup) or handles stay as they are.
+    """
+    received: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    main = threading.current_thread() is threading.main_thread()
+    taken = [number for name in names if main and signal.getsignal(number := getattr(signal, name)) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, end)
+    try:
+        yield received
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _guarded(console: Console, work: Callable[[], int]) -> int:
     try:
         return work()
     except KeyboardInterrupt:
         return fail(console, INTERRUPTED, "interrupted")
+    except BrokenPipeError:
+        return _nobody_reads(console)
     except HexaquantError as error:
         return fail(console, error.exit_code, f"error: {_one_line(error)}", error)
     except OSError as error:
@@ -38,8 +73,22 @@ def guarded(console: Console, work: Callable[[], int]) -> int:
         if known is None:
             return _bug(console, error)
         return fail(console, known.exit_code, f"error: {known}", error)
+    except ValueError as error:
+        if "null byte" not in str(error):
+            return _bug(console, error)
+        return fail(console, InputError.exit_code, "error: a path holds a zero byte; correct it", error)
+    except MemoryError as error:
+        sentence = "error: the memory that this process may use is full; give fewer samples or raise the limit"
+        return fail(console, EnvironmentLacksError.exit_code, sentence, error)
     except Exception as error:
         return _bug(console, error)
+
+
+def _nobody_reads(console: Console) -> int:
+    """Whoever read the results has gone (``| head``): no message, and none from Python at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), console.out.fileno())
+    return 0
 
 
 def _one_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hexaquant.core.events import Event, Listener
+from hexaquant.core.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,7 +54,7 @@ class Bars:
         elif event.kind in ("note", "warning"):
             prefix = "warning: " if event.kind == "warning" else ""
             style = "yellow" if event.kind == "warning" else None
-            self._progress.console.print(f"{prefix}{event.text}", markup=False, highlight=False, style=style)
+            self._progress.console.print(f"{prefix}{printable(event.text)}", markup=False, highlight=False, style=style)
         elif event.task in self._tasks:
             total = event.done if event.kind == "end" and event.total is None else event.total
             self._figures.setdefault(event.task, {}).update(event.data if event.kind == "progress" else {})

@@ -44,8 +44,8 @@ def quantize(
 
     settings = how.settings(encodings_version)
 
-    graph = how.network(model)
     with console.events(out) as events:
+        graph = how.network(model)
         samples = calibration_data(graph, data, random_data, images)
         made = quantize_folder(graph, samples, out, settings, force=force, events=events)
     if random_data:

@@ -17,6 +17,7 @@ folder                     images with a preprocessing spec (io.image_folder)
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ from hexaquant.io.recurrent_state import rolled
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.input_spec import InputSpec, input_specs
 
+MOST_UNPACKED, MOST_GROWTH = 1 << 30, 20
+"""An .npz may unpack to so many bytes in any case, and to so many times its own."""
 CHUNK = 32
 """Samples that array files are cut into when the graph's batch is symbolic and no batch size is asked for."""
 
@@ -99,11 +102,23 @@ def _open_path(text: str, specs: tuple[InputSpec, ...], images: ImageSpec | None
 
 def _npz(path: Path, specs: tuple[InputSpec, ...]) -> Dataset:
     try:
+        _require_moderate(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (*ARCHIVE_ERRORS, MemoryError) as error:
         raise InputError(f"{path} is not a readable .npz file ({error}); write it again with numpy.savez") from None
     return _named_arrays(arrays, specs, path.name)
+
+
+def _require_moderate(path: Path) -> None:
+    """Raise InputError for an archive that unpacks to unreasonably much, by its own list of members."""
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > max(MOST_UNPACKED, MOST_GROWTH * path.stat().st_size):
+        raise InputError(
+            f"{path} unpacks from {path.stat().st_size:,} to {unpacked:,} bytes, too many to be meant; write it again "
+            "with numpy.savez, or give .npy files"
+        )
 
 
 def _npy(path: Path, specs: tuple[InputSpec, ...]) -> Dataset:

@@ -65,7 +65,12 @@ def _infer_with_onnx(node: oir.Node) -> None:
         raise InputError(
             f"operator {node.op_type} ('{node.name}') is malformed ({reason}); export the model again"
         ) from error
-    except (onnx.shape_inference.InferenceError, onnx.defs.SchemaError, RuntimeError, ValueError, TypeError, KeyError):
+    except onnx.shape_inference.InferenceError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"operator {node.op_type} ('{node.name}') does not fit its inputs ({reason}); export the model again"
+        ) from error
+    except (onnx.defs.SchemaError, RuntimeError, ValueError, TypeError, KeyError):
         return
     for value in node.outputs:
         if value.name in inferred:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import onnx_ir as oir
 from google.protobuf.message import DecodeError
 
 from hexaquant.core.errors import InputError
+from hexaquant.core.text_file import is_text
 from hexaquant.ir.check_operators import check_operators
 
 MIN_OPSET, MAX_OPSET = 7, onnx.defs.onnx_opset_version()
@@ -52,7 +54,7 @@ def read_model(path: Path) -> oir.Model:
         raise InputError(f"{path}: there is no such file; give the path of an .onnx file")
     try:
         with _quiet_reader():
-            model = oir.load(path)
+            model = _load(path)
     except (DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: this is not an ONNX file (or it is truncated); export the model again") from error
     except (ValueError, KeyError, TypeError, OSError, AttributeError, RuntimeError) as error:
@@ -123,7 +125,7 @@ def _check_connections(model: oir.Model, source: str) -> None:
     """Every tensor that a node reads or the graph returns must come from somewhere."""
     for node in oir.traversal.RecursiveGraphIterator(model.graph):
         words = [node.op_type, node.domain, node.name or "", *(v.name or "" for v in node.outputs)]
-        if not all(isinstance(word, str) for word in words):
+        if not all(isinstance(word, str) and is_text(word) for word in words):
             raise InputError(f"{source}: the name of an operator or tensor is not text; the file is damaged")
         for value in node.inputs:
             if value is not None and _comes_from_nowhere(value):
@@ -131,9 +133,29 @@ def _check_connections(model: oir.Model, source: str) -> None:
                     f"{source}: operator {node.op_type} ('{node.name}') reads '{value.name}', which nothing produces; "
                     "the file is damaged, export the model again"
                 )
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        if not is_text(value.name or ""):
+            raise InputError(f"{source}: the name of an input or constant is not text; the file is damaged")
+    _require_unique([value.name or "" for value in model.graph.inputs], "inputs", source)
     for value in model.graph.outputs:
         if _comes_from_nowhere(value):
             raise InputError(f"{source}: nothing produces the output '{value.name}'; export the model again")
+
+
+def _require_unique(names: Sequence[str], what: str, source: str) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise InputError(f"{source}: two {what} are called '{twice[0]}'; the file is damaged, export the model again")
+
+
+def _load(path: Path) -> oir.Model:
+    """As onnx_ir.load, which keeps the last of two constants or graph inputs of one name and says nothing."""
+    proto = onnx.load(path, load_external_data=False)
+    _require_unique([tensor.name for tensor in proto.graph.initializer], "constants", str(path))
+    _require_unique([value.name for value in proto.graph.input], "inputs", str(path))
+    model = oir.from_proto(proto)
+    oir.external_data.set_base_dir(model.graph, path.parent)
+    return model
 
 
 def _comes_from_nowhere(value: oir.Value) -> bool:

@@ -64,7 +64,8 @@ class Runtime:
         self.info, self.graph, self.inputs, self.outputs = first.info, first.graph, first.inputs, first.outputs
         opener = partial(RuntimeProcess, path, options)
         self._queue = RequestQueue(opener, self.workers, queue_size, first, self.path.name)
-        self._finalizer = weakref.finalize(self, self._queue.close)
+        self._owner = os.getpid()
+        self._finalizer = weakref.finalize(self, _close_in, self._owner, self._queue)
 
     def run(self, inputs: Inputs, deadline_s: float | None = None) -> Outputs:
         """Outputs by name. Inputs: a mapping, a list in graph order, or the array of the only input.
@@ -86,6 +87,11 @@ class Runtime:
         ``deadline_s``: seconds after which it fails with DeadlineError instead of being started. A full queue makes
         the caller wait, or with ``wait=False`` raises OverloadError.
         """
+        if os.getpid() != self._owner:
+            raise WorkerError(
+                f"the runtime of {self.path.name} belongs to process {self._owner}, from which this one was forked: "
+                "open a Runtime in each process"
+            )
         request = Request(inputs, None if deadline_s is None else time.monotonic() + deadline_s)
         self._queue.put(request, wait)
         return request.future
@@ -157,6 +163,12 @@ class Runtime:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _close_in(owner: int, queue: RequestQueue) -> None:
+    """Close ``queue`` where it was opened: a fork has none of its threads and must not end its workers."""
+    if os.getpid() == owner:
+        queue.close()
 
 
 def default_workers() -> int:

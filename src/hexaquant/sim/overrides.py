@@ -92,9 +92,9 @@ def parse_overrides(data: Mapping[str, Any] | str | Path | None) -> Overrides:
         return Overrides()
     if not isinstance(data, Mapping):
         data = read_overrides(Path(data))
-    odd = next((glob for glob in data if not isinstance(glob, str)), None)
-    if odd is not None:
-        raise InputError(f"override {odd!r} is no text; give the glob of a tensor's or operator's name in quotes")
+    odd = [glob for glob in data if not isinstance(glob, str)]
+    if odd:
+        raise InputError(f"override {odd[0]!r} is no text; give the glob of a tensor's or operator's name in quotes")
     entries: list[tuple[str, Setting]] = []
     ties: list[Tie] = []
     for glob, value in data.items():

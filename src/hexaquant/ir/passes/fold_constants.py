@@ -15,6 +15,8 @@ Shapes and dtypes of all values are inferred on the way, so one sweep folds chai
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx_ir as oir
 import sympy
@@ -28,6 +30,9 @@ from hexaquant.ir.passes.name_parameters import SOURCES
 from hexaquant.ir.symbolic import Contents, dims_of
 
 GROWTH_LIMIT = 4 << 20
+MOST_ELEMENTS = 1 << 28
+"""A constant of more is never made here, whatever its inputs are."""
+MOST_RANK = 64
 KEPT = frozenset(
     [
         "QuantizeLinear",
@@ -76,12 +81,31 @@ def _fold(graph: Graph, node: oir.Node) -> bool:
     inputs = [v for v in node.inputs if v is not None]
     if not inputs or any(v.const_value is None for v in inputs):
         return False
+    if _grows_beyond_limit(node):
+        return False
     results = _evaluate(node)
     if results is None or sum(r.nbytes for r in results) > max(
         GROWTH_LIMIT, 2 * sum(v.const_value.nbytes for v in inputs if v.const_value is not None)
     ):
         return False
     return _become_constant(graph, node, results)
+
+
+def _grows_beyond_limit(node: oir.Node) -> bool:
+    """True when the result would pass every limit: told from the shapes, before anything of that size is made."""
+    infer_node(node, Contents())
+    sizes = [value.shape for value in node.outputs if value.shape is not None]
+    known = [math.prod(shape.numpy()) for shape in sizes if shape.is_static()]
+    values = [value.const_value.numpy() for value in node.inputs if value is not None and value.const_value is not None]
+    stated = [v.astype(np.float64).reshape(-1) for v in values if v.size <= MOST_RANK and v.dtype.kind in "iuf"]
+    if node.op_type == "Range" and len(stated) == 3 and all(v.size == 1 for v in stated):
+        start, limit, delta = (float(v[0]) for v in stated)
+        known.append(int(abs((limit - start) / delta)) if delta else 0)
+    elif node.op_type in ("ConstantOfShape", "Expand") and stated:
+        known.append(int(np.prod(np.abs(stated[-1]))))
+    elif node.op_type == "Tile" and len(stated) > 0:
+        known.append(int(np.prod(np.abs(stated[-1])) * values[0].size))
+    return any(count > MOST_ELEMENTS for count in known)
 
 
 def _evaluate(node: oir.Node) -> list[np.ndarray] | None:
