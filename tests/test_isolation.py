@@ -31,6 +31,7 @@ def folder(tmp_path: Path) -> Path:
     here = tmp_path / "work"
     for place in (here, here / "out"):
         plant(place, tmp_path / "ran")
+    (here / "out" / ".state").mkdir()  # what an interrupted run leaves: the folder is ours
     onnx.save(tiny_model(), here / "net.onnx")
     save_data(here / "data.npz", 4, labels=np.arange(4) % 4)
     return here

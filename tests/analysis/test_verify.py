@@ -69,7 +69,7 @@ def test_a_binary_compiled_for_a_batch_gives_the_same_figures(deployed: Deployed
 
 def test_a_second_run_starts_no_worker(deployed: Deployed, tmp_path: Path) -> None:
     first = deployed.verify(3, tmp_path)
-    assert len(list(tmp_path.rglob("*.npz"))) == 3
+    assert len(list(tmp_path.rglob("*.outputs"))) == 3
     # A worker would refuse the foreign SoC: with it the run succeeds only if none is started.
     assert deployed.verify(3, tmp_path, SM8550).outputs() == first.outputs()
     with pytest.raises(InputError, match="SoC"):
@@ -79,7 +79,7 @@ def test_a_second_run_starts_no_worker(deployed: Deployed, tmp_path: Path) -> No
 def test_an_interrupted_run_goes_on_where_it_was(deployed: Deployed, tmp_path: Path) -> None:
     deployed.verify(2, tmp_path)
     result = deployed.verify(4, tmp_path)
-    assert result.samples == 4 and len(list(tmp_path.rglob("*.npz"))) == 4
+    assert result.samples == 4 and len(list(tmp_path.rglob("*.outputs"))) == 4
     assert result.outputs() == deployed.verify(None, None).outputs()
 
 

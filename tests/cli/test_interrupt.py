@@ -114,7 +114,7 @@ def test_while_the_emulator_runs(net: Path, data: Path, tmp_path: Path, mark: st
     out, temporary = tmp_path / "out", tmp_path / "tmp"
     slow = f"{tmp_path / 'slow.py'}:slow"
     process = start(mark, temporary, "deploy", net, "--data", data, "--eval-data", slow, "-o", out, "--json")
-    wait_until(lambda: any((out / ".state" / "target").rglob("*.npz")), process)
+    wait_until(lambda: any((out / ".state" / "target").rglob("*.outputs")), process)
     assert len(processes(mark)) > 1, "workers run"
     stdout, stderr = interrupt(process)
     assert process.returncode == 130 and stderr.strip().endswith("interrupted")

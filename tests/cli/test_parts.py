@@ -110,11 +110,11 @@ def test_run_refuses_wrong_inputs(deployed: Path, tmp_path: Path) -> None:
 
 def test_verify_again_runs_nothing_on_the_target(room: Path, deployed: Path) -> None:
     first = hexaquant("verify", deployed, "--data", room / "data.npz", "--json")
-    known = {f.name: f.stat().st_mtime_ns for f in (deployed / ".state" / "target").rglob("*.npz")}
+    known = {f.name: f.stat().st_mtime_ns for f in (deployed / ".state" / "target").rglob("*.outputs")}
     assert len(known) == 10
     second = hexaquant("verify", deployed, "--data", room / "data.npz", "--json")
     assert second.document == first.document
-    assert {f.name: f.stat().st_mtime_ns for f in (deployed / ".state" / "target").rglob("*.npz")} == known
+    assert {f.name: f.stat().st_mtime_ns for f in (deployed / ".state" / "target").rglob("*.outputs")} == known
 
 
 def test_info_of_everything(deployed: Path) -> None:

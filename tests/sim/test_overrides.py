@@ -127,8 +127,8 @@ def test_an_override_that_matches_nothing_is_an_error() -> None:
     ("value", "words"),
     [
         ("w9a9", "unknown scheme 'w9a9'"),
-        ({"bits": 7}, "bits must be 4, 8 or 16"),
-        ({"granularity": "row"}, "granularity must be"),
+        ({"bits": 7}, "'bits' should be 4, 8 or 16, not 7"),
+        ({"granularity": "row"}, "'granularity' should be"),
         ({"observer": "minmax"}, "unknown observer 'minmax'; choose one of min_max, "),
         ({"bit": 8}, "mapping with keys among"),
     ],

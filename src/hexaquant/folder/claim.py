@@ -56,8 +56,8 @@ def _require_ours(folder: Path) -> None:
     stranger = next(iter(sorted(folder.iterdir())), None)
     if stranger is not None:
         raise InputError(
-            f"{folder} is no artifact folder: it holds '{stranger.name}' and no {NAME}; give a new folder, or one that "
-            "hexaquant made"
+            f"{folder} is not an artifact folder: it holds '{stranger.name}' and no {NAME}; give a new one, or one "
+            "that hexaquant made"
         )
 
 

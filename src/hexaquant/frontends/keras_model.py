@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import zipfile
@@ -12,6 +11,7 @@ from typing import Any
 
 from hexaquant.core.archive import ARCHIVE_ERRORS, read_member
 from hexaquant.core.errors import InputError
+from hexaquant.core.text_file import parse_json
 from hexaquant.frontends.keras_trace import layer_names, trace_keras
 from hexaquant.frontends.tensorflow_graph import finish
 from hexaquant.frontends.tensorflow_process import require_tensorflow, run_conversion
@@ -29,6 +29,10 @@ REMEDY = (
 )
 TRUSTED = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "builtins")
 """Modules whose objects (and whose submodules' objects) a file may name."""
+HDF5, HDF5_BLOCKS = b"\x89HDF\r\n\x1a\n", (0, 512, 1024, 2048)
+"""How an HDF5 file begins, and where (its superblock, in the specification of the format)."""
+DEEPEST = 300
+"""Levels of a configuration; those of nested models have a few dozen."""
 LARGEST_CONFIG = 2**28
 """Bytes of config.json that are read; those of large networks have less than one in a hundred of it."""
 
@@ -47,6 +51,20 @@ def check_keras_file(path: Path) -> None:
             raise InputError(f"{path.name}: layer '{layer}' is the custom object '{module}.{kind}'; {REMEDY}")
 
 
+def check_kind(path: Path) -> None:
+    """Raise InputError for what is no Keras file, or one with foreign code, without a process that loads TensorFlow.
+
+    The inside of an .h5 is left to that process: its parser is native.
+    """
+    if zipfile.is_zipfile(path):
+        check_keras_file(path)
+        return
+    with path.open("rb") as file:
+        beginning = file.read(HDF5_BLOCKS[-1] + len(HDF5))
+    if not any(beginning[start:].startswith(HDF5) for start in HDF5_BLOCKS):
+        raise InputError(f"{path}: this is no Keras file (or it is truncated); save the model again")
+
+
 def read_config(path: Path) -> Any:
     """The model's configuration. Raises InputError when ``path`` holds none."""
     if zipfile.is_zipfile(path):
@@ -61,15 +79,15 @@ def read_config(path: Path) -> Any:
     if text is None:
         raise InputError(f"{path}: the file holds only weights, no model; save it with model.save('NAME.keras')")
     try:
-        return json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
+        return parse_json(text.decode() if isinstance(text, bytes) else text, DEEPEST)
+    except (ValueError, TypeError) as error:
         raise InputError(f"{path}: the model's configuration is damaged; save the model again") from error
 
 
 def _zip_config(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
-            return json.loads(read_member(archive, "config.json", LARGEST_CONFIG))
+            return parse_json(read_member(archive, "config.json", LARGEST_CONFIG).decode(), DEEPEST)
     except ARCHIVE_ERRORS as error:
         raise InputError(f"{path}: the archive holds no Keras model; save it with model.save('NAME.keras')") from error
 
@@ -120,6 +138,7 @@ def from_keras_file(path: str | Path, shapes: Shapes | None = None) -> Graph:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; save one with model.save('NAME.keras')")
+    check_kind(path)
     given = None if shapes is None else {name: list(dims) for name, dims in shapes.items()}
     return finish(run_conversion("keras", path, path.name, shapes=given), path.name, shapes)
 

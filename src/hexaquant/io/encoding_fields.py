@@ -42,6 +42,14 @@ def whole(value: Any, key: str, where: str) -> int:
     return int(value)
 
 
+def is_float(entry: Mapping[str, Any], where: str) -> bool:
+    """Whether the entry's "dtype" is float and not int, in any case. Raises EncodingError for others."""
+    dtype = entry.get("dtype", "int")
+    if not isinstance(dtype, str) or dtype.lower() not in ("int", "float"):
+        raise EncodingError(f"{where}: 'dtype' is {dtype!r}, not int or float")
+    return dtype.lower() == "float"
+
+
 def bit_width(entry: Mapping[str, Any], key: str, where: str) -> int:
     """The bits of an entry, 2 to 32. Raises EncodingError for others, before anything of that size is computed."""
     bits = whole(require(entry, key, where), key, where)

@@ -63,7 +63,7 @@ def _read_entries(items: Any, where: str, is_param: bool) -> Encoding:
     entries = [fields.entry_of(item, where) for item in items]
     first = entries[0]
     bits = fields.bit_width(first, "bitwidth", where)
-    if str(first.get("dtype", "int")).lower() == "float":
+    if fields.is_float(first, where):
         return float_encoding(bits)
     symmetric = fields.flag(first.get("is_symmetric", is_param), "is_symmetric", where)
     pairs = [_scale_and_offset(entry, bits, where) for entry in entries]

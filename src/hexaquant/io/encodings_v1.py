@@ -45,7 +45,7 @@ def read_section(section: Any, kind: str, source: str) -> dict[str, Encoding]:
 
 def _read_entry(entry: Mapping[str, Any], where: str, is_param: bool) -> Encoding:
     bits = fields.bit_width(entry, "bw", where)
-    if str(entry.get("dtype", "INT")).upper() == "FLOAT":
+    if fields.is_float(entry, where):
         return float_encoding(bits)
     if any(fields.numbers(entry.get("zero_point_shift", 0.0), "zero_point_shift", where).flatten().tolist()):
         raise EncodingError(f"{where} has a half-step 'zero_point_shift', which hexaquant does not support")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from onnx_ir.passes.common import ShapeInferencePass
 
 from hexaquant.core.errors import InputError
+from hexaquant.ir.check_fit import check_fit
 from hexaquant.ir.graph import NOTE, Graph, shape_of
 from hexaquant.ir.invariants import require_invariants
 from hexaquant.ir.load import check_model, check_weights
@@ -212,7 +213,9 @@ def float_network(graph: Graph) -> Graph:
 
 
 def _simplify(graph: Graph, extra: Sequence[Pass]) -> None:
+    check_fit(graph)
     clean_up(graph)
+    check_fit(graph)  # again, with the shapes that are known now
     for _ in range(MAX_ROUNDS):
         if not sum(step(graph) for step in extra):
             break
