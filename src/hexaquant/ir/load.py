@@ -67,7 +67,7 @@ def read_model(path: Path) -> oir.Model:
 
 
 def check_model(model: oir.Model, source: str) -> None:
-    """Raise InputError when ``model`` (called ``source`` in messages) cannot be used."""
+    """Raise InputError when ``model`` (called ``source`` in messages) cannot be used; puts its operators in order."""
     if not list(model.graph) or not model.graph.outputs:
         raise InputError(f"{source}: this is not an ONNX model with operators and outputs; export the model again")
     opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx"))
@@ -83,6 +83,10 @@ def check_model(model: oir.Model, source: str) -> None:
         _check_storage(name, tensor, source)
     for value in model.graph.inputs:
         _check_input(value, source)
+    try:
+        model.graph.sort()  # a file may list its operators in any order, a clone needs theirs
+    except ValueError:
+        raise InputError(f"{source}: operators wait for each other in a circle; the file is damaged") from None
 
 
 def check_weights(model: oir.Model, source: str) -> None:
