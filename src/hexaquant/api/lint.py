@@ -12,7 +12,7 @@ import onnx_ir as oir
 
 from hexaquant.analysis.lint.finding import Finding
 from hexaquant.analysis.lint.repair import Applied, repair
-from hexaquant.analysis.lint.run import run_rules, with_data
+from hexaquant.analysis.lint.run import NotFused, not_fused, run_rules, with_data
 from hexaquant.analysis.lint.subject import Subject, make_subject
 from hexaquant.analysis.lint.suppress import LintConfig
 from hexaquant.api.quantize import random_data
@@ -45,7 +45,8 @@ class Lint:
     """``judgements``: one per operator, of the network as it is rewritten for the target. ``release``: of the measured
     wheel. ``scheme_problem``: why the target does not take the scheme at all; ``warnings``: what works, but less well.
     ``findings``: of the rules (analysis/lint), the gravest first; ``suppressed``: how many the user did not want;
-    ``samples``: how many the figures on activations come from; ``notes``: what could not be looked at, and why.
+    ``samples``: how many the figures on activations come from; ``notes``: what could not be looked at, and why;
+    ``not_fused``: functions that stay written out in many operators, each with the reason.
     """
 
     source: str
@@ -59,6 +60,7 @@ class Lint:
     suppressed: int = 0
     samples: int = 0
     notes: tuple[str, ...] = ()
+    not_fused: tuple[NotFused, ...] = ()
 
     @property
     def refused(self) -> list[Judgement]:
@@ -209,6 +211,7 @@ def _look(
         suppressed,
         count,
         tuple(notes),
+        not_fused(subject),
     )
     return found, subject, batches
 

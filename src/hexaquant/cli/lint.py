@@ -58,6 +58,7 @@ def lint(
     suppress: Annotated[list[str] | None, typer.Option(help="RULE or RULE:layer-glob; repeat.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with 'suppress' and 'severity'.")] = None,
     fail_on: Annotated[str, typer.Option(help="error, or warning: exit 1 when one is left.")] = "error",
+    verbose: Annotated[bool, typer.Option("--verbose", help="Also say why a GELU or norm was not fused.")] = False,
     layers: Annotated[bool, typer.Option("--layers", help="Also list every layer with its verdict.")] = False,
     images: Images = None,
     json: o.JsonOption = False,
@@ -81,7 +82,7 @@ def lint(
         mended.graph.save(output)
     else:
         done = lint_model(network, **options)
-    _show(console, done, repairs, output, layers, report)
+    _show(console, done, repairs, output, layers, report, verbose)
     done.require_legal()
     if fail_on == "warning":
         done.require_clean()
@@ -105,6 +106,7 @@ def _show(
     output: Path | None,
     layers: bool,
     report: Path | None,
+    verbose: bool = False,
 ) -> None:
     for text in (*done.warnings, *done.notes):
         console.warn(text)
@@ -116,9 +118,20 @@ def _show(
     drawings = [lambda: finding_rows(done), lambda: info_lines(done)]
     if layers:
         drawings.insert(0, lambda: rows(done))
+    if verbose:
+        told["not_fused"] = [
+            {"function": n.function, "layer": str(n.layer), "reason": n.reason} for n in done.not_fused
+        ]
+        drawings.append(lambda: not_fused_rows(done))
     if repairs is not None:
         drawings.append(lambda: repair_rows(repairs, output))
     console.result(told, *drawings, lambda: grades(done), lambda: summary(done))
+
+
+def not_fused_rows(done: Lint) -> Any:
+    """A table of what stays written out, and why."""
+    found = [[str(one.layer), one.function, one.reason] for one in done.not_fused]
+    return table("not fused", ["layer", "function", "why"], found) if found else ""
 
 
 def write_lint(console: Console, folder: Path, how: Settings) -> None:

@@ -19,25 +19,27 @@ import onnx_ir as oir
 
 from hexaquant.ir.edit import add_constant, private_constant, replace_node, set_constant
 from hexaquant.ir.graph import Graph, constant
-from hexaquant.ir.passes.match import is_op, next_op, other_operand
+from hexaquant.ir.passes.match import next_op, other_operand
+from hexaquant.ir.rule import Declined, Rule
+
+Product = tuple[oir.Value, np.ndarray]
+"""The computed operand and the matrix."""
 
 
-def form_pointwise(graph: Graph) -> int:
-    """Returns the number of convolutions formed."""
-    changed = 0
-    for node in graph.nodes:
-        matrix = private_constant(node.inputs[0]) if is_op(node, "MatMul") else None
-        x = node.inputs[1] if len(node.inputs) > 1 else None
-        if matrix is None or matrix.ndim != 2 or matrix.dtype != np.float32 or x is None or constant(x) is not None:
-            continue
-        if x.shape is None or len(x.shape) != 3:
-            continue
-        _rewrite(graph, node, x, matrix)
-        changed += 1
-    return changed
+def _check(node: oir.Node) -> Product | Declined | None:
+    x = node.inputs[1] if len(node.inputs) > 1 else None
+    if constant(node.inputs[0]) is None or x is None or constant(x) is not None:
+        return None
+    matrix = private_constant(node.inputs[0])
+    if matrix is None:
+        return Declined("its matrix is read elsewhere")
+    if matrix.ndim != 2 or matrix.dtype != np.float32 or x.shape is None or len(x.shape) != 3:
+        return Declined("it is no float32 matrix times a tensor of rank 3")
+    return x, matrix
 
 
-def _rewrite(graph: Graph, node: oir.Node, x: oir.Value, matrix: np.ndarray) -> None:
+def _rewrite(graph: Graph, node: oir.Node, found: Product) -> None:
+    x, matrix = found
     weight, last, bias = node.inputs[0], node, None
     assert weight is not None
     add = next_op(node.outputs[0], "Add")
@@ -51,3 +53,6 @@ def _rewrite(graph: Graph, node: oir.Node, x: oir.Value, matrix: np.ndarray) -> 
     replace_node(last, "Conv", [x, weight, *([] if bias is None else [bias])], {"kernel_shape": [1]})
     if last is not node:
         graph.model.graph.remove(node, safe=True)
+
+
+form_pointwise = Rule("form_pointwise", ("MatMul",), _check, _rewrite)

@@ -19,24 +19,12 @@ import onnx_ir as oir
 
 from hexaquant.ir.edit import add_constant, insert_before, replace_node, sole_consumer
 from hexaquant.ir.graph import Graph, constant, shape_of
-
-
-def form_linear(graph: Graph) -> int:
-    """Returns the number of Gemm operators formed."""
-    changed = 0
-    for node in graph.nodes:
-        shape = _output_shape(node)
-        if shape is None:
-            continue
-        add = _bias_add(node, shape[-1])
-        _rewrite(graph, node, add, shape)
-        changed += 1
-    return changed
+from hexaquant.ir.rule import Rule
 
 
 def _output_shape(node: oir.Node) -> list[int] | None:
     """The output's dimensions, one of them (the unknown one, else the first) as -1, of a MatMul that qualifies."""
-    if node.op_type != "MatMul" or constant(node.inputs[0]) is not None:
+    if constant(node.inputs[0]) is not None:
         return None
     matrix, shape = constant(node.inputs[1]), shape_of(node.outputs[0])
     if matrix is None or matrix.ndim != 2 or matrix.dtype != np.float32 or shape is None or len(shape) < 2:
@@ -56,7 +44,8 @@ def _bias_add(node: oir.Node, size: int) -> oir.Node | None:
     return add if bias is not None and bias.shape == (size,) else None
 
 
-def _rewrite(graph: Graph, node: oir.Node, add: oir.Node | None, shape: list[int]) -> None:
+def _rewrite(graph: Graph, node: oir.Node, shape: list[int]) -> None:
+    add = _bias_add(node, shape[-1])
     last = node if add is None else add
     matrix = node.inputs[1]
     assert matrix is not None and matrix.shape is not None
@@ -78,3 +67,6 @@ def _rewrite(graph: Graph, node: oir.Node, add: oir.Node | None, shape: list[int
     replace_node(last, "Reshape", [product, full_shape], {})
     if add is not None:
         graph.model.graph.remove(node, safe=True)
+
+
+form_linear = Rule("form_linear", ("MatMul",), _output_shape, _rewrite)

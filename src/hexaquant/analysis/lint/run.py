@@ -41,7 +41,12 @@ from hexaquant.core.errors import HexaquantError
 from hexaquant.core.metrics import Sqnr
 from hexaquant.htp.scheme import Scheme
 from hexaquant.htp.soc import Target
-from hexaquant.ir.graph import Graph
+from hexaquant.ir.graph import Graph, Origin
+from hexaquant.ir.passes.fuse_gelu import fuse_gelu
+from hexaquant.ir.passes.fuse_hardswish import fuse_hardswish
+from hexaquant.ir.passes.fuse_layernorm import fuse_layernorm
+from hexaquant.ir.passes.fuse_rmsnorm import fuse_rmsnorm
+from hexaquant.ir.rule import Rule as Rewriting
 from hexaquant.sim.calibrate import calibrate
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.overrides import Overrides
@@ -192,3 +197,27 @@ def _judged(finding: Finding, db: float | None) -> Finding:
     if db is not None and db >= HARMLESS_DB and finding.severity == "warning":
         return replace(finding, cost_db=db, severity="info")
     return replace(finding, cost_db=db)
+
+
+FUSIONS: dict[str, Rewriting[Any]] = {
+    "GELU": fuse_gelu,
+    "LayerNorm": fuse_layernorm,
+    "RMSNorm": fuse_rmsnorm,
+    "HardSwish": fuse_hardswish,
+}
+
+
+@dataclass(frozen=True)
+class NotFused:
+    """What looks like ``function`` written out, at ``layer``, and why it stays in many operators."""
+
+    function: str
+    layer: Origin
+    reason: str
+
+
+def not_fused(subject: Subject) -> tuple[NotFused, ...]:
+    """What the import left of GELU, LayerNorm, RMSNorm and HardSwish written out."""
+    graph = subject.imported
+    found = ((name, node, reason) for name, rule in FUSIONS.items() for node, reason in rule.declined(graph))
+    return tuple(NotFused(name, graph.origin(node), reason) for name, node, reason in found)

@@ -15,26 +15,28 @@ from hexaquant.ir.edit import add_constant, insert_before, replace_node
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.passes.fold_batchnorm import affine_of
 from hexaquant.ir.passes.fold_constants import DERIVED_FROM
+from hexaquant.ir.rule import Declined, Rule
+
+Affine = tuple[oir.Value, np.ndarray, np.ndarray]
+"""Input, factor and offset, as they are multiplied and added."""
 
 
-def decompose_batchnorm(graph: Graph) -> int:
-    """Returns the number of BatchNormalization nodes replaced."""
-    changed = 0
-    for node in graph.nodes:
-        source = node.inputs[0] if node.inputs else None
-        if node.op_type != "BatchNormalization" or node.domain != "" or source is None:
-            continue
-        affine = affine_of(node)
-        if affine is None or source.shape is None or source.dtype is None:
-            continue
-        shape = (-1, *[1] * (len(source.shape) - 2))
-        scale, shift = (a.reshape(shape).astype(source.dtype.numpy()) for a in affine)
-        _replace(graph, node, source, scale, shift)
-        changed += 1
-    return changed
+def _check(node: oir.Node) -> Affine | Declined | None:
+    source = node.inputs[0] if node.inputs else None
+    affine = affine_of(node)
+    if source is None:
+        return None
+    if affine is None:
+        return Declined("its parameters are not constant, or it is in training mode")
+    if source.shape is None or source.dtype is None:
+        return Declined("rank and type of its input are not known")
+    shape = (-1, *[1] * (len(source.shape) - 2))
+    scale, shift = (a.reshape(shape).astype(source.dtype.numpy()) for a in affine)
+    return source, scale, shift
 
 
-def _replace(graph: Graph, node: oir.Node, source: oir.Value, scale: np.ndarray, shift: np.ndarray) -> None:
+def _replace(graph: Graph, node: oir.Node, found: Affine) -> None:
+    source, scale, shift = found
     factor = _constant(graph, node.inputs[1], scale)
     offset = _constant(graph, node.inputs[2], shift)
     scaled = insert_before(node, "Mul", [source, factor], {}, f"{node.outputs[0].name}_scaled")
@@ -47,3 +49,6 @@ def _constant(graph: Graph, parameter: oir.Value | None, data: np.ndarray) -> oi
     value = add_constant(graph.model.graph, f"{name}.folded", data)
     value.metadata_props[DERIVED_FROM] = f"{name} BatchNormalization"
     return value
+
+
+decompose_batchnorm = Rule("decompose_batchnorm", ("BatchNormalization",), _check, _replace)

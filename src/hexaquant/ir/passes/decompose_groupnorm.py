@@ -15,27 +15,25 @@ import onnx_ir as oir
 from hexaquant.ir.edit import add_constant, insert_before, int_attribute, replace_node
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.ir.passes.fold_constants import DERIVED_FROM
+from hexaquant.ir.rule import Declined, Rule
+
+Group = tuple[oir.Value, list[int], np.ndarray, np.ndarray]
+"""Input, its dimensions without the batch, scale and bias."""
 
 
-def decompose_groupnorm(graph: Graph) -> int:
-    """Returns the number of GroupNormalization nodes replaced."""
-    changed = 0
-    for node in graph.nodes:
-        if node.op_type != "GroupNormalization" or node.domain != "":
-            continue
-        source, scale, bias = node.inputs[0], constant(node.inputs[1]), constant(node.inputs[2])
-        dims = list(source.shape)[1:] if source is not None and source.shape is not None else []
-        static = [d for d in dims if isinstance(d, int)]
-        if scale is None or bias is None or source is None or len(static) != len(dims) or len(dims) < 2:
-            continue
-        _replace(graph, node, source, static, scale, bias)
-        changed += 1
-    return changed
+def _check(node: oir.Node) -> Group | Declined:
+    source, scale, bias = node.inputs[0], constant(node.inputs[1]), constant(node.inputs[2])
+    dims = list(source.shape)[1:] if source is not None and source.shape is not None else []
+    static = [d for d in dims if isinstance(d, int)]
+    if scale is None or bias is None:
+        return Declined("scale and bias are not constant")
+    if source is None or len(static) != len(dims) or len(dims) < 2:
+        return Declined("dimensions beside the batch are not known")
+    return source, static, scale, bias
 
 
-def _replace(
-    graph: Graph, node: oir.Node, source: oir.Value, dims: list[int], scale: np.ndarray, bias: np.ndarray
-) -> None:
+def _replace(graph: Graph, node: oir.Node, found: Group) -> None:
+    source, dims, scale, bias = found
     inner, name, groups = graph.model.graph, node.outputs[0].name or "group_norm", int_attribute(node, "num_groups", 1)
     grouped = [0, groups, dims[0] // groups * math.prod(dims[1:-1]), dims[-1]]
     epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
@@ -57,3 +55,6 @@ def _per_channel(graph: Graph, node: oir.Node, index: int, data: np.ndarray, ran
     value = add_constant(graph.model.graph, f"{name}.folded", data.reshape(-1, *[1] * (rank - 1)))
     value.metadata_props[DERIVED_FROM] = f"{name} GroupNormalization"
     return value
+
+
+decompose_groupnorm = Rule("decompose_groupnorm", ("GroupNormalization",), _check, _replace)

@@ -5,20 +5,24 @@
 
 from __future__ import annotations
 
+import onnx_ir as oir
+
 from hexaquant.ir.edit import int_attribute, replace_node
 from hexaquant.ir.graph import Graph, constant
+from hexaquant.ir.rule import Rule
 
 
-def form_global_pool(graph: Graph) -> int:
-    """Returns the number of ReduceMean nodes replaced."""
-    changed = 0
-    for node in graph.nodes:
-        if node.op_type != "ReduceMean" or node.domain != "" or len(node.inputs) < 2:
-            continue
-        axes, source = constant(node.inputs[1]), node.inputs[0]
-        if axes is None or source is None or source.shape is None or len(source.shape) != 4:
-            continue
-        if sorted(int(a) % 4 for a in axes.reshape(-1)) == [2, 3] and int_attribute(node, "keepdims", 1):
-            replace_node(node, "GlobalAveragePool", [source], {})
-            changed += 1
-    return changed
+def _check(node: oir.Node) -> oir.Value | None:
+    """The input of a mean over both spatial axes."""
+    axes, source = constant(node.inputs[1]) if len(node.inputs) > 1 else None, node.inputs[0]
+    if axes is None or source is None or source.shape is None or len(source.shape) != 4:
+        return None
+    is_spatial = sorted(int(a) % 4 for a in axes.reshape(-1)) == [2, 3] and int_attribute(node, "keepdims", 1)
+    return source if is_spatial else None
+
+
+def _form(graph: Graph, node: oir.Node, source: oir.Value) -> None:
+    replace_node(node, "GlobalAveragePool", [source], {})
+
+
+form_global_pool = Rule("form_global_pool", ("ReduceMean",), _check, _form)

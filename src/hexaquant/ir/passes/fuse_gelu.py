@@ -13,23 +13,27 @@ import onnx_ir as oir
 from hexaquant.ir.edit import producer, replace_node
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.passes.match import is_number, next_op, operand_pair, other_operand
+from hexaquant.ir.rule import Declined, Rule
 
 
-def fuse_gelu(graph: Graph) -> int:
-    """Returns the number of Gelu nodes formed."""
-    changed = 0
-    for node in graph.nodes:
-        if node.op_type != "Erf" or node.domain != "":
-            continue
-        x = _scaled_input(node.inputs[0])
-        add = next_op(node.outputs[0], "Add")
-        if x is None or add is None or operand_pair(add, 1.0) is not node.outputs[0]:
-            continue
-        root = _product(add.outputs[0], x)
-        if root is not None:
-            replace_node(root, "Gelu", [x], {})
-            changed += 1
-    return changed
+def _check(node: oir.Node) -> tuple[oir.Node, oir.Value] | Declined:
+    """(the last Mul, x)."""
+    x = _scaled_input(node.inputs[0])
+    if x is None:
+        return Declined("the input of Erf is not x / sqrt(2)")
+    add = next_op(node.outputs[0], "Add")
+    if add is None or operand_pair(add, 1.0) is not node.outputs[0]:
+        return Declined("no Add of 1 is the only reader of Erf")
+    root = _product(add.outputs[0], x)
+    return Declined("1 + erf is not multiplied by x and 0.5, or read elsewhere") if root is None else (root, x)
+
+
+def _fuse(graph: Graph, node: oir.Node, found: tuple[oir.Node, oir.Value]) -> None:
+    root, x = found
+    replace_node(root, "Gelu", [x], {})
+
+
+fuse_gelu = Rule("fuse_gelu", ("Erf",), _check, _fuse)
 
 
 def _scaled_input(value: oir.Value | None) -> oir.Value | None:

@@ -10,17 +10,25 @@ import onnx_ir as oir
 
 from hexaquant.ir.edit import producer, replace_node, sole_consumer
 from hexaquant.ir.graph import Graph
-from hexaquant.ir.passes.match import is_number, is_op, operand_pair, other_operand, scalar
+from hexaquant.ir.passes.match import is_number, operand_pair, other_operand, scalar
+from hexaquant.ir.rule import Declined, Rule
+
+Gate = tuple[str, oir.Value]
+"""The operator to form and x."""
 
 
-def fuse_hardswish(graph: Graph) -> int:
-    """Returns the number of HardSigmoid and HardSwish nodes formed."""
-    changed = 0
-    for node in graph.nodes:
-        if node.graph is None or not is_op(node, "Mul", "Div") or len(node.inputs) != 2:
-            continue
-        changed += _hard_sigmoid(node) or _hard_swish(node)
-    return changed
+def _check(node: oir.Node) -> Gate | Declined | None:
+    if len(node.inputs) != 2:
+        return None
+    found = _hard_sigmoid(node) or _hard_swish(node)
+    if found is None and producer(_sixth_of(node), "Clip") is not None:
+        return Declined("before the division by 6 is no Clip of x + 3 to 0 and 6, or it is read elsewhere")
+    return found
+
+
+def _form(graph: Graph, node: oir.Node, found: Gate) -> None:
+    operator, x = found
+    replace_node(node, operator, [x], {"alpha": 1 / 6, "beta": 0.5} if operator == "HardSigmoid" else {})
 
 
 def _sixth_of(node: oir.Node) -> oir.Value | None:
@@ -41,36 +49,34 @@ def _shifted_clip(value: oir.Value | None) -> oir.Value | None:
     return operand_pair(add, 3.0) if sole_consumer(add.outputs[0]) is clip else None
 
 
-def _hard_sigmoid(node: oir.Node) -> bool:
+def _hard_sigmoid(node: oir.Node) -> Gate | None:
     x = _shifted_clip(_sixth_of(node))
-    if x is None:
-        return False
-    replace_node(node, "HardSigmoid", [x], {"alpha": 1 / 6, "beta": 0.5})
-    return True
+    return None if x is None else ("HardSigmoid", x)
 
 
-def _hard_swish(node: oir.Node) -> bool:
+def _hard_swish(node: oir.Node) -> Gate | None:
     product = producer(_sixth_of(node), "Mul")
     if product is not None and sole_consumer(product.outputs[0]) is node:
         for index in (0, 1):
             x = product.inputs[1 - index]
             if x is not None and _shifted_clip(product.inputs[index]) is x:
-                replace_node(node, "HardSwish", [x], {})
-                return True
+                return "HardSwish", x
     if node.op_type != "Mul":
-        return False
+        return None
     for gate_value in node.inputs:
         gate = producer(gate_value, "HardSigmoid")
         if gate is None or gate_value is None or sole_consumer(gate_value) is not node or not _is_sixth(gate):
             continue
         x = gate.inputs[0]
         if x is not None and other_operand(node, gate_value) is x:
-            replace_node(node, "HardSwish", [x], {})
-            return True
-    return False
+            return "HardSwish", x
+    return None
 
 
 def _is_sixth(gate: oir.Node) -> bool:
     alpha = gate.attributes["alpha"].as_float() if "alpha" in gate.attributes else 0.2
     beta = gate.attributes["beta"].as_float() if "beta" in gate.attributes else 0.5
     return abs(alpha - 1 / 6) < 1e-5 and abs(beta - 0.5) < 1e-6
+
+
+fuse_hardswish = Rule("fuse_hardswish", ("Mul", "Div"), _check, _form)

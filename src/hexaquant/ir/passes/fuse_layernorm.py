@@ -14,36 +14,29 @@ import onnx_ir as oir
 from hexaquant.ir.edit import add_constant, producer, replace_node
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.passes.match import following_vector, mean_over_last, scalar, squared
+from hexaquant.ir.rule import Declined, Rule
+
+Norm = tuple[oir.Value, float, int]
+"""x, epsilon and the size of the last axis."""
 
 
-def fuse_layernorm(graph: Graph) -> int:
-    """Returns the number of LayerNormalization nodes formed."""
-    changed = 0
-    for node in graph.nodes:
-        if node.graph is None or node.op_type != "Div" or node.domain != "":
-            continue
-        found = _normalisation(node)
-        if found is not None:
-            _fuse(graph, node, *found)
-            changed += 1
-    return changed
-
-
-def _normalisation(divide: oir.Node) -> tuple[oir.Value, float, int] | None:
-    """x, epsilon and D when ``divide`` is the normalisation."""
+def _check(divide: oir.Node) -> Norm | Declined | None:
     root = producer(divide.inputs[1], "Sqrt")
-    add = producer(root.inputs[0], "Add") if root is not None else None
-    if add is None:
+    if root is None or producer(divide.inputs[0], "Sub") is None:
         return None
+    x, add = _centred_input(divide.inputs[0]), producer(root.inputs[0], "Add")
+    if x is None:
+        return Declined("what is subtracted is not the mean over the last axis, kept")
+    if add is None:
+        return Declined("no epsilon is added under the square root")
     for index in (0, 1):
         epsilon, square = scalar(add.inputs[index]), mean_over_last(add.inputs[1 - index])
         centred = squared(square)
-        x = _centred_input(divide.inputs[0])
-        if epsilon is None or x is None or centred is None or _centred_input(centred) is not x:
+        if epsilon is None or centred is None or _centred_input(centred) is not x:
             continue
         size = x.shape[-1] if x.shape is not None else None
-        return (x, epsilon, size) if isinstance(size, int) else None
-    return None
+        return (x, epsilon, size) if isinstance(size, int) else Declined("the size of the last axis is not known")
+    return Declined("under the square root is no mean over the last axis of (x - mean)^2, plus a single number")
 
 
 def _centred_input(value: oir.Value | None) -> oir.Value | None:
@@ -54,7 +47,8 @@ def _centred_input(value: oir.Value | None) -> oir.Value | None:
     return subtract.inputs[0]
 
 
-def _fuse(graph: Graph, divide: oir.Node, x: oir.Value, epsilon: float, size: int) -> None:
+def _fuse(graph: Graph, divide: oir.Node, found: Norm) -> None:
+    x, epsilon, size = found
     root, gamma = following_vector(divide, "Mul", size)
     beta = None
     if gamma is not None:
@@ -64,3 +58,6 @@ def _fuse(graph: Graph, divide: oir.Node, x: oir.Value, epsilon: float, size: in
         gamma = add_constant(graph.model.graph, f"{root.outputs[0].name}_ones", np.ones(size, dtype))
     inputs = [x, gamma] if beta is None else [x, gamma, beta]
     replace_node(root, "LayerNormalization", inputs, {"axis": -1, "epsilon": epsilon})
+
+
+fuse_layernorm = Rule("fuse_layernorm", ("Div",), _check, _fuse)

@@ -20,39 +20,40 @@ import onnx_ir as oir
 from hexaquant.ir.edit import add_constant, producer, replace_node
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.opset import state_opset
-from hexaquant.ir.passes.match import following_vector, is_number, is_op, mean_over_last, scalar, squared
+from hexaquant.ir.passes.match import following_vector, is_number, mean_over_last, scalar, squared
+from hexaquant.ir.rule import Declined, Rule
 
 MAX_RANK = 4
 """Of the target's operator (release 2.7.0)."""
 
 
-def fuse_rmsnorm(graph: Graph) -> int:
-    """Returns the number of RMSNormalization nodes formed; the graph then says opset 23."""
-    changed = 0
-    for node in graph.nodes:
-        found = _normalisation(node) if node.graph is not None and is_op(node, "Mul", "Div") else None
-        if found is not None:
-            _fuse(graph, node, *found)
-            changed += 1
-    if changed:
-        state_opset(graph.model)
-    return changed
+Norm = tuple[oir.Value, float, int]
+"""x, epsilon and the size of the last axis."""
 
 
-def _normalisation(node: oir.Node) -> tuple[oir.Value, float, int] | None:
-    """x, epsilon and D when ``node`` is the quotient."""
+def _check(node: oir.Node) -> Norm | Declined | None:
+    reason = ""
     for x, variance in _quotients(node):
         add = producer(variance, "Add")
         if x is None or add is None:
             continue
         for index in (0, 1):
             epsilon, mean = scalar(add.inputs[index]), mean_over_last(add.inputs[1 - index])
-            size = x.shape[-1] if x.shape is not None and 1 <= len(x.shape) <= MAX_RANK else None
-            if epsilon is None or squared(mean) is not x or x.dtype != oir.DataType.FLOAT:
+            if epsilon is None or squared(mean) is not x:
+                reason = reason or "under the root is no mean over the last axis of x^2, plus a single number"
                 continue
-            if isinstance(size, int):
-                return x, epsilon, size
-    return None
+            problem = _problem(x)
+            return Declined(problem) if problem else (x, epsilon, int(str(x.shape[-1])))  # type: ignore[index]
+    return Declined(reason) if reason else None
+
+
+def _problem(x: oir.Value) -> str:
+    """Why the target's operator does not take ``x``."""
+    if x.dtype != oir.DataType.FLOAT:
+        return f"x is {x.dtype}, not float32"
+    if x.shape is None or not 1 <= len(x.shape) <= MAX_RANK:
+        return f"the target's operator takes a rank of {MAX_RANK} at most"
+    return "" if isinstance(x.shape[-1], int) else "the size of the last axis is not known"
 
 
 def _quotients(node: oir.Node) -> list[tuple[oir.Value | None, oir.Value | None]]:
@@ -84,8 +85,14 @@ def _inverse_root(value: oir.Value | None) -> oir.Value | None:
     return power.inputs[0] if power is not None and is_number(power.inputs[1], -0.5) else None
 
 
-def _fuse(graph: Graph, quotient: oir.Node, x: oir.Value, epsilon: float, size: int) -> None:
+def _fuse(graph: Graph, quotient: oir.Node, found: Norm) -> None:
+    """The graph then says opset 23."""
+    x, epsilon, size = found
     root, gamma = following_vector(quotient, "Mul", size)
     if gamma is None:
         gamma = add_constant(graph.model.graph, f"{root.outputs[0].name}_ones", np.ones(size, np.float32))
     replace_node(root, "RMSNormalization", [x, gamma], {"axis": -1, "epsilon": epsilon})
+    state_opset(graph.model)
+
+
+fuse_rmsnorm = Rule("fuse_rmsnorm", ("Mul", "Div"), _check, _fuse)
