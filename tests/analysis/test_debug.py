@@ -15,9 +15,9 @@ from torch import nn
 import hexaquant as hq
 from analysis.nets import exported, quantized_net, samples
 from hexaquant.analysis.debugger import compare_tensors, suspects
-from hexaquant.analysis.walk import Walk
 from hexaquant.core.errors import EncodingError, InputError
 from hexaquant.ptq.recipe import parse_recipe
+from hexaquant.sim.walk import Walk
 
 DATA = {"x": samples(4)}
 INPUTS = [{"x": torch.from_numpy(DATA["x"][i : i + 1])} for i in range(2)]

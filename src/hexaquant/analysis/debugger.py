@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from hexaquant.analysis.compare import finite
-from hexaquant.analysis.walk import Walk
 from hexaquant.core.metrics import Sqnr
 from hexaquant.ptq.target_offsets import channel_axis
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.quantizer import ActivationQuantizer
+from hexaquant.sim.walk import Walk
 
 DebugMode = Literal["cumulative", "isolated"]
 EXCESS_DB = 4.0

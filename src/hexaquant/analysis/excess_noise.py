@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from hexaquant.analysis.sensitivity import Site
-from hexaquant.analysis.walk import Walk
 from hexaquant.core.encoding import Encoding, encoding_from_range, encoding_of
 from hexaquant.core.fake_quant import fake_quantize
 from hexaquant.core.observers.histogram import Histogram
@@ -28,6 +27,7 @@ from hexaquant.core.observers.histogram_observer import search_mse
 from hexaquant.core.observers.noise import expected_noise
 from hexaquant.core.observers.weight_mse import mse_weight_encoding
 from hexaquant.sim.model import QuantizedModel
+from hexaquant.sim.walk import Walk
 
 LEAST_SQNR_DB = 90.0
 """Noise this far below the signal is none: its excess says nothing."""

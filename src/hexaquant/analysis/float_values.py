@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from hexaquant.analysis.sensitivity import find_sites
-from hexaquant.analysis.walk import Walk
 from hexaquant.core.metrics import Sqnr
 from hexaquant.ir.executor.build import build_module
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.sim.model import QuantizedModel
+from hexaquant.sim.walk import Walk
 
 SLACK_DB = 6.0
 """How much farther from FP32 than the quantized constants a mixture of both may be."""

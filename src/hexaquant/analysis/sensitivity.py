@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, fx
 
 from hexaquant.analysis.metrics import Metric, each_label, each_part
-from hexaquant.analysis.walk import NOTHING, Flip, Walk
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.quantizer import ActivationQuantizer, BiasQuantizer
+from hexaquant.sim.walk import NOTHING, Flip, Walk
 
 Mode = Literal["on", "off"]
 Kind = Literal["activation", "weight"]

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from hexaquant.analysis.sensitivity import Kind, Site
-from hexaquant.analysis.walk import Walk
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.grid import Lpbq, PerBlock, PerChannel
 from hexaquant.core.observers.histogram import Histogram
 from hexaquant.ptq.target_offsets import channel_axis
 from hexaquant.sim.model import QuantizedModel
+from hexaquant.sim.walk import Walk
 
 BINS, SHOWN_BINS = 2048, 64
 OUTLIER = 8.0

@@ -27,9 +27,7 @@ from torch import Tensor, fx
 
 from hexaquant.core.events import Events
 from hexaquant.core.grid import PerChannel
-from hexaquant.ptq.lockstep.live import Env
-from hexaquant.ptq.lockstep.machine import Machine
-from hexaquant.ptq.lockstep.samples import runnable_chunks
+from hexaquant.ptq.lockstep import Env, Machine, runnable_chunks
 from hexaquant.ptq.target_offsets import along_channels, before_activation
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.quantizer import BiasQuantizer

@@ -14,9 +14,7 @@ from hexaquant.core.events import Events
 from hexaquant.core.observers import make_observer
 from hexaquant.core.observers.observer import Observer
 from hexaquant.ir.input_spec import first_samples, input_specs, sample_count
-from hexaquant.ptq.lockstep.live import Env
-from hexaquant.ptq.lockstep.machine import Machine
-from hexaquant.ptq.lockstep.samples import CHUNK
+from hexaquant.ptq.lockstep import CHUNK, Env, Machine
 from hexaquant.ptq.rounding.layers import Layer, find_layers
 from hexaquant.sim.calibrate import within_clamp
 from hexaquant.sim.model import QuantizedModel
@@ -186,7 +184,7 @@ def _tallies(
 
 
 def _measure(machine: Machine, env: Env, node: fx.Node, tally: _Tally) -> None:
-    quantizer = machine.submodules[str(node.target)]
+    quantizer = machine.modules[str(node.target)]
     kept, before = env.quant[node], quantizer.encoding
     wanted = [machine.value(layer.y, env.float, "off") for layer in tally.readers] or [env.float[node]]
     for index, y in enumerate(wanted):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from hexaquant.ptq.lockstep.live import Env, LiveStore
+from hexaquant.ptq.lockstep import Env, LiveStore
 
 
 def test_the_store_keeps_within_its_budget() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hexaquant.ptq.lockstep.machine import Machine
+from hexaquant.ptq.lockstep import Machine
 from hexaquant.sim.model import QuantizedModel
 from ir.onnx_text import random
 from sim.nets import net, quantized

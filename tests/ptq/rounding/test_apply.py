@@ -11,9 +11,7 @@ import torch
 from hexaquant.core.metrics import sqnr_db
 from hexaquant.ir.graph import Graph
 from hexaquant.ptq.bias_correction import correct_biases
-from hexaquant.ptq.lockstep.live import Env, LiveStore
-from hexaquant.ptq.lockstep.machine import Machine
-from hexaquant.ptq.lockstep.samples import CHUNK
+from hexaquant.ptq.lockstep import CHUNK, Env, LiveStore, Machine
 from hexaquant.ptq.rounding.apply import LayerReport, round_weights
 from hexaquant.ptq.rounding.solve import Method
 from hexaquant.sim.model import QuantizedModel

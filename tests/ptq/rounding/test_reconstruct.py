@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from hexaquant.ptq.lockstep.machine import Machine
+from hexaquant.ptq.lockstep import Machine
 from hexaquant.ptq.rounding.layers import find_layers
 from hexaquant.ptq.rounding.reconstruct import PATIENCE, SoftRounding, Training, find_blocks, reconstruct_blocks
 from ir.onnx_text import random

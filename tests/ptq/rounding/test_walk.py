@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hexaquant.core.errors import InputError
-from hexaquant.ptq.lockstep.samples import CHUNK
+from hexaquant.ptq.lockstep import CHUNK
 from hexaquant.ptq.rounding.apply import FIRST, HELD_OUT, round_weights
 from hexaquant.ptq.rounding.layers import Layer, find_layers
 from hexaquant.ptq.rounding.solve import Method

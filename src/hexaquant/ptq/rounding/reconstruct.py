@@ -19,8 +19,7 @@ import torch
 from torch import Tensor, fx
 
 from hexaquant.core.events import Events
-from hexaquant.ptq.lockstep.live import Env, LiveStore
-from hexaquant.ptq.lockstep.machine import Machine
+from hexaquant.ptq.lockstep import Env, LiveStore, Machine
 from hexaquant.ptq.rounding.layers import Layer, find_layers
 from hexaquant.ptq.rounding.walk import feed
 from hexaquant.sim.calibrate import protect_from_overflow
@@ -196,7 +195,7 @@ class _Machine(Machine):
         result = super().value(node, values, state)
         if not self.drop or state != "on" or node.op != "call_module" or node in self.constants:
             return result
-        quantizer = self.submodules[str(node.target)]
+        quantizer = self.modules[str(node.target)]
         if not isinstance(quantizer, ActivationQuantizer):
             return result
         dropped = torch.rand(result.shape, generator=self.generator) < self.drop
@@ -248,7 +247,7 @@ class _Task:
         env = self.store.take(chunk)
         for node in self.block.nodes:
             self.machine.floating(node, env)
-            self.machine.free_side(node, env.float)
+            self.machine.release(env.float, node)
         self.store.put(chunk, env)
 
     def _advance(self, chunk: int) -> None:
@@ -256,7 +255,7 @@ class _Task:
         env = self.store.take(chunk)
         for node in self.block.nodes:
             self.machine.quantized(node, env)
-            self.machine.free_side(node, env.quant)
+            self.machine.release(env.quant, node)
         self.store.put(chunk, env)
 
     def _output(self, chunk: int, pick: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -269,7 +268,7 @@ class _Task:
         part = Env({}, quant)
         for node in self.block.nodes:
             self.machine.quantized(node, part)
-            self.machine.free_side(node, part.quant)
+            self.machine.release(part.quant, node)
         return wanted, part.quant[self.block.output]
 
     def _has_rows(self, chunk: int, values: Iterable[Any]) -> bool:

@@ -2,7 +2,7 @@
 
 Each operator runs once for each chunk of samples. At a layer all chunks are seen, the visitor changes the layer's
 parameters, and the walk goes on with what they give: every layer sees the inputs that the layers already changed
-produce. Between two layers only live tensors are kept (lockstep/live.py).
+produce. Between two layers only live tensors are kept (ptq/lockstep.py).
 
 Layers differ in how many samples they need: one with 112x112 outputs has seen enough after a few, one behind a pooling
 wants hundreds. So the walk starts with few samples, and at a layer that asks for more others catch up: they run through
@@ -23,9 +23,7 @@ from torch import Tensor, fx
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.ir.input_spec import first_samples, input_specs, sample_count
-from hexaquant.ptq.lockstep.live import Env, LiveStore
-from hexaquant.ptq.lockstep.machine import Machine
-from hexaquant.ptq.lockstep.samples import CHUNK
+from hexaquant.ptq.lockstep import CHUNK, Env, LiveStore, Machine
 from hexaquant.ptq.rounding.layers import Layer
 from hexaquant.sim.model import QuantizedModel
 

@@ -1,8 +1,9 @@
-"""The network one node after the other, on live tensors only, with forks: at any node a variant of the network branches
-off that differs in one quantizer, and only what comes after that node is run again.
+"""The network of a QuantizedModel one node after the other, on live tensors only.
 
-So the prefix of every variant is computed once, by the walk itself, and the memory is that of the live tensors of two
-networks, however many variants there are.
+Walk has forks: at any node a variant of the network branches off that differs in one quantizer, and only what comes
+after that node is run again. So the prefix of every variant is computed once, by the walk itself, and the memory is
+that of the live tensors of two networks, however many variants there are. ptq/lockstep.py runs the float and the
+quantized network together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,43 @@ Flip = frozenset[fx.Node]
 NOTHING: Flip = frozenset()
 
 
-class Walk:
+class Walker:
+    """The nodes of ``network`` in their order, constants apart: who reads each last, and how one is computed."""
+
+    def __init__(self, network: fx.GraphModule) -> None:
+        self.network = network
+        nodes = list(network.graph.nodes)
+        self.constants = _constants(nodes)
+        self.placeholders = [node for node in nodes if node.op == "placeholder"]
+        self.output = next(node for node in nodes if node.op == "output")
+        self.nodes = [n for n in nodes if n.op not in ("placeholder", "output") and n not in self.constants]
+        self.last_use = _last_use(nodes)
+        self.modules = dict(network.named_modules())
+
+    def release(self, values: Values, node: fx.Node) -> None:
+        """Take operands of ``node`` that nothing reads after it out of ``values``."""
+        for used in node.all_input_nodes:
+            if self.last_use[used] is node and used not in self.constants:
+                values.pop(used, None)
+
+    def compute(self, node: fx.Node, values: Values, on: bool) -> Any:
+        """The value of an operator or a quantizer, which is set "on" or "off" for it."""
+        args = fx.node.map_arg(node.args, lambda n: values[n])
+        if node.op == "call_module":
+            module = self.modules[str(node.target)]
+            module.state = "on" if on else "off"  # type: ignore[assignment]
+            return module(*args)
+        kwargs = fx.node.map_arg(node.kwargs, lambda n: values[n])
+        function: Callable[..., Any] = node.target  # type: ignore[assignment]
+        return function(*args, **kwargs)
+
+    def attribute(self, node: fx.Node) -> Tensor:
+        """A parameter or buffer as the module has it."""
+        value: Tensor = attrgetter(str(node.target))(self.network)
+        return value
+
+
+class Walk(Walker):
     """Walks the module of a QuantizedModel (``model.network``), all quantizers "on" or all "off".
 
     ``floats``: ONNX name -> the value that a constant has while its quantizer is off (its FP32 value: the module's own
@@ -27,19 +64,13 @@ class Walk:
     """
 
     def __init__(self, network: fx.GraphModule, floats: Mapping[str, Tensor], on: bool) -> None:
-        self.network, self.on = network, on
+        super().__init__(network)
+        self.on = on
         self._parameters: dict[str, str] = network.meta["parameter_names"]
         self._floats = floats
-        self._modules = dict(network.named_modules())
-        nodes = list(network.graph.nodes)
-        self._constants = _constants(nodes)
-        self.placeholders = [node for node in nodes if node.op == "placeholder"]
-        self.output = next(node for node in nodes if node.op == "output")
-        self.nodes = [n for n in nodes if n.op not in ("placeholder", "output") and n not in self._constants]
-        self.taps = {network.meta["tap_names"][n.target]: n for n in nodes if self._is_tap(n)}
-        self.last_use = _last_use(nodes)
+        self.taps = {network.meta["tap_names"][n.target]: n for n in network.graph.nodes if self._is_tap(n)}
         self._held: Values = {}
-        for node in self._constants:
+        for node in self.constants:
             self._held[node] = self._evaluate(node, self._held, NOTHING)
 
     def _is_tap(self, node: fx.Node) -> bool:
@@ -60,7 +91,7 @@ class Walk:
         for index, node in enumerate(self.nodes):
             yield index, node, live
             live[node] = self._evaluate(node, live, NOTHING)
-            self._drop(live, node)
+            self.release(live, node)
         yield len(self.nodes), self.output, live
 
     def outputs(self, live: Values) -> tuple[Tensor, ...]:
@@ -89,7 +120,7 @@ class Walk:
             return None
         for node in self.nodes[start:]:
             values[node] = self._evaluate(node, values, flip)
-            self._drop(values, node)
+            self.release(values, node)
         return self.outputs(values)
 
     def taps_of(self, inputs: Mapping[str, Tensor], forced: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -98,7 +129,7 @@ class Walk:
         With ``forced`` each value is replaced by that of the same name before the next node reads it: every layer then
         runs on given inputs, and what is returned is its own answer to them.
         """
-        names = {node: name for name, node in self.taps.items() if node not in self._constants}
+        names = {node: name for name, node in self.taps.items() if node not in self.constants}
         found: dict[str, Tensor] = {}
         for index, _, live in self.run(inputs):
             made = self.nodes[index - 1] if index else None
@@ -120,41 +151,26 @@ class Walk:
     def _overlay(self, flip: Flip, replaced: Values | None = None) -> Values:
         """Constants that ``flip`` and ``replaced`` change, in order."""
         changed: Values = dict(replaced or {})
-        for node in self._constants if changed or not flip.isdisjoint(self._constants) else ():
+        for node in self.constants if changed or not flip.isdisjoint(self.constants) else ():
             if node not in changed and (node in flip or not changed.keys().isdisjoint(node.all_input_nodes)):
                 changed[node] = self._evaluate(node, self._held | changed, flip)
         return changed
 
-    def _drop(self, values: Values, node: fx.Node) -> None:
-        for used in node.all_input_nodes:
-            if self.last_use[used] is node and used not in self._constants:
-                values.pop(used, None)
-
     def _evaluate(self, node: fx.Node, values: Values, flip: Flip) -> Any:
         if node.op == "get_attr":
             return self._attribute(node)
-        args = fx.node.map_arg(node.args, lambda n: values[n])
-        kwargs = fx.node.map_arg(node.kwargs, lambda n: values[n])
-        if node.op == "call_module":
-            return self._tap(node, args, self.on != (node in flip))
-        function: Callable[..., Any] = node.target  # type: ignore[assignment]
-        return function(*args, **kwargs)
-
-    def _tap(self, node: fx.Node, args: Any, on: bool) -> Any:
-        module = self._modules[str(node.target)]
-        name = self.network.meta["tap_names"].get(node.target, "")
-        if not on and node in self._constants and name in self._floats:
+        on = self.on != (node in flip)
+        name = self.network.meta["tap_names"].get(node.target, "") if node.op == "call_module" else ""
+        if not on and node in self.constants and name in self._floats:
             return self._floats[name]
-        module.state = "on" if on else "off"  # type: ignore[assignment]
-        return module(*args)
+        return self.compute(node, values, on)
 
     def _attribute(self, node: fx.Node) -> Any:
         """The module's own constant; of one without quantizer, its FP32 value while all are off."""
-        path = str(node.target)
-        value = attrgetter(path)(self.network)
+        value = self.attribute(node)
         if self.on or any(self._is_tap(user) for user in node.users):
             return value
-        return self._floats.get(self._parameters.get(path, ""), value)
+        return self._floats.get(self._parameters.get(str(node.target), ""), value)
 
 
 def _constants(nodes: list[fx.Node]) -> dict[fx.Node, None]:
