@@ -1,4 +1,4 @@
-"""Other people's networks, from file to binary: ``python scripts/gallery.py --packages | --hf [--measure] [NAME ...]``.
+"""Other people's networks, from file to binary: ``scripts/gallery.py --packages | --hf | --torch``.
 
 Each part lies in its own module under scripts/gallery and says what it needs. Results: JSON under --out and a summary.
 """
@@ -10,7 +10,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-PARTS = {"packages": "packages", "hf": "hf"}
+PARTS = {"packages": "packages", "hf": "hf", "torch": "torch_zoo"}
 
 
 def main() -> int:

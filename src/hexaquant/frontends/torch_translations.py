@@ -1,5 +1,8 @@
 """How PyTorch operators become ONNX where the exporter's own way cannot run on the target.
 
+Attention of three or five dimensions (windows, points, batches of heads) is what the exporter refuses: "only 4D query".
+Here it is its definition, for any rank.
+
 Adaptive average pooling of a tensor in channels-last memory (ConvNeXt: permute, pool) ends in as_strided, which the
 exporter writes as a Gather with computed indices; to sizes that do not divide it becomes a masked Gather of rank 6.
 Here it is a pooling operator or, where the windows differ in size, two products with constant matrices.
@@ -8,6 +11,7 @@ Here it is a pooling operator or, where the windows differ in size, two products
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import PurePath
@@ -63,7 +67,66 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
     import torch
 
     aten = torch.ops.aten
-    return {aten.adaptive_avg_pool1d.default: adaptive_pool, aten.adaptive_avg_pool2d.default: adaptive_pool}
+    return {
+        aten.adaptive_avg_pool1d.default: adaptive_pool,
+        aten.adaptive_avg_pool2d.default: adaptive_pool,
+        aten.scaled_dot_product_attention.default: attention,
+    }
+
+
+def attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """softmax (scale Q K^T + mask) V for Q (..., L, E), K (..., S, E), V (..., S, F); the exporter's own at rank 4."""
+    from onnxscript import opset21 as op
+
+    if len(query.shape) == len(key.shape) == len(value.shape) == 4:
+        from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention
+
+        return aten_scaled_dot_product_attention(
+            query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa
+        )
+    rank, factor = len(key.shape), float(scale) if scale is not None else _root(query.shape[-1])
+    turned = op.Transpose(key, perm=[*range(rank - 2), rank - 1, rank - 2])
+    scores = op.MatMul(op.Mul(query, op.Constant(value=_tensor(np.array(factor, np.float32)))), turned)
+    if is_causal:
+        scores = op.Add(scores, _causal(query.shape[-2], key.shape[-2]))
+    elif attn_mask is not None:
+        scores = op.Add(scores, _additive(attn_mask))
+    return op.MatMul(op.Softmax(scores, axis=-1), value)
+
+
+def _root(size: Any) -> float:
+    if not isinstance(size, int):
+        raise ValueError(f"attention needs features of fixed size; it has {size}")
+    return 1 / math.sqrt(size)
+
+
+def _causal(rows: Any, columns: Any) -> Any:
+    from onnxscript import opset21 as op
+
+    if not isinstance(rows, int) or not isinstance(columns, int):
+        raise ValueError(f"causal attention needs lengths of fixed size; they are {rows} and {columns}")
+    mask = np.where(np.tri(rows, columns, dtype=np.bool_), 0, np.finfo(np.float32).min)
+    return op.Constant(value=_tensor(mask.astype(np.float32)))
+
+
+def _additive(mask: Any) -> Any:
+    """0 where a boolean ``mask`` lets through, the lowest number elsewhere; other masks as they are."""
+    import onnx_ir as oir
+    from onnxscript import opset21 as op
+
+    if mask.dtype != oir.DataType.BOOL:
+        return mask
+    zero, lowest = (op.Constant(value=_tensor(np.array(x, np.float32))) for x in (0, np.finfo(np.float32).min))
+    return op.Where(mask, zero, lowest)
 
 
 def adaptive_pool(self: Any, output_size: Sequence[int]) -> Any:
