@@ -66,5 +66,7 @@ def tell(outcomes: Sequence[Outcome], file: Path) -> None:
 
 def timed(outcome: Outcome) -> Outcome:
     """``outcome``, printed as it comes."""
-    print(f"{time.strftime('%H:%M:%S')} {outcome.name} {'ok' if outcome.passed else outcome.kind} {outcome.words[:160]}")
+    print(
+        f"{time.strftime('%H:%M:%S')} {outcome.name} {'ok' if outcome.passed else outcome.kind} {outcome.words[:160]}"
+    )
     return outcome

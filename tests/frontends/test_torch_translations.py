@@ -51,3 +51,23 @@ def test_adaptive_average_pooling_of_signals_computes_the_same() -> None:
         )
         (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         np.testing.assert_allclose(got, nn.functional.adaptive_avg_pool1d(x, size).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 8), (1, 2, 3, 5, 8)])
+@pytest.mark.parametrize("mask", ["none", "bool", "float", "causal"])
+def test_attention_of_any_rank_is_exported(shape: tuple[int, ...], mask: str) -> None:
+    class Attention(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            q, k, v = x.roll(1, -1), x * 0.5, x.flip(-1)
+            masks = {"bool": torch.ones(5, 5).tril() > 0, "float": torch.linspace(-1, 1, 25).reshape(5, 5)}
+            causal = mask == "causal"
+            return torch.nn.functional.scaled_dot_product_attention(q, k, v, masks.get(mask), is_causal=causal)
+
+    module, x = Attention().eval(), torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    graph = load(module, example_inputs=(x,))
+    assert "Softmax" in [node.op_type for node in graph.nodes]
+    session = onnxruntime.InferenceSession(
+        oir.to_proto(graph.model).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    [found] = session.run(None, {graph.inputs[0].name: x.numpy()})
+    np.testing.assert_allclose(found, module(x).numpy(), atol=1e-6)

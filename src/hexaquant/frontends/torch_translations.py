@@ -90,9 +90,7 @@ def attention(
     if len(query.shape) == len(key.shape) == len(value.shape) == 4:
         from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention
 
-        return aten_scaled_dot_product_attention(
-            query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa
-        )
+        return aten_scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
     rank, factor = len(key.shape), float(scale) if scale is not None else _root(query.shape[-1])
     turned = op.Transpose(key, perm=[*range(rank - 2), rank - 1, rank - 2])
     scores = op.MatMul(op.Mul(query, op.Constant(value=_tensor(np.array(factor, np.float32)))), turned)
@@ -125,7 +123,8 @@ def _additive(mask: Any) -> Any:
 
     if mask.dtype != oir.DataType.BOOL:
         return mask
-    zero, lowest = (op.Constant(value=_tensor(np.array(x, np.float32))) for x in (0, np.finfo(np.float32).min))
+    zero: Any = op.Constant(value=_tensor(np.array(0, np.float32)))
+    lowest: Any = op.Constant(value=_tensor(np.array(np.finfo(np.float32).min, np.float32)))
     return op.Where(mask, zero, lowest)
 
 

@@ -134,6 +134,16 @@ FAULTS: tuple[Fault, ...] = (
         "plain windows with explicit padding, one axis after the other, and a product that corrects the counts",
     ),
     Fault(
+        "cropped-mean",
+        ("AveragePool",),
+        pooling.find_cropped_mean,
+        "computes wrongly",
+        "cut them by Gather",
+        "-1 to 5 dB in 8 bits",
+        pooling.cut_by_gathers,
+        "Gathers in the place of the Slices",
+    ),
+    Fault(
         "clip-beside-zero",
         ("Clip",),
         chains.find_clip_beside_zero,
