@@ -75,13 +75,6 @@ ONE = "(float[1,1] x) => (float[1,6] y"
 FIVE = "(float[8,4] x) => (float[1,2,1,4,4] y)"
 
 CASES = {
-    "mean of a crop": Case(
-        "cropped-mean",
-        """(float[1,9,9,8] x) => (float y) { t = Transpose <perm = [0,3,1,2]> (x)\n d = Slice (t, s, e, n)
-        y = AveragePool <kernel_shape = [2,2], strides = [2,2]> (d) }""",
-        lambda seed: random(1, 9, 9, 8, seed=seed),
-        {"s": np.array([1, 0]), "e": np.array([9, -1]), "n": np.array([2, 3])},
-    ),
     "reciprocal": Case("small-reciprocal", f"{VEC}) {{ y = Reciprocal (x) }}", small),
     "addend": Case("undone-difference", f"{VEC}) {{ a = Sub (x, c)\n b = Relu (a)\n y = Add (b, c) }}", wide, {"c": C}),
     "addend, activation read twice": Case(

@@ -142,6 +142,7 @@ FAULTS: tuple[Fault, ...] = (
         "-1 to 5 dB in 8 bits",
         pooling.cut_by_gathers,
         "Gathers in the place of the Slices",
+        at_lowering=True,
     ),
     Fault(
         "clip-beside-zero",

@@ -9,8 +9,9 @@ Measured on the emulator of release 2.7.0 (v75; 4x4 windows on v69 and v73 too),
   in the others, and a product with a constant map corrects the windows in which another number of elements shall
   count. Where ceil_mode adds nothing the attribute is dropped.
 
-- any windows behind a transposed tensor of which the beginning of one axis and the end of another were cut away (-1 to
-  5 dB in 8 bits; crops of one axis, or at one side, are right, and so is MaxPool): the cuts become Gathers.
+- any windows, with the same encoding before and behind them (as TFLite has it), behind a transposed tensor of which the
+  beginning of one axis and the end of another were cut away (-1 to 5 dB in 8 bits; crops of one axis, or at one side,
+  are right, other encodings too, and so is MaxPool): the cuts become Gathers.
 
 A window over the whole input becomes GlobalAveragePool. Legal when the windows are not dilated and, for padding and
 ``ceil_mode``, the size of the input is known. (A depthwise convolution would do too, but the target has none with
@@ -111,13 +112,23 @@ PASSED = ("Slice", "Transpose", "Relu", "Clip", "LeakyRelu", "PRelu", "Identity"
 
 
 def find_cropped_mean(view: View, node: oir.Node) -> str:
-    """An AveragePool behind a Transpose and Slices that cut the beginning of one axis and the end of another."""
+    """An AveragePool of one encoding behind a Transpose and Slices that cut the beginning of one axis and the end of
+    another."""
+    if not _keeps_encoding(view, node):
+        return ""
     path = _path(view, node)
     cuts = [cut for step in path for cut in (_cuts(step) or [])]
     begun, ended = ({axis for axis, *sides in cuts if sides[side]} for side in (0, 1))
     if not any(step.op_type == "Transpose" for step in path) or not any(a != b for a in begun for b in ended):
         return ""
     return "averages a tensor whose axes are cut at opposite ends"
+
+
+def _keeps_encoding(view: View, node: oir.Node) -> bool:
+    before, after = view.encoding(node.inputs[0]), view.encoding(node.outputs[0])
+    if before is None or after is None:
+        return False
+    return all(np.array_equal(constant(a), constant(b)) for a, b in zip(before, after))  # type: ignore[arg-type]
 
 
 def _path(view: View, node: oir.Node) -> list[oir.Node]:
