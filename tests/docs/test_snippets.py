@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from docs.snippets import RUN, Snippet, calls_of, matches, snippets_of
-from docs.workshop import names
+from docs.workshop import fill_language_model, names
 
 ROOT = Path(__file__).parents[2]
 OWN_TEST = {
@@ -26,6 +26,8 @@ RUNNING = [page for page in PAGES if any(s.language in RUN for s in snippets_of(
 @pytest.mark.parametrize("page", [page for page in RUNNING if page not in OWN_TEST])
 def test_page_runs(page: str, room: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(room)
+    if page == "docs/howto/llm.md":
+        fill_language_model(room)
     run_page(page, room, environment)
 
 

@@ -98,6 +98,15 @@ def fill(folder: Path) -> None:
     _raw_files(folder)
 
 
+def fill_language_model(folder: Path) -> None:
+    """Add ``my-model``, a language model of two layers, and a text; for the one page that needs them."""
+    from llm.tiny import decoder, tokenizer
+
+    decoder("llama", vocab_size=384).save_pretrained(folder / "my-model")
+    tokenizer().save_pretrained(folder / "my-model")
+    (folder / "prose.txt").write_text("The quick brown fox jumps over the lazy dog. " * 8)
+
+
 def samples(count: int, seed: int) -> np.ndarray:
     """(count, 3, 16, 16) float32, standard normal."""
     return np.random.default_rng(seed).standard_normal((count, 3, 16, 16)).astype(np.float32)

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from hexaquant.cli import options as o
-from hexaquant.cli.console import Console, bytes_text, table
+from hexaquant.cli.console import Console, bytes_text, number, table
 from hexaquant.cli.option_groups import grouped
-from hexaquant.core.errors import InputError
+from hexaquant.core.errors import InputError, ThresholdMissed
 
 HELP = "Language models: from a Hugging Face folder to text that Qualcomm's Genie speaks."
 EPILOG = """Examples:
@@ -136,6 +136,79 @@ def chat(
         console.result({"folder": str(out), "genie": genie.version, "answers": answers})
 
 
+ReferenceOption = Annotated[
+    str | None, typer.Option("--model", help="The FP32 network, where it is no longer where it was read from.")
+]
+
+
+def verify(
+    context: typer.Context,
+    out: o.FolderArgument,
+    model: ReferenceOption = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Ask this; repeat for more (default: own questions).")
+    ] = None,
+    count: Annotated[int, typer.Option("--tokens", min=1, help="Tokens of each answer at most.")] = 24,
+    json: o.JsonOption = False,
+) -> None:
+    """The same prompts through FP32, simulation, our own loop on the target and Genie; exit 1 when they disagree."""
+    console: Console = context.obj
+    from hexaquant.llm import verify as run
+
+    with console.events(out) as events:
+        found = run(out, model=model, prompts=prompt, count=count, events=events)
+    console.result(found, lambda: verify_table(found))
+    if not found["passed"]:
+        raise ThresholdMissed("Genie and our loop differ, or the target leaves FP32 where that is no near tie")
+
+
+def evaluate(
+    context: typer.Context,
+    out: o.FolderArgument,
+    data: Annotated[Path, typer.Option("--data", help="Text file to measure on.")],
+    model: ReferenceOption = None,
+    on: Annotated[list[str] | None, typer.Option(help="simulation, target; repeat for both (default: both).")] = None,
+    length: Annotated[int | None, typer.Option(min=2, help="Tokens of a sequence (default: the context).")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first N sequences only.")] = None,
+    max_perplexity: Annotated[float | None, typer.Option(help="Exit 1 when the target's perplexity is above.")] = None,
+    json: o.JsonOption = False,
+) -> None:
+    """Perplexity, KL against FP32, same argmax, top-5 and SQNR of the logits over a text."""
+    console: Console = context.obj
+    from hexaquant.llm import evaluate as run
+
+    who = on or ["simulation", "target"]
+    with console.events(out) as events:
+        found = run(out, data, model=model, who=who, length=length, limit=limit, events=events)
+    console.result(found, lambda: figures_table(found))
+    reached = found["figures"][who[-1]]["perplexity"]
+    if max_perplexity is not None and (reached is None or reached > max_perplexity):
+        raise ThresholdMissed(f"the perplexity on {who[-1]} is {reached}, above {max_perplexity:g}")
+
+
+def verify_table(found: dict[str, Any]) -> Any:
+    """A row for each prompt."""
+    rows = []
+    for row in found["prompts"]:
+        genie = {None: "-", True: "same", False: "other"}[row["genie_is_loop"]]
+        leaves = "-" if row["departure"] is None else f"token {row['departure']}"
+        tie = "-" if row["margin"] is None else f"{100 * row['margin']:.2f} %"
+        rows.append([row["prompt"], genie, leaves, tie, row["texts"]["loop"]])
+    columns = ["prompt", "Genie", "leaves FP32 at", "FP32's margin there", "text on the target"]
+    return table(f"{found['target']}, {found['count']} tokens", columns, rows)
+
+
+def figures_table(found: dict[str, Any]) -> Any:
+    """A row for each of FP32, simulation, target."""
+    rows = [
+        [who, f["tokens"], number(f["perplexity"], 3), number(f["kl"], 5), f"{100 * f['same_argmax']:.1f} %",
+         f"{100 * f['top5']:.1f} %", number(f["logits_sqnr_db"], 1, " dB")]
+        for who, f in found["figures"].items()
+    ]  # fmt: skip
+    columns = ["on", "tokens", "perplexity", "KL", "same argmax", "top 5", "logits SQNR"]
+    return table(f"{found['text']}, sequences of {found['length']} tokens", columns, rows, right=(1, 2, 3, 4, 5, 6))
+
+
 def _lines(console: Console) -> Any:
     if sys.stdin.isatty():
         console.say("Ask something; an empty line ends.")
@@ -175,6 +248,8 @@ COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
      "  hexaquant llm deploy model.gguf --scheme w8a16 --recipe rotated.yaml -o out\n"),
     ("quantize", quantize, "Examples:\n\n\b\n  hexaquant llm quantize MODEL --data text.txt -o out\n"),
     ("compile", compile_, "Examples:\n\n\b\n  hexaquant llm compile out\n"),
+    ("verify", verify, "Examples:\n\n\b\n  hexaquant llm verify out\n  hexaquant llm verify out --prompt 'Hello'\n"),
+    ("eval", evaluate, "Examples:\n\n\b\n  hexaquant llm eval out --data wiki.txt --limit 8\n"),
     ("chat", chat, "Examples:\n\n\b\n  hexaquant llm chat out\n  hexaquant llm chat out --prompt 'Hello' --limit 24\n"),
 )  # fmt: skip
 """Name, function and epilog of each command."""

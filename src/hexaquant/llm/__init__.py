@@ -16,13 +16,19 @@ _NAMES = {
     "deploy": ("hexaquant.llm.pipeline", "deploy"),
     "quantize": ("hexaquant.llm.pipeline", "quantize"),
     "compile": ("hexaquant.llm.pipeline", "compile_folder"),
+    "verify": ("hexaquant.llm.compare", "verify"),
+    "evaluate": ("hexaquant.llm.perplexity", "evaluate"),
+    "Chat": ("hexaquant.llm.chat", "Chat"),
     "Genie": ("hexaquant.llm.genie", "Genie"),
 }
 
-__all__ = ["Genie", "compile", "deploy", "quantize"]
+__all__ = ["Chat", "Genie", "compile", "deploy", "evaluate", "quantize", "verify"]
 
 if TYPE_CHECKING:
+    from hexaquant.llm.chat import Chat
+    from hexaquant.llm.compare import verify
     from hexaquant.llm.genie import Genie
+    from hexaquant.llm.perplexity import evaluate
     from hexaquant.llm.pipeline import compile_folder as compile
     from hexaquant.llm.pipeline import deploy, quantize
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from pathlib import Path
 
 from hexaquant.core.atomic import write_text
-from hexaquant.core.errors import InputError
-from hexaquant.io.commit import complete
-from hexaquant.io.manifest import NAME, read_manifest, verify_files
 from hexaquant.llm.genie_config import CONFIG, EXTENSIONS, backend_extensions, dialog_config, sampler_of
 from hexaquant.llm.graphs import graph_name
 from hexaquant.llm.record import Record
@@ -19,7 +15,7 @@ TOKENIZER, TEMPLATE, README, PROMPT = "tokenizer.json", "chat_template.jinja", "
 OWN_TOKENIZER = ".state/tokenizer"
 """The tokenizer in Hugging Face's form, with its chat template."""
 FP32 = ".state/fp32"
-"""The network and its tokenizer in Hugging Face's form, of a module that was in memory only."""
+"""The network in Hugging Face's form, of a module that was in memory only."""
 
 
 def write_source(source: Source, draft: Path) -> str:
@@ -28,7 +24,6 @@ def write_source(source: Source, draft: Path) -> str:
         return source.path
     with quiet():
         source.model.save_pretrained(draft / FP32)
-        source.tokenizer.save_pretrained(draft / FP32)
     return FP32
 
 
@@ -55,21 +50,6 @@ def genie_document(record: Record, source: Source) -> dict[str, object]:
         record.form, record.rope, record.context, [record.device_binary],
         bos=record.bos, eos=record.eos, pad=record.pad, sampler=sampler_of(source.model),
     )  # fmt: skip
-
-
-def is_current(folder: Path, section: str, wanted: str, files: Collection[str]) -> bool:
-    """True when ``section`` of the manifest has the fingerprint ``wanted`` and ``files`` are as they were written."""
-    complete(folder)
-    if not (folder / NAME).is_file():
-        return False
-    try:
-        recorded = read_manifest(folder).sections.get(section)
-        if not isinstance(recorded, dict) or recorded.get("fingerprint") != wanted:
-            return False
-        verify_files(folder, files)
-    except InputError:
-        return False
-    return True
 
 
 def _readme(record: Record, chat: bool) -> str:

@@ -14,9 +14,9 @@ from typing import Any
 from hexaquant.core.child_process import scratch_folder
 from hexaquant.core.errors import InputError, WorkerError
 from hexaquant.core.text_file import read_json
+from hexaquant.folder.manifest import check_integrity
 from hexaquant.llm.genie_config import CONFIG, Sampler
 from hexaquant.llm.record import twin_name
-from hexaquant.qnn.integrity import check_integrity
 from hexaquant.qnn.libraries import find_libraries
 from hexaquant.qnn.log_text import last_lines
 from hexaquant.qnn.process import child_seconds, describe_exit, kill_group, start_child
@@ -30,6 +30,8 @@ def host_config(folder: Path) -> dict[str, Any]:
 
     Raises InputError for a folder without one, or whose binary is damaged.
     """
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder} holds no language model (no {CONFIG}): run hexaquant llm deploy MODEL -o {folder}")
     config: dict[str, Any] = read_json(folder / CONFIG, "Genie configuration")
     try:
         engine = config["dialog"]["engine"]

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from hexaquant.core.events import Events
+from hexaquant.folder.commit import commit
+from hexaquant.folder.manifest import amend_manifest, read_manifest, verify_files
+from hexaquant.folder.resume import KEY, is_current
 from hexaquant.htp.scheme import check_scheme, find_scheme
 from hexaquant.htp.soc import DEFAULT_TARGET, find_target
-from hexaquant.io.commit import commit
-from hexaquant.io.manifest import amend_manifest, read_manifest, verify_files
 from hexaquant.llm.binary import compile_decoder, lower_graph, same_weights
 from hexaquant.llm.encodings import Decoder, Settings, describe, quantize_decoder
-from hexaquant.llm.folder import is_current, write_dialog, write_source
+from hexaquant.llm.folder import write_dialog, write_source
 from hexaquant.llm.graphs import graph_name
 from hexaquant.llm.record import SECTION, Record, open_llm
 from hexaquant.llm.simulation import ENCODINGS, onnx_file, qdq_file, write_simulation
@@ -24,8 +25,6 @@ from hexaquant.llm.source import Source, open_source
 from hexaquant.llm.texts import calibration_sequences
 from hexaquant.ptq.recipe import Recipe, find_recipe
 from hexaquant.sim.plan_json import plan_to_json
-
-KEY = "fingerprint"
 
 
 def quantize(

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hexaquant.core.errors import InputError
+from hexaquant.folder.commit import complete
+from hexaquant.folder.manifest import NAME, read_manifest
 from hexaquant.htp.soc import Target, find_target
-from hexaquant.io.commit import complete
-from hexaquant.io.manifest import NAME, read_manifest
 from hexaquant.llm.graphs import Form
 from hexaquant.llm.rope import Rope
 from hexaquant.llm.static_decoder import Layer, Shapes

@@ -10,8 +10,8 @@ import onnx_ir as oir
 import torch
 
 from hexaquant.core.errors import EncodingError
+from hexaquant.folder.manifest import read_manifest, verify_files
 from hexaquant.io.encodings_file import write_encodings
-from hexaquant.io.manifest import read_manifest, verify_files
 from hexaquant.io.qdq_reader import from_qdq
 from hexaquant.io.qdq_writer import to_qdq
 from hexaquant.ir.graph import Graph

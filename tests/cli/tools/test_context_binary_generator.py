@@ -106,7 +106,9 @@ def test_what_is_refused(arguments: list[str], words: list[str], dlc: Path, tmp_
         ({"graphs": [1]}, "list of objects"),
         ({"devices": [{"soc_model": 57, "dsp_arch": "v73"}]}, "v75, not v73"),
         ({"devices": [{"soc_model": 12345}]}, "12345"),
-        ({"context": [{"weight_sharing_enabled": True}]}, "'context' in the file"),
+        ({"context": [{"weight_sharing_enabled": 1}]}, "give true or false"),
+        ({"context": {"async_init": True}}, "'async_init' in context"),
+        ({"groups": []}, "'groups' in the file"),
         ({"backend_extensions": {"shared_library_path": "libQnnGpuNetRunExtensions.so"}}, "libQnnGpu"),
         ({"backend_extensions": {"shared_library_path": "libQnnHtpNetRunExtensions.so"}}, "config_file_path"),
         ([1], "JSON object"),
@@ -116,6 +118,21 @@ def test_config_keys_are_obeyed_or_refused(content: Any, words: str, tmp_path: P
     (tmp_path / "cfg.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=words):
         read_config(tmp_path / "cfg.json")
+
+
+def test_weights_of_equal_graphs_are_there_once_when_the_config_says_so(dlc: Path, tmp_path: Path) -> None:
+    first, second = (Path(shutil.copy(dlc, tmp_path / f"{name}.dlc")) for name in ("first", "second"))
+    sizes = {}
+    for shared in (False, True):
+        options = {"context": {"weight_sharing_enabled": shared}, "memory": {"mem_type": "shared_buffer"}}
+        (tmp_path / "cfg.json").write_text(json.dumps(options))
+        out = tmp_path / str(shared)
+        done = program(NAME, "--dlc_path", f"{first},{second}", "--binary_file", "both", "--output_dir", out,
+                       "--config_file", tmp_path / "cfg.json", "--soc", "sm8650")  # fmt: skip
+        assert done.code == 0, done.err
+        assert ("cannot load it" in done.err) == shared and "mem_type act" in done.err
+        sizes[shared] = (out / "both.bin").stat().st_size
+    assert sizes[True] < sizes[False]
 
 
 def test_config_and_command_line_must_agree(dlc: Path, tmp_path: Path) -> None:

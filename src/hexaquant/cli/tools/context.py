@@ -82,8 +82,11 @@ def make_context(
     target: Target,
     settings: Mapping[str, GraphSettings] | None = None,
     profiling: Level | None = None,
+    share_weights: bool = False,
 ) -> CompileReport:
     """Compile ``graphs`` (name -> DLC) into ``folder/name`` and record it in ``folder``'s manifest; atomic.
+
+    ``share_weights``: see compile_graphs.
 
     Raises InputError for a changed DLC, TargetError when the SoC refuses a graph.
     """
@@ -97,7 +100,9 @@ def make_context(
         check_integrity(dlc)
         chosen[graph] = (settings or {}).get(graph, GraphSettings())
         sources.append(GraphSource(dlc, graph, chosen[graph].o_level, chosen[graph].vtcm_mb))
-    report = compile_graphs(sources, folder / name, target.model, target.arch, profiling=profiling)
+    report = compile_graphs(
+        sources, folder / name, target.model, target.arch, profiling=profiling, share_weights=share_weights
+    )
     records = {graph.name: graph for graph in report.info.graphs}
     entries = {graph: _entry(dlc, chosen[graph], records[graph]) for graph, dlc in graphs.items()}
     section: dict[str, Any] = {"target": target.name, "seconds": round(report.seconds, 3), "graphs": entries}

@@ -173,7 +173,7 @@ PROGRAM = Program(
             metavar="JSON",
             type=Path,
             help="HTP options: a backend_extensions file that names another, or graphs [{graph_names, vtcm_mb, O}] "
-            "and devices [{soc_model, dsp_arch}] inline.",
+            "and devices [{soc_model, dsp_arch}] inline; context {weight_sharing_enabled}.",
         ),
         PROFILING_LEVEL,
         LOG_LEVEL,
@@ -210,13 +210,16 @@ def _generate(options: argparse.Namespace, tell: Messages) -> None:
     graphs = graph_names(dlcs)
     targets = choose_targets(dlcs, options.soc, config.targets)
     if config.unused:
-        tell.warn(f"{', '.join(config.unused)} in devices act when a device runs the binary, not here")
+        tell.warn(f"{', '.join(config.unused)} act when a device runs the binary, not here")
+    if config.share_weights:
+        tell.warn("a binary with shared weights is for a device; Qualcomm's emulator of this release cannot load it")
     settings = _settings(config, graphs)
     reports = []
     for target in targets:
         file = f"{name}.bin" if len(targets) == 1 else f"{name}.{target.name}.bin"
         tell.debug(f"compiling for {target}: {settings}")
-        report = make_context(graphs, options.output_dir, file, target, settings, level)
+        shared = config.share_weights
+        report = make_context(graphs, options.output_dir, file, target, settings, level, share_weights=shared)
         reports.append(report)
         tell.debug(f"core API {report.info.core_version}, backend API {report.info.backend_version}, {report.sha256}")
         size = bytes_text(report.info.size)

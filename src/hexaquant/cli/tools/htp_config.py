@@ -1,0 +1,144 @@
+"""``--config_file`` of qnn-context-binary-generator: HTP options in a backend-extensions JSON, or inline.
+
+Either {"backend_extensions": {"shared_library_path": "libQnnHtpNetRunExtensions.so", "config_file_path": F}} with the
+options in F (relative to the current folder or to the config file), or the options themselves:
+{"graphs": [{"graph_names": [..], "vtcm_mb": 8, "O": 3}], "devices": [{"soc_model": 57, "dsp_arch": "v75"}]}.
+``graphs`` and ``devices`` may be one object, as older files have it. {"context": {"weight_sharing_enabled": true}}
+keeps equal weights of the graphs once. Every other key that decides about a binary is refused by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from hexaquant.core.errors import InputError
+from hexaquant.core.text_file import read_json
+from hexaquant.htp.soc import Target, find_target, target_of_model
+
+EXTENSION_LIBRARIES = ("libQnnHtpNetRunExtensions.so", "QnnHtpNetRunExtensions.dll")
+AT_RUN_TIME = ("cores", "device_id", "pd_session")
+"""Keys of a device that say how a phone runs a context, not how it is compiled: they have no effect on a binary."""
+
+
+CONTEXT_AT_RUN_TIME = ("file_read_memory_budget_in_mb", "group_id", "max_spill_fill_buffer_for_group")
+"""The same of a context; so is all of "memory"."""
+
+
+@dataclass(frozen=True)
+class GraphConfig:
+    """Options of some graphs; no ``names``: of all. None where the file says nothing."""
+
+    names: tuple[str, ...] = ()
+    vtcm_mb: int | None = None
+    o_level: int | None = None
+
+
+@dataclass(frozen=True)
+class HtpConfig:
+    """HTP options. ``unused``: keys without an effect on a binary."""
+
+    graphs: tuple[GraphConfig, ...] = ()
+    targets: tuple[Target, ...] = ()
+    unused: tuple[str, ...] = ()
+    share_weights: bool = False
+
+
+def read_config(path: Path) -> HtpConfig:
+    """The options in ``path``. Raises InputError naming the file and the key that is wrong or unknown."""
+    content = _read(path)
+    extension = content.get("backend_extensions")
+    if extension is None:
+        return _options(content, path)
+    _only(content, ("backend_extensions",), path, "the file")
+    _only(extension, ("shared_library_path", "config_file_path"), path, "backend_extensions")
+    library = str(extension.get("shared_library_path", EXTENSION_LIBRARIES[0]))
+    if PurePath(library).name not in EXTENSION_LIBRARIES:
+        raise InputError(f"{path}: extension {library} is not here; only the HTP's ({EXTENSION_LIBRARIES[0]}) is known")
+    named = extension.get("config_file_path")
+    if not isinstance(named, str):
+        raise InputError(f"{path}: backend_extensions has no config_file_path; name the file with the HTP options")
+    inner = Path(named) if Path(named).is_file() else path.parent / named
+    return _options(_read(inner), inner)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = read_json(path, "config file")
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold a JSON object with graphs and devices")
+    return content
+
+
+def _options(content: dict[str, Any], path: Path) -> HtpConfig:
+    _only(content, ("graphs", "devices", "context", "memory"), path, "the file")
+    graphs = tuple(_graph(entry, path) for entry in _entries(content, "graphs", path))
+    devices = _entries(content, "devices", path)
+    targets = [_target(device, path) for device in devices]
+    unused = dict.fromkeys(key for device in devices for key in AT_RUN_TIME if key in device)
+    contexts = _entries(content, "context", path)
+    unused |= dict.fromkeys(key for context in contexts for key in CONTEXT_AT_RUN_TIME if key in context)
+    unused |= dict.fromkeys(key for memory in _entries(content, "memory", path) for key in memory)
+    shared = any(_shares_weights(context, path) for context in contexts)
+    return HtpConfig(graphs, tuple(target for target in targets if target is not None), tuple(unused), shared)
+
+
+def _shares_weights(context: dict[str, Any], path: Path) -> bool:
+    _only(context, ("weight_sharing_enabled", *CONTEXT_AT_RUN_TIME), path, "context")
+    value = context.get("weight_sharing_enabled", False)
+    if not isinstance(value, bool):
+        raise InputError(f"{path}: weight_sharing_enabled is {value}; give true or false")
+    return value
+
+
+def _entries(content: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
+    entries = content.get(key, [])
+    entries = [entries] if isinstance(entries, dict) else entries
+    if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+        raise InputError(f"{path}: {key} must be a list of objects; correct it")
+    return entries
+
+
+def _graph(graph: dict[str, Any], path: Path) -> GraphConfig:
+    _only(graph, ("graph_names", "vtcm_mb", "O", "fp16_relaxed_precision"), path, "graphs")
+    if graph.get("fp16_relaxed_precision", 1) not in (1, True):
+        raise InputError(f"{path}: fp16_relaxed_precision {graph['fp16_relaxed_precision']} is not here: float tensors "
+                         "run in float16 on every target; leave it out")  # fmt: skip
+    names = graph.get("graph_names", [])
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list):
+        raise InputError(f"{path}: graph_names is {names}; give a list of names")
+    vtcm, level = _integer(graph, "vtcm_mb", path, 1, 64), _integer(graph, "O", path, 1, 3)
+    return GraphConfig(tuple(str(name) for name in names), vtcm, level)
+
+
+def _target(device: dict[str, Any], path: Path) -> Target | None:
+    """The SoC of a device: by its number, else the one that stands for the architecture."""
+    _only(device, ("soc_model", "soc_id", "dsp_arch", *AT_RUN_TIME), path, "devices")
+    model = device.get("soc_model", device.get("soc_id"))
+    arch = device.get("dsp_arch")
+    if model is None:
+        return None if arch is None else find_target(str(arch))
+    target = target_of_model(model) if isinstance(model, int) else None
+    if target is None:
+        raise InputError(f"{path}: soc_model {model} is unknown; give Qualcomm's number, e.g. 57 for sm8650")
+    if arch is not None and str(arch).lower() != target.arch_name:
+        raise InputError(f"{path}: soc_model {model} ({target.name}) is {target.arch_name}, not {arch}; correct one")
+    return target
+
+
+def _integer(values: dict[str, Any], key: str, path: Path, low: int, high: int) -> int | None:
+    value = values.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high or value != int(value):
+        raise InputError(f"{path}: {key} is {value}; give a whole number from {low} to {high}")
+    return int(value)
+
+
+def _only(values: Any, known: tuple[str, ...], path: Path, where: str) -> None:
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: {where} must be a JSON object; correct it")
+    for key in values:
+        if key not in known:
+            raise InputError(f"{path}: '{key}' in {where} is not supported here (known: {', '.join(known)}); remove it")
