@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnx_ir as oir
 import torch
 
+from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.htp.for_target import prepare_for_target
@@ -42,15 +44,6 @@ class Decoder:
     form: Form
     rope: Rope | None
     shapes: tuple[Shapes, ...]
-
-
-@dataclass(frozen=True)
-class Quantized:
-    """``models``: the simulation of each graph, in the order of ``decoder.shapes``; ``steps``: the recipe's reports."""
-
-    decoder: Decoder
-    models: tuple[QuantizedModel, ...]
-    steps: tuple[dict[str, Any], ...]
 
 
 def describe(model: Any, context: int, prompt: int) -> Decoder:
@@ -92,26 +85,33 @@ class Settings:
         )
 
 
-def quantize_decoder(
+@dataclass(frozen=True)
+class Shared:
+    """What the other graphs take over from the prompt graph: names, and the ``steps`` that rewrote it."""
+
+    outline: Outline
+    steps: tuple[GraphStep, ...]
+    reports: tuple[StepReport, ...]
+
+
+def quantize_prompt(
     decoder: Decoder, sequences: Sequence[Sequence[int]], settings: Settings, events: Events | None = None
-) -> Quantized:
-    """Calibrate the prompt graph on ``sequences`` of tokens and give the same encodings to the token graph."""
-    log, recipe = events or Events(), settings.recipe
-    first, *others = decoder.shapes
+) -> tuple[QuantizedModel, Shared]:
+    """Rewrite and calibrate the prompt graph on ``sequences`` of tokens."""
+    log, recipe, first = events or Events(), settings.recipe, decoder.shapes[0]
     graph = _prepared(decoder, first)
 
     def plan(planned: Graph) -> QuantPlan:
         return settings.model(planned, decoder.form).plan
 
-    plan(graph.clone())  # what the target refuses is refused before anything runs
-    float_graph = graph.clone()
-    reports = apply_graph_steps(graph, lambda: batches(decoder, first, sequences, float_graph), recipe, log, plan=plan)
-    rewritten = graph.clone()
+    if recipe.graph_steps:
+        plan(graph.clone())  # what the target refuses is refused before anything runs
+    data = partial(batches, decoder, first, sequences, graph.clone())
+    reports = apply_graph_steps(graph, data, recipe, log, plan=plan)
+    outline, data = outline_of(graph), partial(batches, decoder, first, sequences, graph.clone())
     model = settings.model(graph, decoder.form)
-    reports += apply_recipe(model, lambda: batches(decoder, first, sequences, rewritten), recipe, log)
-    steps = _kept(recipe, reports)
-    models = [model, *(_sibling(decoder, shapes, steps, rewritten, model, settings) for shapes in others)]
-    return Quantized(decoder, tuple(models), tuple(asdict(report) for report in reports))
+    reports += apply_recipe(model, data, recipe, log)
+    return model, Shared(outline, tuple(_kept(recipe, reports)), tuple(reports))
 
 
 def _kept(recipe: Recipe, reports: Sequence[StepReport]) -> list[GraphStep]:
@@ -126,21 +126,23 @@ def _prepared(decoder: Decoder, shapes: Shapes) -> Graph:
     return graph
 
 
-def _sibling(
-    decoder: Decoder, shapes: Shapes, steps: Sequence[GraphStep], like: Graph, model: QuantizedModel, settings: Settings
-) -> QuantizedModel:
-    """The same network for other ``shapes``, with the names of ``like`` and the weights and encodings of ``model``."""
+def sibling(
+    decoder: Decoder, shapes: Shapes, shared: Shared, constants: Graph, encodings: Mapping[str, Encoding],
+    settings: Settings,
+) -> QuantizedModel:  # fmt: skip
+    """The simulation of the same network for other ``shapes``, with ``constants`` and ``encodings`` of the first."""
     graph = _prepared(decoder, shapes)
-    zeros = {name: tensor.numpy() for name, tensor in example_inputs(decoder.form, shapes).items()}
-    for step in steps:
-        step.apply_to_graph(graph, lambda: [zeros], Events())
-    align_names(graph, like)
-    _copy_constants(graph, model.exported_graph())
-    sibling = settings.model(graph, decoder.form)
-    missing = sibling.set_encodings(model.encodings())
+    if not fits(graph, shared.outline):  # a step added or removed operators
+        zeros = {name: tensor.numpy() for name, tensor in example_inputs(decoder.form, shapes).items()}
+        for step in shared.steps:
+            step.apply_to_graph(graph, lambda: [zeros], Events())
+    align_names(graph, shared.outline)
+    _copy_constants(graph, constants)
+    model = settings.model(graph, decoder.form)
+    missing = model.set_encodings(encodings)
     if missing:
-        raise InputError(f"{graph.source} has a tensor '{missing[0]}' that {model.source_graph.source} has not")
-    return sibling
+        raise InputError(f"{graph.source} has a tensor '{missing[0]}' that {constants.source} has not")
+    return model
 
 
 def _copy_constants(graph: Graph, source: Graph) -> None:
@@ -195,22 +197,55 @@ def batches(decoder: Decoder, shapes: Shapes, sequences: Sequence[Sequence[int]]
     yield from chunks(decoder.form, decoder.rope, shapes, sequences, run)
 
 
-def align_names(graph: Graph, like: Graph) -> None:
-    """Give the tensors of ``graph`` the names that they have in ``like``, which has the same operators in order.
+@dataclass(frozen=True)
+class Outline:
+    """A graph without its numbers: each node's operator, name, and names of its inputs and outputs ("" for none)."""
 
-    Constants of the same shape become those of ``like``. Raises InputError where the operators differ.
+    source: str
+    nodes: tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...]
+
+
+def outline_of(graph: Graph) -> Outline:
+    """The outline of ``graph`` as it is now."""
+    return Outline(graph.source, tuple(_outline(node) for node in graph.nodes))
+
+
+def _outline(node: oir.Node) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:
+    inputs = tuple("" if value is None else value.name or "" for value in node.inputs)
+    return node.op_type, node.name or "", inputs, tuple(value.name or "" for value in node.outputs)
+
+
+def fits(graph: Graph, like: Outline) -> bool:
+    """True when ``graph`` has the operators of ``like``, connected in the same way."""
+    return _renamed(graph, like) is not None
+
+
+def _renamed(graph: Graph, like: Outline) -> dict[oir.Value, str] | None:
+    """The name in ``like`` of each value of ``graph``; None where the two are not the same network."""
+    found: dict[oir.Value, str] = {}
+    if [node.op_type for node in graph.nodes] != [node[0] for node in like.nodes]:
+        return None
+    for node, (_, _, inputs, outputs) in zip(graph.nodes, like.nodes):
+        mine = [*node.inputs, *node.outputs]
+        if len(mine) != len(inputs) + len(outputs):
+            return None
+        for value, name in zip(mine, [*inputs, *outputs]):
+            if (value is None) != (not name) or (value is not None and found.setdefault(value, name) != name):
+                return None
+    return found if len(set(found.values())) == len(found) else None
+
+
+def align_names(graph: Graph, like: Outline) -> None:
+    """Give the tensors and nodes of ``graph`` the names that they have in ``like``.
+
+    Raises InputError where the two are not the same network.
     """
-    new: dict[oir.Value, str] = {}
-    mine, theirs = graph.nodes, like.nodes
-    if [node.op_type for node in mine] != [node.op_type for node in theirs]:
+    names = _renamed(graph, like)
+    if names is None:
         raise InputError(f"{graph.source} has other operators than {like.source}: they cannot share encodings")
-    for node, other in zip(mine, theirs):
-        node.name = other.name
-        for a, b in zip([*node.inputs, *node.outputs], [*other.inputs, *other.outputs]):
-            if a is None or b is None:
-                continue
-            new[a] = b.name or ""
-    for index, value in enumerate(new):
+    for index, value in enumerate(names):
         value.name = f"hexaquant_renamed_{index}"
-    for value, name in new.items():
+    for value, name in names.items():
         value.name = name
+    for node, (_, name, _, _) in zip(graph.nodes, like.nodes):
+        node.name = name

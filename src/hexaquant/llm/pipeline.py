@@ -16,7 +16,7 @@ from hexaquant.folder.resume import KEY, is_current
 from hexaquant.htp.scheme import check_scheme, find_scheme
 from hexaquant.htp.soc import DEFAULT_TARGET, find_target
 from hexaquant.llm.binary import compile_decoder, lower_graph, same_weights
-from hexaquant.llm.encodings import Decoder, Settings, describe, quantize_decoder
+from hexaquant.llm.encodings import Decoder, Settings, describe, quantize_prompt, sibling
 from hexaquant.llm.folder import write_dialog, write_source
 from hexaquant.llm.graphs import graph_name
 from hexaquant.llm.record import SECTION, Record, open_llm
@@ -63,24 +63,25 @@ def quantize(
     if not force and is_current(folder, SECTION, wanted, _files(decoder)):
         log.note("quantize", f"{folder} holds this quantized model already; kept (--force makes it again)")
         return _summary(folder)
-    found = quantize_decoder(decoder, sequences, settings, log)
+    simulation, shared = quantize_prompt(decoder, sequences, settings, log)
     folder.mkdir(parents=True, exist_ok=True)
     with commit(folder) as draft:
-        names = []
-        for index, (simulation, shapes) in enumerate(zip(found.models, decoder.shapes)):
-            names += write_simulation(simulation, shapes, draft, encodings_file=index == 0)
+        names = write_simulation(simulation, decoder.shapes[0], draft, encodings_file=True)
+        plan, constants = plan_to_json(simulation.plan), simulation.exported_graph()
+        encodings = simulation.encodings()
+        del simulation  # memory holds one of them at a time
+        for shapes in decoder.shapes[1:]:
+            log.note("quantize", f"the same encodings for {graph_name(shapes)}")
+            other = sibling(decoder, shapes, shared, constants, encodings, settings)
+            names += write_simulation(other, shapes, draft, encodings_file=False)
         record = _record(source, decoder, settings, write_source(source, draft))
         names += write_dialog(record, source, draft)
-        made = {
+        made: dict[str, Any] = {
             "recipe": settings.recipe.document(),
-            "steps": list(found.steps),
-            "overrides": dict(overrides or {}),
+            "steps": [asdict(report) for report in shared.reports],
         }
-        sections = {
-            SECTION: {**record.to_json(), KEY: wanted},
-            "quantization": {**made, "data": str(data or "questions and the model's own answers")},
-            "plan": plan_to_json(found.models[0].plan),
-        }
+        made |= {"overrides": dict(overrides or {}), "data": str(data or "questions and the model's own answers")}
+        sections = {SECTION: {**record.to_json(), KEY: wanted}, "quantization": made, "plan": plan}
         amend_manifest(draft, files=names, sections=sections, target=record.target, scheme=record.scheme)
     return _summary(folder)
 
