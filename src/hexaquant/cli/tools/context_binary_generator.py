@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 EXTENSION_LIBRARIES = ("libQnnHtpNetRunExtensions.so", "QnnHtpNetRunExtensions.dll")
 AT_RUN_TIME = ("cores", "device_id", "pd_session")
 """Keys of a device that say how a phone runs a context, not how it is compiled: they have no effect on a binary."""
+CONTEXT_AT_RUN_TIME = ("file_read_memory_budget_in_mb", "group_id", "max_spill_fill_buffer_for_group")
+"""The same of a context; so is all of "memory"."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class HtpConfig:
     graphs: tuple[GraphConfig, ...] = ()
     targets: tuple[Target, ...] = ()
     unused: tuple[str, ...] = ()
+    share_weights: bool = False
 
 
 def read_config(path: Path) -> HtpConfig:
@@ -87,12 +90,24 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _options(content: dict[str, Any], path: Path) -> HtpConfig:
-    _only(content, ("graphs", "devices"), path, "the file")
+    _only(content, ("graphs", "devices", "context", "memory"), path, "the file")
     graphs = tuple(_graph(entry, path) for entry in _entries(content, "graphs", path))
     devices = _entries(content, "devices", path)
     targets = [_target(device, path) for device in devices]
     unused = dict.fromkeys(key for device in devices for key in AT_RUN_TIME if key in device)
-    return HtpConfig(graphs, tuple(target for target in targets if target is not None), tuple(unused))
+    contexts = _entries(content, "context", path)
+    unused |= dict.fromkeys(key for context in contexts for key in CONTEXT_AT_RUN_TIME if key in context)
+    unused |= dict.fromkeys(key for memory in _entries(content, "memory", path) for key in memory)
+    shared = any(_shares_weights(context, path) for context in contexts)
+    return HtpConfig(graphs, tuple(target for target in targets if target is not None), tuple(unused), shared)
+
+
+def _shares_weights(context: dict[str, Any], path: Path) -> bool:
+    _only(context, ("weight_sharing_enabled", *CONTEXT_AT_RUN_TIME), path, "context")
+    value = context.get("weight_sharing_enabled", False)
+    if not isinstance(value, bool):
+        raise InputError(f"{path}: weight_sharing_enabled is {value}; give true or false")
+    return value
 
 
 def _entries(content: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
