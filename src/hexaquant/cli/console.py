@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
     from hexaquant.cli.fitted import Fitted
-    from hexaquant.core.events import Events, Listener
+    from hexaquant.core.events import Event, Events, Listener
 
 PIPE_WIDTH = 200
 """Columns of tables that go into a file or a pipe: they are as wide as their content, up to this."""
@@ -49,6 +49,7 @@ class Console:
         self.out: TextIO = out or sys.stdout or io.StringIO()  # Python has none where the descriptor is closed
         self.err: TextIO = err or sys.stderr or io.StringIO()
         self._answered = False
+        self.doubts: list[str] = []
 
     def say(self, text: str) -> None:
         """A line for the human."""
@@ -103,7 +104,12 @@ class Console:
                 stack.enter_context(claim(folder))
             shown = stack.enter_context(bars(self._rich(self.err))) if self.err.isatty() else Lines(self.err)
             watched = [] if folder is None else [stack.enter_context(self._recorded(folder))]
-            yield Events(shown, *watched)
+            yield Events(shown, self._doubted, *watched)
+
+    def _doubted(self, event: Event) -> None:
+        """Remembers warnings that data or figures make no sense, for --strict."""
+        if event.kind == "warning" and event.data.get("doubt"):
+            self.doubts.append(event.text)
 
     @contextmanager
     def _recorded(self, folder: Path) -> Iterator[Listener]:

@@ -48,6 +48,7 @@ def deploy(
         o.option(o.OUTPUT, "--report/--no-report", help="Write OUT/report.html (extra [report])."),
     ] = True,
     images: Images = None,
+    strict: o.StrictOption = False,
     json: o.JsonOption = False,
 ) -> None:
     """Quantize, export, compile and verify a network: FP32, simulation and target side by side."""
@@ -87,3 +88,4 @@ def deploy(
         console.alarm(RANDOM_WARNING)
     console.result(report, *report_drawings(report))
     o.check_threshold(report, fail_below)
+    o.check_strict(strict, console.doubts)

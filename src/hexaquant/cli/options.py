@@ -63,6 +63,9 @@ SplitOption = Annotated[
         help="Operands of a Concat that is an output (boxes and scores) become outputs of their own, each on its grid.",
     ),
 ]
+StrictOption = Annotated[
+    bool, option(CHECKS, "--strict", help="Exit 1 when a warning says that data or figures make no sense.")
+]
 VersionOption = Annotated[str, option(OUTPUT, help="Version of model.encodings: 0.6.1, 1.0.0 or 2.0.0.")]
 RandomOption = Annotated[
     bool,
@@ -140,6 +143,13 @@ def _dimension(part: str, text: str) -> int | str:
 def metric_name(text: str) -> str | None:
     """The metric's name, None for "none"."""
     return None if text.lower() == "none" else text
+
+
+def check_strict(strict: bool, doubts: Sequence[str]) -> None:
+    """Raise ThresholdMissed with --strict when a warning said that data or figures make no sense."""
+    if strict and doubts:
+        more = f" (and {len(doubts) - 1} more)" if len(doubts) > 1 else ""
+        raise ThresholdMissed(f"--strict: {doubts[0]}{more}")
 
 
 def check_threshold(report: dict[str, Any], threshold: float | None) -> None:

@@ -35,6 +35,7 @@ def quantize(
     random_data: o.RandomOption = False,
     force: o.ForceOption = False,
     images: Images = None,
+    strict: o.StrictOption = False,
     json: o.JsonOption = False,
 ) -> None:
     """Quantize a network and export ONNX, encodings and QDQ ONNX."""
@@ -52,6 +53,7 @@ def quantize(
         console.alarm(RANDOM_WARNING)
     document = summary(out, made.reused, made.exported.files, made.exported.lost)
     console.result(document, lambda: tensor_table(document), lambda: file_table(document["files"]))
+    o.check_strict(strict, console.doubts)
 
 
 def summary(out: Path, reused: bool, files: tuple[Path, ...], lost: tuple[str, ...]) -> dict[str, Any]:

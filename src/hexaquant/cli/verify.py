@@ -38,6 +38,7 @@ def verify(
     fail_below: o.FailBelowOption = None,
     images: Images = None,
     device: Device = None,
+    strict: o.StrictOption = False,
     json: o.JsonOption = False,
 ) -> None:
     """Run the same samples through FP32, simulation and target and compare."""
@@ -65,3 +66,4 @@ def verify(
         console.alarm(RANDOM_WARNING)
     console.result(report, *report_drawings(report))
     o.check_threshold(report, fail_below)
+    o.check_strict(strict, console.doubts)

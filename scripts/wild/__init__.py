@@ -1,0 +1,1 @@
+"""Random compositions of the kinds of strangers' networks; see scripts/probe_wild.py."""
