@@ -139,6 +139,23 @@ CASES = {
         {"s": np.array([1, 2, 3, 8, 5])},
         unmended_db=None,
     ),
+    "one number of a pool": Case(
+        "number-of-a-pool",
+        "(float[1,1,4,10] x) => (float[1,1,1,1,1] y) { a = GlobalMaxPool (x)\n y = Reshape (a, s) }",
+        lambda seed: random(1, 1, 4, 10, seed=seed),
+        {"s": np.array([1, 1, 1, 1, 1])},
+        unmended_db=None,
+    ),
+    "one mean, in two steps": Case(
+        "number-of-a-pool",
+        "(float[1,1,4,10] x) => (float[1,1,1,1,1] y) { a = GlobalAveragePool (x)\n b = Reshape (a, r)\n"
+        " y = Reshape (b, s) }",
+        lambda seed: random(1, 1, 4, 10, seed=seed),
+        {"r": np.array([1]), "s": np.array([1, 1, 1, 1, 1])},
+        scheme="w8a16",
+        unmended_db=None,
+        db=60,
+    ),
     "clip": Case(
         "clip-beside-zero",
         f"{VEC}) {{ a = Mul (x, f)\n y = Clip (a, l, h) }}",

@@ -45,6 +45,37 @@ def flatten_first(view: View, node: oir.Node) -> bool:
     return True
 
 
+WHOLE = {"GlobalMaxPool": "ReduceMax", "GlobalAveragePool": "ReduceMean"}
+"""Pooling of everything -> the reduction that computes the same."""
+
+
+def find_number_of_a_pool(view: View, node: oir.Node) -> str:
+    """A Reshape to five dimensions, in integers, of the one number that a pooling computes, also over reshapes."""
+    wanted = shape_of(node.outputs[0])
+    if wanted is None or len(wanted) != 5 or any(dim != 1 for dim in wanted) or not view.has_bits(node, 8, 16):
+        return ""
+    before = _pool_before(view, node)
+    return "" if before is None else f"gives the one number of '{before.name}' ({before.op_type}) five dimensions"
+
+
+def _pool_before(view: View, node: oir.Node) -> oir.Node | None:
+    before = view.producer(node.inputs[0])
+    while before is not None and before.op_type == "Reshape":
+        before = view.producer(before.inputs[0])
+    return before if before is not None and before.op_type.endswith("Pool") else None
+
+
+def pool_as_reduction(view: View, node: oir.Node) -> bool:
+    """Of poolings over the whole input."""
+    pool = _pool_before(view, node)
+    shape = None if pool is None or pool.inputs[0] is None else shape_of(pool.inputs[0])
+    if pool is None or pool.op_type not in WHOLE or shape is None:
+        return False
+    axes = view.integers(f"{pool.outputs[0].name or 'pool'}_axes", list(range(2, len(shape))))
+    view.replace(pool, WHOLE[pool.op_type], [pool.inputs[0], axes], {"keepdims": 1})
+    return True
+
+
 def find_turned_sum(view: View, node: oir.Node) -> str:
     axis, shape = _sum_axis(node)
     if axis is None or axis == len(shape) - 1 or shape[axis] == 1 or not view.has_bits(node, 8):
