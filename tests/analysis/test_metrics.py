@@ -68,3 +68,9 @@ def test_a_function_of_the_users_file(tmp_path: Path) -> None:
 def test_unknown_metrics_say_what_exists(name: str) -> None:
     with pytest.raises(InputError, match=f"unknown metric '{name}': use top1, top5, or module:function"):
         find_metric(name)
+
+
+@pytest.mark.parametrize(("label", "words"), [(6, "1-based"), (7, "0 to 5"), (-1, "0 to 5"), (1 << 40, "0 to 5")])
+def test_a_label_beyond_the_classes_is_an_error_and_no_score(label: int, words: str) -> None:
+    with pytest.raises(InputError, match=f"the network has 6 classes.*{words}"):
+        top_k(1)(LOGITS, np.int64(label))

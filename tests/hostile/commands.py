@@ -28,7 +28,7 @@ OPTIONS = {
     "a target with escape codes": (("--target", "\x1b[31mred"), ""),
     "a recipe of words": (("--recipe", "slow"), "slow"),
     "overrides that are a folder": (("--overrides", "."), ""),
-    "overrides that are a device": (("--overrides", "/dev/full"), ""),
+    "overrides that are a device": (("--overrides", "/dev/zero"), "device"),
     "an unknown option": (("--magic",), "magic"),
     "an encodings version of words": (("--encodings-version", "new"), "new"),
 }
@@ -42,8 +42,8 @@ PLACES = {
     "a damaged manifest in OUT": ({"out/manifest.json": b"{"}, "out", "manifest.json"),
     "a manifest of lists in OUT": ({"out/manifest.json": b"[]"}, "out", "manifest.json"),
     "a manifest of another format in OUT": ({"out/manifest.json": b'{"format": 99}'}, "out", "99"),
-    "a manifest that names ../../secret": ({"out/manifest.json": b'{"format": 1, "files": {"../../secret": "' + b"0" * 64 + b'"}}'}, "out", ""),
 }
+SECRET = b'{"format": 1, "files": {"../../secret": "' + b"0" * 64 + b'"}}'
 FUNCTIONS = {
     "a module that is missing": ("ghost:build", "ghost"),
     "a file that is missing": ("ghost.py:build", "ghost.py"),
@@ -64,7 +64,7 @@ def cases() -> list[Case]:
     found += [Case(f"info of {what}", files, ("info", place), words=words) for what, (files, place, words) in PLACES.items() if "manifest" in what]  # type: ignore[arg-type]
     found += [Case(f"model: {what}", CODE, ("lint", text), words=words) for what, (text, words) in FUNCTIONS.items()]
     found += [Case(f"model: {what}", {}, ("lint", text)) for what, text in {"a zero byte": "a\0.onnx", "half a pair": "\ud800.onnx", "a folder": ".", "a device": "/dev/zero", "an unknown ending": "net.docx", "nothing": "", "a name of 5,000 letters": "a" * 5000 + ".onnx", "escape codes": "\x1b[2J.onnx"}.items()]
-    found += [Case(f"verify of {what}", files, ("verify", "out", "--data", "data.npz")) for what, files in {"nothing": {}, "a folder of files": {"out/a.txt": b"x"}}.items()]  # type: ignore[misc]
+    found += [Case(f"verify of {what}", files, ("verify", "out", "--data", "data.npz")) for what, files in {"nothing": {}, "a folder of files": {"out/a.txt": b"x"}, "a manifest that names ../../secret": {"out/manifest.json": SECRET}}.items()]  # type: ignore[misc]
     found += [Case(f"run of {what}", {"m.bin": content}, ("run", "m.bin", "--input", "x=a.npy", "-o", "results")) for what, content in {"nothing": b"", "zeros": bytes(4096), "text": b"binary"}.items()]
     return found
 

@@ -66,6 +66,9 @@ def _guarded(console: Console, work: Callable[[], int]) -> int:
         return fail(console, INTERRUPTED, "interrupted")
     except BrokenPipeError:
         return _nobody_reads(console)
+    except SystemExit as leave:
+        sentence = f"error: a function that the command called ended the program (exit code {leave.code}); repair it"
+        return fail(console, InputError.exit_code, sentence, leave)
     except HexaquantError as error:
         return fail(console, error.exit_code, f"error: {_one_line(error)}", error)
     except OSError as error:

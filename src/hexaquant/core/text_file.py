@@ -107,6 +107,8 @@ def bounded(document: Any, path: Path, kind: str) -> Any:
 def read_text(path: Path, kind: str) -> str:
     """The text file ``path``, called ``kind`` in messages. Raises InputError as read_yaml does."""
     try:
+        if not path.is_file() and path.exists():
+            raise InputError(f"{kind} {path} is a folder or a device, not a file; check the path")
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{kind} {path} has more than {MOST_BYTES >> 20} MiB, too much for a settings file")
         return path.read_text(encoding="utf-8")

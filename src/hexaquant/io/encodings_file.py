@@ -117,6 +117,8 @@ def read_encodings(path: str | os.PathLike[str]) -> EncodingsFile:
     unknown version, lacks keys, or holds NaN, zero or negative scales.
     """
     source = Path(path)
+    if source.exists() and not source.is_file():
+        raise InputError(f"{source} is a folder or a device, not an encodings file; check the path")
     try:
         document = parse_json(source.read_text(encoding="utf-8"))
     except FileNotFoundError:
