@@ -30,6 +30,7 @@ from hexaquant.ir.passes.fold_constants import fold_constants
 from hexaquant.ir.passes.fold_pad import fold_pad
 from hexaquant.ir.passes.form_gemm import form_gemm
 from hexaquant.ir.passes.form_global_pool import form_global_pool
+from hexaquant.ir.passes.form_selection import form_selection
 from hexaquant.ir.passes.fuse_gelu import fuse_gelu
 from hexaquant.ir.passes.fuse_hardswish import fuse_hardswish
 from hexaquant.ir.passes.fuse_layernorm import fuse_layernorm
@@ -83,6 +84,7 @@ FUSE: tuple[Pass, ...] = (
     form_gemm,
     form_global_pool,
     keep_batch,
+    form_selection,
     clamp_masks,
     clip_mask_inputs,
 )

@@ -118,6 +118,8 @@ def _evaluate(node: oir.Node) -> list[np.ndarray] | None:
             results = evaluator.run(None, feeds)
     except Exception:
         return None
+    if any(isinstance(result, list) for result in results):
+        return None  # a sequence
     arrays = [np.asarray(r) for r in results]
     return arrays if all(a.dtype != object and a.dtype.kind in "fiubV" for a in arrays) else None
 
