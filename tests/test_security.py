@@ -21,7 +21,7 @@ from hexaquant.frontends import load
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "hexaquant"
-PIPES_OF_OWN_PROCESSES = {"analysis/sweep.py", "analysis/sweep_child.py", "analysis/sweep_task.py"}
+PIPES_OF_OWN_PROCESSES = {"analysis/sweep.py", "analysis/sweep_child.py"}
 """Modules that unpickle what their own parent or child process wrote, never a file."""
 
 FORBIDDEN = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load"}

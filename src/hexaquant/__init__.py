@@ -13,7 +13,7 @@ Names are imported when first used, so that ``import hexaquant`` is quick.
 
 from importlib import import_module
 
-TYPE_CHECKING = False  # type checkers take it for true; no import of typing: see core/search_path.py
+TYPE_CHECKING = False  # type checkers take it for true; no import of typing: see core/child_process.py
 
 __version__ = "0.1.0"
 

@@ -1,6 +1,6 @@
 """``python -m hexaquant`` is the ``hexaquant`` command."""
 
-from hexaquant.core.search_path import drop_working_folder
+from hexaquant.core.child_process import drop_working_folder
 
 drop_working_folder()
 

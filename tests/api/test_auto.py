@@ -12,7 +12,7 @@ import torch
 import yaml
 
 import hexaquant as hq
-from hexaquant.api.selection import Final, parted
+from hexaquant.api.attempts import Final, parted
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Event, Events
 from hexaquant.folder.artifacts import load_quantized

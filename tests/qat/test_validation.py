@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import hexaquant as hq
-from hexaquant.api.training_score import make_score
+from hexaquant.api.finetune import make_score
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Event, Events
 from hexaquant.io.data import open_data

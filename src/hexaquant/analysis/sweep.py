@@ -5,23 +5,142 @@ The figures do not depend on who computed what: each task runs on one thread, an
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
+import os
 import pickle
 import queue
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
-from hexaquant.analysis.sensitivity import Study, Task
-from hexaquant.analysis.sweep_task import Result, make_measurement, one_thread, packed
+import torch
+
+from hexaquant.analysis.metrics import find_metric
+from hexaquant.analysis.sensitivity import Measurement, Study, Task
 from hexaquant.core.atomic import write_text
 from hexaquant.core.child_process import child_command, child_environment, scratch_folder
-from hexaquant.core.errors import WorkerError
+from hexaquant.core.errors import EnvironmentLacksError, InputError, WorkerError
 from hexaquant.core.events import Events
 from hexaquant.core.sealed import seal_json, unseal_json
+
+# How one task of a sweep runs, wherever: in this process, in a child, on a cluster.
+
+Result = dict[str, Any]
+
+
+def packed(study: Study) -> bytes:
+    """``study`` for another process. Raises InputError when the metric cannot be sent there.
+
+    With it go the folders that may hold the user's own metric, and none where there is no such metric.
+    """
+    own = callable(study.metric) or ":" in (study.metric or "")
+    folders = [str(Path(folder).absolute()) for folder in ("", *sys.path)] if own else []
+    try:
+        return pickle.dumps(folders) + pickle.dumps(study)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise InputError(
+            f"the metric cannot be sent to other processes ({error}): give module:function, or workers=1"
+        ) from None
+
+
+def unpacked(stream: IO[bytes]) -> Study:
+    """The study that ``packed`` wrote, by this process's parent.
+
+    The user's metric runs in the user's working folder and finds its modules there, after all installed ones.
+    """
+    folders = pickle.load(stream)
+    sys.path += [folder for folder in folders if folder not in sys.path]
+    if folders and Path(folders[0]).is_dir():
+        os.chdir(folders[0])
+    study: Study = pickle.load(stream)
+    return study
+
+
+def make_measurement(study: Study) -> Measurement:
+    """With the metric looked up: named ones are found where the task runs."""
+    return Measurement(study, None if study.metric is None else find_metric(study.metric)[1])
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within the block torch uses one thread: as many processes run as there are cores, and sums stay the same."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# A sweep over a Ray cluster (extra ``[ray]``): one actor on each core that the cluster has free.
+#
+# Connects to the cluster that RAY_ADDRESS names or that runs on this machine; without one Ray starts its own here. The
+# study travels as bytes, so nodes need this package but no shared folder.
+
+NO_USAGE_REPORT = ("RAY_USAGE_STATS_ENABLED", "0")
+"""A Ray that is started here would send usage data unless told before it is imported."""
+
+
+class Worker:
+    """What runs in an actor."""
+
+    def __init__(self, study: bytes) -> None:
+        self._measurement = make_measurement(unpacked(io.BytesIO(study)))
+
+    def run(self, task: Task) -> tuple[str, Result]:
+        with one_thread():
+            return task.key, self._measurement.run(task)
+
+
+def run_on_ray(study: bytes, tasks: Sequence[Task]) -> Iterator[tuple[str, Result]]:
+    """(key, result) of each task as they come. Raises EnvironmentLacksError without ray or without a core."""
+    ray = _ray()
+    started = not ray.is_initialized()
+    with scratch_folder() as folder:
+        if started:
+            _connect(ray, folder)
+        yield from _run_actors(ray, study, tasks, started)
+
+
+def _run_actors(ray: Any, study: bytes, tasks: Sequence[Task], started: bool) -> Iterator[tuple[str, Result]]:
+    try:
+        cores = int(ray.available_resources().get("CPU", 0))
+        if not cores:
+            raise EnvironmentLacksError("the Ray cluster has no free core: wait for other jobs, or give --workers N")
+        actor = ray.remote(num_cpus=1)(Worker)
+        shared = ray.put(study)
+        actors = [actor.remote(shared) for _ in range(min(cores, len(tasks)))]
+        pool = importlib.import_module("ray.util").ActorPool(actors)
+        yield from pool.map_unordered(lambda worker, task: worker.run.remote(task), tasks)
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _connect(ray: Any, folder: str) -> None:
+    """Started in ``folder``: Ray puts the working folder of this moment on its workers' ``sys.path``."""
+    try:
+        with contextlib.chdir(folder):
+            ray.init(log_to_driver=False, configure_logging=False)
+    except ConnectionError as error:
+        reason = " ".join(str(error).split())
+        raise EnvironmentLacksError(f"the Ray cluster does not answer ({reason}): start it, or ray stop") from None
+
+
+def _ray() -> Any:
+    os.environ.setdefault(*NO_USAGE_REPORT)
+    try:
+        return importlib.import_module("ray")
+    except ImportError:
+        raise EnvironmentLacksError("--workers ray needs ray: pip install 'hexaquant[ray]'") from None
+
 
 Workers = int | Literal["ray"]
 TASK = "sensitivities"
@@ -58,8 +177,6 @@ def _run(study: Study, tasks: Sequence[Task], workers: Workers) -> Iterator[tupl
     if not tasks:
         return
     if workers == "ray":
-        from hexaquant.analysis.sweep_ray import run_on_ray
-
         yield from run_on_ray(packed(study), tasks)
     elif workers == 1:
         measurement = make_measurement(study)

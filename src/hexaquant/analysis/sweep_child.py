@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import torch
 
-from hexaquant.analysis.sweep_task import make_measurement, unpacked
+from hexaquant.analysis.sweep import make_measurement, unpacked
 from hexaquant.core.errors import HexaquantError, WorkerError
 
 

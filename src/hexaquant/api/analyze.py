@@ -18,8 +18,7 @@ from hexaquant.analysis.metrics import Metric, find_metric
 from hexaquant.analysis.places import Place, find_places
 from hexaquant.analysis.sensitivity import MODES, Figure, Kind, Study, Task, combine, make_study
 from hexaquant.analysis.statistics import TensorStatistics, collect_meters
-from hexaquant.analysis.sweep import Workers, run_sweep
-from hexaquant.analysis.sweep_task import one_thread
+from hexaquant.analysis.sweep import Workers, one_thread, run_sweep
 from hexaquant.core import html
 from hexaquant.core.atomic import write_text
 from hexaquant.core.errors import InputError

@@ -4,7 +4,7 @@ Attempts climb from the cheapest on the target (api/attempts.py): w8a8 with ever
 under growing budgets, w8a16, float16. An attempt that holds in simulation is compiled and measured on the target; if
 only the target misses, the biases are corrected on it. Every outcome is kept in ``OUT/.state/auto.json``, so that an
 interrupted run goes on and another threshold asks nothing twice. Four fifths of the evaluation data choose, the last
-fifth measures what was chosen (api/selection.py).
+fifth measures what was chosen (api/attempts.py).
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hexaquant.analysis.metrics import Metric, find_metric
-from hexaquant.analysis.score import score_simulation
+from hexaquant.analysis.metrics import Metric, find_metric, score_simulation
 from hexaquant.api.attempts import (
     BUDGETS,
     FIRST,
     MIXED_CHOICES,
     Attempt,
+    Final,
     Outcome,
     Tried,
     advice,
     last_attempts,
     mixed_reason,
+    parted,
 )
 from hexaquant.api.compile import compile_folder
 from hexaquant.api.deploy import HELD_OUT, quantize_folder
 from hexaquant.api.mixed import make_problem, solution, uniform
-from hexaquant.api.selection import Final, parted
 from hexaquant.api.settings import resolve
 from hexaquant.api.verify import verify_folder
 from hexaquant.core.atomic import write_text

@@ -9,8 +9,7 @@ from typing import Any
 
 import onnx_ir as oir
 
-from hexaquant.api.finetune import finetune
-from hexaquant.api.training_score import measure
+from hexaquant.api.finetune import finetune, measure
 from hexaquant.core import ranks
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events

@@ -11,8 +11,7 @@ from typing import Any
 from hexaquant.analysis.compare import Comparison
 from hexaquant.analysis.data_check import doubts, look_at, out_of_range
 from hexaquant.analysis.metrics import Metric, find_metric
-from hexaquant.analysis.verify import verify, write_report
-from hexaquant.analysis.verify_report import VerifyReport
+from hexaquant.analysis.verify import VerifyReport, verify, write_report
 from hexaquant.api.quantize import RANDOM
 from hexaquant.bundle.remote.pool import DevicePool
 from hexaquant.core.errors import InputError

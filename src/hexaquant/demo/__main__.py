@@ -6,7 +6,7 @@ Qualcomm's emulator and prints one table.
 """
 
 # ruff: noqa: E402
-from hexaquant.core.search_path import drop_working_folder
+from hexaquant.core.child_process import drop_working_folder
 
 drop_working_folder()
 

@@ -24,6 +24,7 @@ import difflib
 import importlib.metadata
 import json
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,8 +41,32 @@ from hexaquant.io import encodings_v2 as v2
 from hexaquant.io.channel_axes import resolve_axes
 from hexaquant.io.encoding_fields import is_bias
 from hexaquant.io.encoding_losses import VERSIONS, check_version, what_is_lost
-from hexaquant.io.module_names import tensor_of_port
 from hexaquant.ir.graph import Graph, shape_of
+
+# Names of legacy aimet_torch encodings: ``conv1.output[0]`` is the first output of module ``conv1``.
+
+_PORT = re.compile(r"(?P<module>.+)\.(?P<side>input|output)\[(?P<index>\d+)\]")
+
+
+def tensor_of_port(name: str, graph: Graph) -> str | None:
+    """The tensor at a module's port, or None when ``name`` is not a port or the graph has no such module.
+
+    A module is found by the origin of its nodes or, failing that, by a node of its name.
+    """
+    match = _PORT.fullmatch(name)
+    if match is None:
+        return None
+    module = match["module"]
+    nodes = [n for n in graph.nodes if module in (graph.origin(n).module, n.name)]
+    if not nodes:
+        return None
+    if match["side"] == "output":
+        ports = nodes[-1].outputs
+    else:
+        ports = tuple(v for v in nodes[0].inputs if v is not None and not v.is_initializer())
+    index = int(match["index"])
+    return ports[index].name if index < len(ports) else None
+
 
 DEFAULT_VERSION = v1.VERSION
 

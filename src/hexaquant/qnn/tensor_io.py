@@ -9,8 +9,32 @@ import numpy as np
 import numpy.typing as npt
 
 from hexaquant.core.errors import InputError
-from hexaquant.qnn.native_types import numpy_dtype
+from hexaquant.qnn.describe import DTYPES
 from hexaquant.qnn.records import TensorInfo
+
+# numpy types of QNN's tensor types.
+
+_OTHER = {
+    "sfixed4": np.int8,
+    "sfixed8": np.int8,
+    "sfixed16": np.int16,
+    "sfixed32": np.int32,
+    "ufixed4": np.uint8,
+    "ufixed8": np.uint8,
+    "ufixed16": np.uint16,
+    "ufixed32": np.uint32,
+    "bool": np.uint8,
+}
+
+
+def numpy_dtype(name: str) -> np.dtype:
+    """The numpy type in which tensors of the QNN type ``name`` (records.TensorInfo.dtype) are stored."""
+    return np.dtype(_OTHER.get(name, name))
+
+
+NATIVE_DTYPES = {code: numpy_dtype(name) for code, name in DTYPES.items() if name != "bfloat16"}
+"""Qnn_DataType_t -> numpy type."""
+
 
 Inputs = Mapping[str, npt.ArrayLike] | Sequence[npt.ArrayLike] | npt.ArrayLike
 """What a caller may hand in: arrays by name, a list in graph order, or the array of the only input."""

@@ -22,10 +22,10 @@ from hexaquant.qnn.channel import ERROR, HELLO, PROFILE, TENSORS, ChannelClosed,
 from hexaquant.qnn.child import limit_memory, silence_stdout
 from hexaquant.qnn.inspect_job import read_binary
 from hexaquant.qnn.libraries import find_libraries
-from hexaquant.qnn.native_types import NATIVE_DTYPES
 from hexaquant.qnn.profile import Stage
 from hexaquant.qnn.refusal import Refusal
 from hexaquant.qnn.system import System
+from hexaquant.qnn.tensor_io import NATIVE_DTYPES
 
 
 class Session:
