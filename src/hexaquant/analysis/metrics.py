@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hexaquant.analysis.verify import FloatReference, simulate
 from hexaquant.core.errors import InputError
-from hexaquant.core.events import Events
-from hexaquant.core.metrics import Sqnr
 from hexaquant.core.user_code import find_object
-from hexaquant.io.dataset import Dataset
-from hexaquant.sim.model import QuantizedModel
 
 Outputs = Mapping[str, np.ndarray]
 Metric = Callable[[Outputs, Any], float]
@@ -81,44 +73,3 @@ def find_metric(metric: str | Metric) -> tuple[str, Metric]:
     if not callable(function):
         raise InputError(f"metric '{metric}' is a {type(function).__name__}, not a function; name a function")
     return metric.rpartition(":")[2], function
-
-
-# The task metric of FP32 and simulation, without a target: many samples at once.
-
-
-@dataclass(frozen=True)
-class Score:
-    """Mean metric of each backend over ``samples``, and SQNR in dB of the first output, simulation against FP32."""
-
-    fp32: float
-    sim: float
-    sqnr_db: float
-    samples: int
-
-
-def score_simulation(
-    model: QuantizedModel,
-    reference: Path,
-    data: Dataset,
-    metric: Metric,
-    *,
-    limit: int | None = None,
-    batch_size: int = 16,
-    events: Events | None = None,
-) -> Score:
-    """Of the first ``limit`` samples of ``data``. Raises InputError when they have no labels."""
-    fp32, meter = FloatReference(reference), Sqnr()
-    scores: list[tuple[float, float]] = []
-    size = 1 if limit is not None else batch_size
-    batches = islice(data.labelled(size), limit)
-    total = None if data.samples is None else -(-min(data.samples, limit or data.samples) // size)
-    for batch, labels in (events or Events()).track(batches, "simulate", total):
-        if labels is None:
-            raise InputError(f"{data.source} has no labels, so the metric cannot be measured; give labelled data")
-        wanted, got = fp32.run(batch), simulate(model, batch, fp32.names)
-        meter.add(wanted[fp32.names[0]], got[fp32.names[0]])
-        parts = (each_part(outputs, len(labels)) for outputs in (wanted, got))
-        for label, one, other in zip(each_label(labels), *parts, strict=True):
-            scores.append((float(metric(one, label)), float(metric(other, label))))
-    means = np.mean(np.asarray(scores, np.float64), axis=0)
-    return Score(float(means[0]), float(means[1]), meter.db, len(scores))

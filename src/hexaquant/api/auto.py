@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hexaquant.analysis.metrics import Metric, find_metric, score_simulation
+from hexaquant.analysis.metrics import Metric, find_metric
+from hexaquant.analysis.score import score_simulation
 from hexaquant.api.attempts import (
     BUDGETS,
     FIRST,
