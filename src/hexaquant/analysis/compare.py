@@ -81,7 +81,8 @@ class OutputMeter:
         self.values = int(np.size(values["fp32"]))
         self.peak = max(self.peak, float(np.abs(values["fp32"]).max(initial=0)))
         self.found = max(self.found, float(np.abs(values["target"]).max(initial=0)))
-        sim, target = np.asarray(values["sim"], np.float64), np.asarray(values["target"], np.float64)
+        sim = np.asarray(values["sim"], np.float64)
+        target = np.asarray(values["target"], np.float64)
         if sim.size:
             self.max_error = max(self.max_error, float(np.abs(sim - target).max()))
         if sim.ndim == 1 and sim.size > 1:

@@ -91,7 +91,8 @@ class _Asked:
 
 def prove_coverage(qdq: Graph, report: LowerReport) -> Coverage:
     """Compare the encodings of ``qdq`` (as it was lowered) with those in ``report``'s graph."""
-    asked, successors = _asked(qdq, report.refined), _successors(qdq)
+    asked = _asked(qdq, report.refined)
+    successors = _successors(qdq)
     rows: list[Row] = []
     seen: set[str] = set()
     for lowered in report.graph.tensors:
@@ -201,7 +202,8 @@ def _unsigned_offsets(quant: QuantInfo, lowered: TensorInfo, bits: int) -> np.nd
 
 def spell(encoding: Encoding) -> str:
     """An encoding in a few words."""
-    first, count = float(encoding.scale.reshape(-1)[0]), encoding.scale.numel()
+    first = float(encoding.scale.reshape(-1)[0])
+    count = encoding.scale.numel()
     each = f" x {count}" if count > 1 else f" offset {int(encoding.offset.reshape(-1)[0])}"
     return f"{encoding.grid} scale {first:.6g}{each}"
 

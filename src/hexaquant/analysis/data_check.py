@@ -18,7 +18,8 @@ LOOKED_AT = 64
 """Samples, at most, that are looked at."""
 FEW = 16
 """Samples below which ranges and corrections rest on too little."""
-BEYOND, WITHIN = 2.0, 16.0
+BEYOND = 2.0
+WITHIN = 16.0
 """Data up to so many times the calibrated range, or down to one part in so many of it, draw no warning."""
 SEVERAL = 2
 
@@ -62,7 +63,8 @@ def look_at(data: Dataset) -> list[Look]:
     seen: dict[str, list[tuple[float, float, float]]] = {spec.name: [] for spec in data.specs}
     first: dict[str, np.ndarray] = {}
     equal = dict.fromkeys(seen, True)
-    count, more = 0, False
+    count = 0
+    more = False
     for batch in data.batches(1):
         if count >= LOOKED_AT:
             more = True
@@ -102,8 +104,10 @@ def out_of_range(looks: list[Look], encodings: Mapping[str, Encoding]) -> Iterat
         encoding = encodings.get(look.name)
         if encoding is None or encoding.grid.is_float or look.kind != "f":
             continue
-        low, high = float(encoding.min.min()), float(encoding.max.max())
-        size, given = max(-low, high), max(-look.low, look.high)
+        low = float(encoding.min.min())
+        high = float(encoding.max.max())
+        size = max(-low, high)
+        given = max(-look.low, look.high)
         if given > BEYOND * size or 0 < given < size / WITHIN:
             yield (
                 f"input '{look.name}' is {look.low:.4g} to {look.high:.4g} here, but was calibrated for {low:.4g} to "

@@ -13,7 +13,8 @@ from hexaquant.core.encoding import Encoding
 from hexaquant.htp.legality import legality_table
 from hexaquant.sim.plan import TensorPlan
 
-CLIPS, UNUSED = 0.002, 0.35
+CLIPS = 0.002
+UNUSED = 0.35
 """A part of the values beyond the range, and of the grid without values, that is worth a word."""
 COARSE = 8
 """Error of an operator's 16-bit kernel, in steps, from which float16 is the better type."""
@@ -44,8 +45,10 @@ def explain_encoding(seen: TensorStatistics, encoding: Encoding, excess_db: floa
     cost = f"{excess_db:.0f} dB more noise than {encoding.grid.bits} bits need here"
     if encoding.grid.is_float or seen.encoding_min is None or seen.encoding_max is None:
         return f"{what} loses {cost}", AGAIN
-    low, high = seen.encoding_min, seen.encoding_max
-    values, ends = f"{seen.min:.4g} to {seen.max:.4g}", f"{low:.4g} to {high:.4g}"
+    low = seen.encoding_min
+    high = seen.encoding_max
+    values = f"{seen.min:.4g} to {seen.max:.4g}"
+    ends = f"{low:.4g} to {high:.4g}"
     used = (min(seen.max, high) - max(min(seen.min, 0.0), low)) / max(high - low, 1e-30)
     if seen.clipped_fraction > CLIPS and used < 1 - UNUSED:
         why = (
@@ -85,7 +88,9 @@ def known_error(place: Place, bits: int | str) -> int:
 
 def explain_target(place: Place, errors: TensorErrors, overflowing: Sequence[int]) -> DebugFinding:
     """The target computes a layer otherwise than the simulation. ``overflowing``: channels whose int32 bias is full."""
-    name, most, rms = errors.name, errors.own_most, errors.own_rms
+    name = errors.name
+    most = errors.own_most
+    rms = errors.own_rms
     known = known_error(place, errors.bits)
     if known >= COARSE:
         text = f"{place.op} at 16 bits on this target is accurate to about {known} LSB: here {most:.0f}, rms {rms:.1f}"

@@ -28,7 +28,8 @@ EXCESS_DB = 4.0
 """An encoding that makes so much more noise than the best is suspect, if its peers do not do so as well."""
 OWN_NOISE = 4.0
 """A kernel whose own error is so many times the noise of rounding, step^2 / 12, is suspect, if its peers' are not."""
-MOST, FEW = 0.9, 8
+MOST = 0.9
+FEW = 8
 """An error of which this part lies in at most one in FEW channels is theirs alone."""
 SPREAD = 6.0
 """How many median deviations from the median of its peers a suspect lies."""
@@ -107,7 +108,8 @@ def compare_tensors(
     ``samples``: batches of one, by input name; ``shown``: for each the tensors that the target shows, or None without a
     target. ``mode`` isolated: every layer on FP32's (and where the target is compared, on the target's) inputs.
     """
-    float_walk, sim_walk = Walk(model.network, floats, on=False), Walk(model.network, floats, on=True)
+    float_walk = Walk(model.network, floats, on=False)
+    sim_walk = Walk(model.network, floats, on=True)
     found = {name: _errors(name, model) for name in float_walk.taps if _is_activation(model, name)}
     on_target = iter(shown) if shown is not None else None
     for sample in samples:

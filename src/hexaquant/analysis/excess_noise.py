@@ -49,7 +49,8 @@ def activation_excess_db(histogram: Histogram, encoding: Encoding, wanted: Encod
 
 
 def _noise(edges: Tensor, counts: Tensor, encoding: Encoding) -> float:
-    scale, offset = encoding.scale.double().reshape(1), encoding.offset.double().reshape(1)
+    scale = encoding.scale.double().reshape(1)
+    offset = encoding.offset.double().reshape(1)
     return float(expected_noise(edges, counts, scale, offset, encoding.grid.levels))
 
 
@@ -79,7 +80,9 @@ class Regression:
         if not self.count:
             return 0.0
         x, y, xx, xy, yy = self.sums
-        xx, xy, yy = xx - x * x / self.count, xy - x * y / self.count, yy - y * y / self.count
+        xx = xx - x * x / self.count
+        xy = xy - x * y / self.count
+        yy = yy - y * y / self.count
         gain = (xy / xx.clamp(min=1e-300)).clamp(*GAINS)
         return float((yy - 2 * gain * xy + gain.square() * xx).clamp(min=0).sum())
 
@@ -113,9 +116,11 @@ def collect_weight_noise(
     starting: dict[int, list[str]] = {}
     for name in weights:
         starting.setdefault(walk.start(flips[name]), []).append(name)
-    nearest, best = {}, {}
+    nearest = {}
+    best = {}
     for name in weights:
-        value, encoding = floats.get(name, parameters[name]).detach(), model.quantizers[name].encoding
+        value = floats.get(name, parameters[name]).detach()
+        encoding = model.quantizers[name].encoding
         nearest[name] = {walk.taps[name]: fake_quantize(value, encoding)}
         best[name] = {walk.taps[name]: fake_quantize(value, best_encoding(value, encoding))}
     found = {name: WeightNoise(_channel_axis(model, name)) for name in weights}

@@ -51,7 +51,8 @@ def _is_whole(binary: Path) -> bool:
 
 
 def _compile(graph: Graph, soc: Target, folder: Path, binary: Path) -> None:
-    model, dlc = folder / "shown.onnx", folder / "shown.dlc"
+    model = folder / "shown.onnx"
+    dlc = folder / "shown.dlc"
     graph.save(model)
     report = lower(model, dlc, soc.model, soc.arch)
     compile_dlc(dlc, binary, soc.model, soc.arch)

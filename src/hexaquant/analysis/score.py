@@ -38,7 +38,8 @@ def score_simulation(
     events: Events | None = None,
 ) -> Score:
     """Of the first ``limit`` samples of ``data``. Raises InputError when they have no labels."""
-    fp32, meter = FloatReference(reference), Sqnr()
+    fp32 = FloatReference(reference)
+    meter = Sqnr()
     scores: list[tuple[float, float]] = []
     size = 1 if limit is not None else batch_size
     batches = islice(data.labelled(size), limit)
@@ -46,7 +47,8 @@ def score_simulation(
     for batch, labels in (events or Events()).track(batches, "simulate", total):
         if labels is None:
             raise InputError(f"{data.source} has no labels, so the metric cannot be measured; give labelled data")
-        wanted, got = fp32.run(batch), simulate(model, batch, fp32.names)
+        wanted = fp32.run(batch)
+        got = simulate(model, batch, fp32.names)
         meter.add(wanted[fp32.names[0]], got[fp32.names[0]])
         parts = (each_part(outputs, len(labels)) for outputs in (wanted, got))
         for label, one, other in zip(each_label(labels), *parts, strict=True):

@@ -92,7 +92,8 @@ class Measurement:
     """Runs tasks of one study; the network is prepared once for each mode."""
 
     def __init__(self, study: Study, metric: Metric | None) -> None:
-        self.study, self.metric = study, metric
+        self.study = study
+        self.metric = metric
         study.network.meta.update(study.meta)
         self._walks: dict[Mode, Walk] = {}
 

@@ -20,7 +20,8 @@ from hexaquant.ptq.target_offsets import channel_axis
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.walk import Walk
 
-BINS, SHOWN_BINS = 2048, 64
+BINS = 2048
+SHOWN_BINS = 64
 OUTLIER = 8.0
 """A channel whose largest magnitude is this many times the median channel's is an outlier."""
 LISTED = 8
@@ -62,11 +63,14 @@ class TensorMeter:
     """Collects one tensor. ``axis``: of its channels."""
 
     def __init__(self, encoding: Encoding, axis: int) -> None:
-        self.encoding, self.axis = encoding, axis
+        self.encoding = encoding
+        self.axis = axis
         self.histogram = Histogram(BINS)
         self.shape: tuple[int, ...] = ()
-        self.count, self.clipped = 0, 0
-        self.total, self.squares = 0.0, 0.0
+        self.count = 0
+        self.clipped = 0
+        self.total = 0.0
+        self.squares = 0.0
         self.reach = torch.zeros(0)
 
     def add(self, x: Tensor) -> None:
@@ -97,7 +101,8 @@ class TensorMeter:
     def statistics(self, name: str, kind: Kind) -> TensorStatistics:
         """What was seen so far."""
         mean = self.total / max(self.count, 1)
-        low, high = self.histogram.range.low, self.histogram.range.high
+        low = self.histogram.range.low
+        high = self.histogram.range.high
         is_float = self.encoding.grid.is_float
         return TensorStatistics(
             name,
@@ -130,7 +135,8 @@ def shown_histogram(histogram: Histogram) -> dict[str, Any]:
     edges, counts = histogram.trimmed(tight=False)
     counts = counts.clone()
     counts[max(int((edges[1:] <= 0).sum()) - 1, 0)] += histogram.zeros
-    width, each = float(edges[1] - edges[0]), math.ceil(counts.numel() / SHOWN_BINS)
+    width = float(edges[1] - edges[0])
+    each = math.ceil(counts.numel() / SHOWN_BINS)
     padded = torch.nn.functional.pad(counts, (0, -counts.numel() % each)).reshape(-1, each).sum(1)
     low = float(edges[0])
     return {"low": low, "high": low + width * each * padded.numel(), "counts": [round(c) for c in padded.tolist()]}

@@ -54,7 +54,8 @@ class Unlike:
 
     @property
     def text(self) -> str:
-        found, whole = self.seen, self.whole
+        found = self.seen
+        whole = self.whole
         return (
             f"'{self.operand}' ({found.low:.3g} to {found.high:.3g}) is joined with values of {whole.low:.3g} to "
             f"{whole.high:.3g}"
@@ -80,7 +81,8 @@ def unlike_operands(graph: Graph, plan: QuantPlan, seen: Mapping[str, Seen]) -> 
         parts = {name: part for name, part in parts.items() if part.high > part.low}
         if grid is None or grid.is_float or len(parts) < 2:
             continue
-        low, high = min(0.0, *(p.low for p in parts.values())), max(0.0, *(p.high for p in parts.values()))
+        low = min(0.0, *(p.low for p in parts.values()))
+        high = max(0.0, *(p.high for p in parts.values()))
         step = (high - low) / (2**grid.bits - 1)
         decibels = {name: 10 * math.log10(max(p.variance, 1e-30) / (step**2 / 12)) for name, p in parts.items()}
         worst = min(decibels, key=decibels.__getitem__)

@@ -47,7 +47,8 @@ class VerifyReport(dict[str, Any]):
         return shown
 
     def _rows(self) -> list[list[str]]:
-        scores, rows = self["metrics"], []
+        scores = self["metrics"]
+        rows = []
         if scores["target"] is not None:
             flips = self["flips"]
             rows.append([str(self["metric"]), *(f"{scores[key]:.4f}" for key, _ in SIDES)])
@@ -147,7 +148,8 @@ class TargetCache:
             content = path.read_bytes()
         except FileNotFoundError:
             return None
-        seal, body = content[:64], content[64:]
+        seal = content[:64]
+        body = content[64:]
         if seal != self._seal(digest, body):
             self._events.note("verify", f"warning: {path} was altered or damaged; that sample is measured again")
             return None

@@ -153,7 +153,8 @@ def _assemble(
 ) -> Analysis:
     count = len(results) // len(MODES)
     on, off = ([results[f"{mode}-{i}"] for i in range(count)] for mode in MODES)
-    fp32, simulation = combine(off, "fp32"), combine(off, "base")
+    fp32 = combine(off, "fp32")
+    simulation = combine(off, "base")
     quantizers = []
     for site in study.sites:
         alone = combine(on, "sites", site.name), combine(off, "sites", site.name)
@@ -175,7 +176,9 @@ def _take(
 ) -> tuple[list[dict[str, np.ndarray]], list[np.ndarray | None]]:
     """The first ``samples`` in batches of at most BATCH, and their labels."""
     dataset = open_data(data, model.source_graph, images)
-    batches, labels, left = [], [], samples
+    batches = []
+    labels = []
+    left = samples
     for batch, given in dataset.labelled(BATCH):
         kept, some = take_labelled(batch, given, dataset.specs, slice(0, left))
         batches.append(kept)

@@ -54,7 +54,8 @@ from hexaquant.ir.normalize import float_network
 from hexaquant.ptq.mixed_precision import Problem
 
 SECTION = "auto"
-MEMORY, ROOM = ".state/auto.json", ".state/auto"
+MEMORY = ".state/auto.json"
+ROOM = ".state/auto"
 
 
 def auto(
@@ -84,7 +85,8 @@ def auto(
         raise InputError(f"--max-drop {max_drop:g} is negative: say how many points may be lost, e.g. 0.5")
     soc, (name, function) = find_target(target), find_metric(metric)
     graph = float_network(load(model, example_inputs=example_inputs))
-    calibration, note = open_data(data, graph, images), ""
+    calibration = open_data(data, graph, images)
+    note = ""
     if eval_data is None:
         calibration, evaluation = calibration.split()
         note = HELD_OUT
@@ -178,7 +180,9 @@ class _Climb:
         return found
 
     def _measure(self, attempt: Attempt) -> Outcome:
-        task, folder, start = self.task, self._folder(attempt), time.perf_counter()
+        task = self.task
+        folder = self._folder(attempt)
+        start = time.perf_counter()
         self._quantize(attempt, folder)
         model = load_quantized(folder)
         score = score_simulation(

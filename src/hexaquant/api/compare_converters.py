@@ -74,7 +74,8 @@ def compare_converters(
 
     ``data`` calibrates, and its first ``limit`` samples measure. Raises InputError for bad data or names.
     """
-    soc, log = find_target(target), events or Events()
+    soc = find_target(target)
+    log = events or Events()
     number = soc_number(estimate_soc)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="hexaquant-ways-") as folder:
@@ -135,7 +136,9 @@ class Bench:
         return self._judge(self._wanted).metric
 
     def _judge(self, found: Sequence[Arrays]) -> Score:
-        meter, same, scores = Sqnr(), [], []
+        meter = Sqnr()
+        same = []
+        scores = []
         for sample, fp32, target in zip(self.samples, self._wanted, found, strict=True):
             for label, (wanted, outputs) in sample.each(fp32, target):
                 for name in self._names:

@@ -54,15 +54,18 @@ def compile_folder(
     """
     found = Folder.open(folder)
     found.verify([QDQ])
-    out, manifest = found.path, found.manifest
-    targets, log = _targets(target, manifest.target), events or Events()
+    out = found.path
+    manifest = found.manifest
+    targets = _targets(target, manifest.target)
+    log = events or Events()
     qdq = manifest.files[QDQ].sha256
     lowered = step_fingerprint({"qdq": qdq, "target": targets[0].name, "batch": batch})
     reused = []
     if force or not is_current(out, "lower", lowered, [DLC]):
         _lower(out, targets[0], batch, lowered, log)
     for soc in log.track(targets, "compile"):
-        name, section = binary_name(soc), f"compile {soc.name}"
+        name = binary_name(soc)
+        section = f"compile {soc.name}"
         wanted = step_fingerprint({"lower": lowered, "target": soc.name, "o_level": o_level})
         if not force and is_current(out, section, wanted, [name]):
             reused.append(soc.name)

@@ -58,7 +58,8 @@ def write_sources(converted: Converted, *, float_io: bool | Collection[str] = Fa
     ``float_io`` as it was for the DLC; ``command``: what net.json names as its maker. The DLC stands by itself: a
     failure of the saver library is told in ``reason`` and raises nothing.
     """
-    dlc, report = converted.dlc, converted.report
+    dlc = converted.dlc
+    report = converted.report
     net_json = dlc.with_name(f"{dlc.stem}_net.json")
     names = report.names | {row.lowered: row.tensor for row in converted.coverage.rows if row.tensor}
     write_text(net_json, json.dumps(net_document(report.graph, names, command), indent=1))
@@ -192,7 +193,8 @@ def _require_unchanged(graph: Graph, given: Mapping[str, Encoding], raw: _Raw) -
     """A weight that was folded with its BatchNorm no longer fits the encoding made before."""
     for value in graph.values():
         name = value.name or ""
-        before, now = raw.get(name), constant(value) if value.is_initializer() else None
+        before = raw.get(name)
+        now = constant(value) if value.is_initializer() else None
         if name not in given or before is None or now is None or before.shape != now.shape:
             continue
         if not np.array_equal(before, now):
@@ -233,7 +235,9 @@ def convert(
     exactly. Raises EncodingError listing tensors without encodings, TargetError naming the operator that
     the target refuses, or the tensor whose encoding did not arrive.
     """
-    soc, path, log = find_target(target), Path(dlc), events or Events()
+    soc = find_target(target)
+    path = Path(dlc)
+    log = events or Events()
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent} for the DLC; create it or choose another -o")
     done = complete_encodings(network.graph, network.given, soc, float_fallback=float_fallback)
@@ -242,7 +246,8 @@ def convert(
     qdq = to_qdq(model.exported_graph(), model.encodings(), bypass=model.bypassed())
     log.note("lower", f"lowering for {soc}")
     with tempfile.TemporaryDirectory(prefix="hexaquant-convert-") as folder:
-        source, draft = Path(folder) / f"{Path(network.graph.source).stem}.qdq.onnx", Path(folder) / "model.dlc"
+        source = Path(folder) / f"{Path(network.graph.source).stem}.qdq.onnx"
+        draft = Path(folder) / "model.dlc"
         qdq.save(source)
         report = lower(source, draft, soc.model, soc.arch, float_io=float_io, children=children, wide_int4=wide_int4)
         coverage = prove_coverage(qdq, report)
@@ -263,7 +268,8 @@ def _with_expanded(decisions: Sequence[Decision], expanded: Sequence[str]) -> tu
 
 def _record(result: Converted) -> None:
     """Hashes, target and the names of inputs and outputs into the manifest.json beside the DLC."""
-    folder, name = result.dlc.parent, result.dlc.name
+    folder = result.dlc.parent
+    name = result.dlc.name
     section = {"target": result.target.name, "scheme": result.scheme, "io": result.report.io.names()}
     sections = {f"context {name}": {**section, "coverage": result.coverage.counts()}}
     files = [name, result.coverage_file.name]

@@ -86,18 +86,22 @@ def correct_on_target(
     ``data``: calibration samples, of which a held-out fifth judges; ``reference``: the FP32 graph. Raises InputError
     for data with less than two samples, TargetError when the target refuses the network.
     """
-    chosen, log = settings or OnTarget(), events or Events()
+    chosen = settings or OnTarget()
+    log = events or Events()
     simulated, judge = _samples(data, chosen)
     fit = simulated[: chosen.samples]
     wanted = _outputs(reference, judge)
-    best, scores, kept = _biases(model), list[float](), 0
+    best = _biases(model)
+    scores = list[float]()
+    kept = 0
     for sweep in range(chosen.sweeps + 1):
         with _on_target(model, workers) as target:
             scores.append(_score(wanted, target.run(log.track(judge, TASK, len(judge)))))
             log.note(TASK, f"sweep {sweep}: SQNR of the target against FP32 {scores[-1]:.2f} dB")
             if sweep and scores[-1] <= scores[kept]:
                 break
-            kept, best = sweep, _biases(model)
+            kept = sweep
+            best = _biases(model)
             if sweep == chosen.sweeps:
                 break
             offsets = target_offsets(model, zip(fit, target.run(log.track(fit, TASK, len(fit)))))

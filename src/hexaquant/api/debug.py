@@ -145,9 +145,11 @@ def _load(folder: Folder, file: str | Path | None) -> tuple[QuantizedModel, dict
     if file is not None or (recorded is not None and path.is_file() and sha256_of(path) != recorded.sha256):
         read = read_encodings(path)
         read.check_against(graph)
-        given, source = held | read.resolve(graph).all, str(path)
+        given = held | read.resolve(graph).all
+        source = str(path)
     else:
-        given, source = held, str(out / QDQ)
+        given = held
+        source = str(out / QDQ)
     model = QuantizedModel(graph, folder.plan)
     missing = model.set_encodings(given)
     if missing:
@@ -189,7 +191,8 @@ def _compare(
 @contextmanager
 def _on_target(out: Path, model: QuantizedModel, workers: int | None) -> Iterator[Intermediates]:
     """The network with its inner tensors shown; the compiled copy of the last call is kept."""
-    encodings, graph = model.encodings(), model.exported_graph()
+    encodings = model.encodings()
+    graph = model.exported_graph()
     put_constants_on_grid(graph, encodings)
     qdq = to_qdq(graph, encodings, bypass=model.bypassed())
     soc = model.plan.target

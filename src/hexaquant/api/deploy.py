@@ -62,7 +62,8 @@ def quantize_folder(
     events: Events | None = None,
 ) -> Quantized:
     """Quantize ``graph`` and export it to ``out``, or keep what ``out`` holds when it was made from the same."""
-    folder, log = Path(out), events or Events()
+    folder = Path(out)
+    log = events or Events()
     overrides = dict(settings.overrides.document) or None
     wanted = quantization_fingerprint(
         graph,

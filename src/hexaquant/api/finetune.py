@@ -65,7 +65,8 @@ def make_score(
 @torch.no_grad()
 def measure(model: QuantizedModel, teacher: Teacher, dataset: Dataset, batch_size: int) -> float:
     """SQNR in dB of the simulation's float outputs against ``teacher``, on the first MEASURED samples."""
-    meter, seen = Sqnr(), 0
+    meter = Sqnr()
+    seen = 0
     for inputs, _, count in _batches(model, dataset, batch_size):
         for reference, got in zip(teacher(inputs), as_tuple(model(**inputs)), strict=True):
             if reference.is_floating_point():
@@ -79,7 +80,8 @@ def measure(model: QuantizedModel, teacher: Teacher, dataset: Dataset, batch_siz
 @torch.no_grad()
 def _mean(model: QuantizedModel, data: Dataset, batch_size: int, of_batch: Callable[..., Any]) -> float:
     """Mean over the samples of what ``of_batch(inputs, outputs, labels)`` says of each batch."""
-    total, samples = 0.0, 0
+    total = 0.0
+    samples = 0
     for inputs, labels, count in _batches(model, data, batch_size):
         total += count * float(of_batch(inputs, model(**inputs), labels))
         samples += count

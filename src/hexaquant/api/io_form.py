@@ -34,7 +34,8 @@ def change_layouts(network: Network, layouts: Mapping[str, Layout]) -> Network:
     The tensor in the source's layout is called NAME_LAYOUT. Raises InputError for names that are no inputs or outputs
     and for layouts that do not fit the tensor or each other.
     """
-    graph, given = network.graph.clone(), dict(network.given)
+    graph = network.graph.clone()
+    given = dict(network.given)
     ends = {v.name or "" for v in (*graph.inputs, *graph.outputs)}
     for name, layout in layouts.items():
         if name not in ends:
@@ -69,11 +70,13 @@ def permutation(value: oir.Value, layout: Layout) -> list[int] | None:
 
 def _permute_input(graph: Graph, name: str, order: Sequence[int], layout: Layout) -> None:
     """The input keeps its name and gets the desired shape; a Transpose gives its readers what they had."""
-    value, core = graph.value(name), graph.model.graph
+    value = graph.value(name)
+    core = graph.model.graph
     readers = list(value.uses())
     back = [list(order).index(axis) for axis in range(len(order))]
     node = _transpose(graph, value, back, f"{name}_{layout.source or USUAL[len(order)]}")
-    node.outputs[0].shape, node.outputs[0].type = value.shape, value.type
+    node.outputs[0].shape = value.shape
+    node.outputs[0].type = value.type
     value.shape = _permuted(value.shape, order)
     for use in readers:
         use.node.replace_input_with(use.idx, node.outputs[0])
@@ -83,11 +86,13 @@ def _permute_input(graph: Graph, name: str, order: Sequence[int], layout: Layout
 
 def _permute_output(graph: Graph, name: str, order: Sequence[int], layout: Layout) -> str:
     """A Transpose computes the output; what was the output gets the name that is returned."""
-    value, core = graph.value(name), graph.model.graph
+    value = graph.value(name)
+    core = graph.model.graph
     inner = unique_name(f"{name}_{layout.source or USUAL[len(order)]}", taken_names(core))
     value.name = inner
     node = _transpose(graph, value, order, name)
-    node.outputs[0].shape, node.outputs[0].type = _permuted(value.shape, order), value.type
+    node.outputs[0].shape = _permuted(value.shape, order)
+    node.outputs[0].type = value.type
     core.append(node)
     core.outputs[list(core.outputs).index(value)] = node.outputs[0]
     return inner

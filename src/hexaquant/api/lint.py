@@ -131,7 +131,8 @@ def lint(
     ``encodings``: by tensor, or a file or artifact folder, to be compared with weights and data. Raises InputError for
     a model, target, scheme, data, encodings or overrides that cannot be read.
     """
-    raw, how = _raw(model, example_inputs, shapes), resolve(target, scheme, overrides=overrides, executable=False)
+    raw = _raw(model, example_inputs, shapes)
+    how = resolve(target, scheme, overrides=overrides, executable=False)
     return _look(raw, how, shapes, data, _given(model, encodings), samples, images, config)[0]
 
 
@@ -153,7 +154,8 @@ def lint_and_fix(
 
     Outputs are compared on random inputs, and on ``data`` where it is given.
     """
-    raw, how = _raw(model, example_inputs, shapes), resolve(target, scheme, overrides=overrides, executable=False)
+    raw = _raw(model, example_inputs, shapes)
+    how = resolve(target, scheme, overrides=overrides, executable=False)
     found, subject, batches = _look(raw, how, shapes, data, _given(model, encodings), samples, images, config)
     noise = list(islice(random_data(subject.imported, 2).batches(None), 2))
     graph, repairs = repair(subject.written, [*noise, *batches])
@@ -183,7 +185,9 @@ def _look(
     images: ImageSpec | None,
     config: LintConfig | None,
 ) -> tuple[Lint, Subject, list[dict[str, Any]]]:
-    soc, kind, rules = how.target, how.scheme, how.overrides
+    soc = how.target
+    kind = how.scheme
+    rules = how.overrides
     left = faults_left(raw, soc.arch)
     raw, stored = from_qdq(raw) if is_qdq(raw) else (raw, {})
     subject = _subject(raw, soc, kind, rules, shapes)
@@ -251,7 +255,8 @@ def _first(data: Any, graph: Graph, count: int, images: ImageSpec | None) -> tup
     if count < 1:
         raise InputError(f"the number of samples is {count}; give at least 1")
     batches: list[dict[str, Any]] = []
-    seen, specs = 0, input_specs(graph)
+    seen = 0
+    specs = input_specs(graph)
     for batch in open_data(data, graph, images).batches(count):
         batches.append(dict(batch))
         seen += sample_count(batch, specs)

@@ -77,7 +77,8 @@ def quantize_graph(
     require_static(reference)
     graph = reference.clone()
     prepare_for_target(graph)
-    dataset, recipe = open_data(data, reference), settings.recipe
+    dataset = open_data(data, reference)
+    recipe = settings.recipe
 
     def plan(planned: Graph) -> QuantPlan:
         return make_plan(planned, settings.target, settings.scheme, settings.overrides)
@@ -88,7 +89,8 @@ def quantize_graph(
         say_what_data_are(dataset, events or Events())
     reports = apply_graph_steps(graph, lambda: counted_batches(dataset, batch_size), recipe, events, plan=plan)
     result = Model(graph, plan(graph))
-    result.reference, result.data_source = reference, dataset.source
+    result.reference = reference
+    result.data_source = dataset.source
     result.overrides = dict(settings.overrides.document) or None
     reports += apply_recipe(result, lambda: counted_batches(dataset, batch_size), recipe, events, state)
     result.steps, result.recipe = tuple(asdict(report) for report in reports), recipe.document()
@@ -107,13 +109,15 @@ def say_what_data_are(data: Dataset, events: Events) -> None:
 
 def warn_of_unlike_operands(model: Model, data: Dataset, events: Events) -> None:
     """Say which Concats spoil an operand, by what the first LOOKED_AT samples show of the float network."""
-    names, seen = joined_tensors(model.source_graph), dict[str, Seen]()
+    names = joined_tensors(model.source_graph)
+    seen = dict[str, Seen]()
     if not names:
         return
 
     def look(name: str) -> Callable[[Tensor], None]:
         def see(x: Tensor) -> None:
-            new, old = Seen(float(x.min()), float(x.max()), float(x.double().var(correction=0))), seen.get(name)
+            new = Seen(float(x.min()), float(x.max()), float(x.double().var(correction=0)))
+            old = seen.get(name)
             low, high = (new.low, new.high) if old is None else (min(old.low, new.low), max(old.high, new.high))
             seen[name] = Seen(low, high, new.variance if old is None else max(old.variance, new.variance))
 

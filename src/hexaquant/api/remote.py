@@ -58,7 +58,8 @@ def card_of_binary(path: Path) -> ModelCard:
     """The card of a context binary that may lie anywhere. Raises InputError."""
     info = inspect_binary(path)
     check_integrity(path)
-    graph, soc = info.graphs[0], target_of_model(info.soc_model)
+    graph = info.graphs[0]
+    soc = target_of_model(info.soc_model)
     if soc is None:
         raise InputError(f"{path} was compiled for SoC model {info.soc_model}, which is unknown here")
     io = recorded_io(path, graph.name) or {}

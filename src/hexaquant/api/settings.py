@@ -45,7 +45,8 @@ def resolve(
 ) -> Settings:
     """The settings that these words mean. Raises InputError for what does not exist, TargetError for a scheme that the
     target does not execute (not with ``executable`` False: lint tells of it)."""
-    soc, kind = find_target(target), find_scheme(scheme)
+    soc = find_target(target)
+    kind = find_scheme(scheme)
     if executable:
         check_scheme(kind, soc)
     check_version(encodings_version)

@@ -98,7 +98,8 @@ def absurd_results(report: Mapping[str, Any], strange: Sequence[str] = ()) -> It
     for output in report["outputs"]:
         yield from _bad_output(output, strange)
         for part in output.get("slices", ()):
-            db, dead = part["fp32_vs_target_sqnr_db"], part["all_zero_on_target"]
+            db = part["fp32_vs_target_sqnr_db"]
+            dead = part["all_zero_on_target"]
             if dead or (db is not None and db < LEAST_DB):
                 found = "is all zero" if dead else f"has {db:.1f} dB"
                 yield (
@@ -127,7 +128,8 @@ def _bad_output(output: Mapping[str, Any], strange: Sequence[str]) -> Iterator[s
 
 def _chance(report: Mapping[str, Any]) -> Iterator[str]:
     """FP32 that is right no more often than by chance: then nothing else means anything."""
-    score, samples = report["metrics"]["fp32"], report["samples"]
+    score = report["metrics"]["fp32"]
+    samples = report["samples"]
     classes = report["outputs"][0]["values"] if report["outputs"] else 0
     counted = report["metric"] == "top1" and score is not None and samples >= ENOUGH and classes > 1
     if counted and score <= max(1.5 / classes, 1 / samples):

@@ -30,7 +30,8 @@ def closure(module: str) -> dict[str, bytes]:
     Packages become empty ``__init__.py`` files: their real ones import more than a runner needs. What only type
     checkers import is left out.
     """
-    waiting, found = [module], dict[str, bytes]()
+    waiting = [module]
+    found = dict[str, bytes]()
     while waiting:
         name = waiting.pop()
         path = PurePosixPath(*name.split(".")).with_suffix(".py")

@@ -44,7 +44,8 @@ def _row(spec: TensorSpec) -> str:
     if spec.scale is None:
         return f"| `{spec.name}` | {shape} | {spec.dtype} | q | |"
     low, high = ((q + spec.offset) * spec.scale for q in _limits(spec))
-    value, span = f"(q {spec.offset:+d}) * {spec.scale:.9g}", f"{low:.6g} .. {high:.6g}"
+    value = f"(q {spec.offset:+d}) * {spec.scale:.9g}"
+    span = f"{low:.6g} .. {high:.6g}"
     return f"| `{spec.name}` | {shape} | {spec.dtype} | {value} | {span} |"
 
 

@@ -78,7 +78,8 @@ class Session:
         for port in self.inputs:
             np.copyto(port.array, prepare(inputs[port.spec.name], port.spec, not stored).reshape(port.array.shape))
         start = time.perf_counter_ns()
-        ins, outs = _in_graph_order(self.inputs), _in_graph_order(self.outputs)
+        ins = _in_graph_order(self.inputs)
+        outs = _in_graph_order(self.outputs)
         self._backend.execute(self._graph, ins, outs, self._profile)
         self._note("execute", start)
         return {p.spec.name: p.array.copy() if stored else to_float(p.array, p.spec) for p in self.outputs}

@@ -74,7 +74,8 @@ def parse_workers(text: str | None) -> Any:
 
 def heading(document: Mapping[str, Any]) -> str:
     """Two lines: samples, and what the whole network loses."""
-    simulation, fp32 = document["simulation"], document["fp32"]
+    simulation = document["simulation"]
+    fp32 = document["fp32"]
     line = f"all quantizers on: {number(simulation['sqnr_db'], 1, ' dB')} SQNR of the outputs"
     if document["metric"] is not None:
         line += f", {document['metric']} {number(simulation['metric'], 4)} (FP32 {number(fp32['metric'], 4)})"
@@ -88,7 +89,8 @@ def worst_table(document: Mapping[str, Any], names: list[str]) -> Fitted:
     rows = []
     for name in names:
         entry = entries[name]
-        on, off = entry["alone_on"], entry["alone_off"]
+        on = entry["alone_on"]
+        off = entry["alone_off"]
         gain = None if off["sqnr_db"] is None or whole is None else off["sqnr_db"] - whole
         where = entry["origin"] or entry["layer"]
         rows.append([where, f"{entry['kind']}, {bits_text(entry['bits'])}", number(on["sqnr_db"]), _signed(gain)])

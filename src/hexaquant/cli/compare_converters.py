@@ -80,7 +80,8 @@ def ways_table(document: dict[str, Any]) -> Any:
             rows.append([*head, "refused"])
             continue
         letter = letters.setdefault(row["binary_sha256"], chr(ord("a") + len(letters)))
-        share, score = number(100 * row["agreement"], 1, " %"), number(row["metric"], 4)
+        share = number(100 * row["agreement"], 1, " %")
+        score = number(row["metric"], 4)
         sizes = [f"{row['dlc_bytes']:,}", f"{row['binary_bytes']:,}"]
         rows.append([*head, number(row["sqnr_db"], 2), share, score, *sizes, row["estimate"]["us"], letter])
     title = f"{document['network']} on {document['target']}, {document['samples']} samples against FP32"

@@ -149,7 +149,8 @@ def bytes_text(count: int | None) -> str:
     """ "69,632 B (68.0 KiB)"."""
     if count is None:
         return ""
-    size, unit = float(count), "B"
+    size = float(count)
+    unit = "B"
     for unit in ("B", "KiB", "MiB", "GiB"):
         if size < 1024 or unit == "GiB":
             break

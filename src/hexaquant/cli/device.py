@@ -74,7 +74,8 @@ if TYPE_CHECKING:
     Device = DeviceChoice | None
     ProfiledDevice = DeviceChoice | None
 else:
-    Device, ProfiledDevice = DeviceFlags, ProfiledDeviceFlags
+    Device = DeviceFlags
+    ProfiledDevice = ProfiledDeviceFlags
 
 
 # ``hexaquant run --device``: the same inputs and the same result files, computed on a device.

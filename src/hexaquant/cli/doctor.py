@@ -136,7 +136,8 @@ def _compare(model: Any, binary: Path, samples: Any) -> str:
     from hexaquant.analysis.verify import simulate
     from hexaquant.qnn.runtime import Runtime
 
-    step, worst = float(model.encodings()["y"].scale), 0.0
+    step = float(model.encodings()["y"].scale)
+    worst = 0.0
     with Runtime(binary) as runtime:
         for batch in samples.batches(1):
             on_target = runtime.run(batch)["y"]

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 SHORT = 12
 """Columns of cells up to this length are not wrapped, and longer ones not below it."""
-LINED, BARE = 3, 2
+LINED = 3
+BARE = 2
 """Room that a column takes beside its text, with lines and without."""
 
 

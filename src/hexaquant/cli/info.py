@@ -16,7 +16,8 @@ from hexaquant.core.errors import InputError
 
 # The coverage proof of an artifact folder (analysis/coverage.py) as a document and as tables.
 
-COVERAGE, DLC = "coverage.json", "model.dlc"
+COVERAGE = "coverage.json"
+DLC = "model.dlc"
 MEANING = {
     "exact": "has our encoding to the last bit",
     "inherited": "the same data, moved, with the same encoding",

@@ -75,10 +75,12 @@ def lint(
     options: dict[str, Any] = {"target": target, "scheme": scheme, "overrides": overrides, "shapes": shapes}
     options |= {"data": data, "samples": samples, "images": images, "encodings": encodings}
     options["config"] = read_config(suppress or (), config, NAMES)
-    network, repairs = written_model(model, shapes), None
+    network = written_model(model, shapes)
+    repairs = None
     if fix and output is not None:
         mended = lint_and_fix(network, **options)
-        done, repairs = mended.lint, mended.repairs
+        done = mended.lint
+        repairs = mended.repairs
         mended.graph.save(output)
     else:
         done = lint_model(network, **options)

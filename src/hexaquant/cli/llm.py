@@ -219,13 +219,15 @@ def _lines(console: Console) -> Any:
 
 
 def _answer(console: Console, talk: Any, question: str) -> dict[str, Any]:
-    start, pieces = time.perf_counter(), []
+    start = time.perf_counter()
+    pieces = []
     for piece in talk.ask(question):
         pieces.append(piece)
         if not console.json:
             console.out.write(piece)
             console.out.flush()
-    seconds, count = time.perf_counter() - start, len(talk.tokens)
+    seconds = time.perf_counter() - start
+    count = len(talk.tokens)
     if not console.json:
         console.out.write("\n")
     console.say(f"{count} tokens, {count / seconds:.2f} tokens a second of the emulator (not of a device)")

@@ -15,7 +15,10 @@ MODEL_HELP = (
     "An .onnx or .pt2 file, or module:function or file.py:function that returns (nn.Module, example_inputs). "
     "The latter executes that Python code, as importing it does."
 )
-DATA, TARGET, CHECKS, OUTPUT = "Data", "Target and quantization", "Verification", "Output"
+DATA = "Data"
+TARGET = "Target and quantization"
+CHECKS = "Verification"
+OUTPUT = "Output"
 """Headings of ``--help``; what has none stands under "Options"."""
 
 
@@ -156,12 +159,14 @@ def check_threshold(report: dict[str, Any], threshold: float | None) -> None:
     """Raise ThresholdMissed when ``report`` is below ``threshold``, InputError when it has nothing to compare."""
     if threshold is None:
         return
-    value, what = report["metrics"]["target"], f"{report['metric']} on {report['target']}"
+    value = report["metrics"]["target"]
+    what = f"{report['metric']} on {report['target']}"
     if value is None:
         agreements = [o["top1_agreement_sim_target"] for o in report["outputs"]]
         known = [a for a in agreements if a is not None]
         if not known:
             raise InputError("--fail-below has nothing to compare: give labelled data, or a network that classifies")
-        value, what = min(known), "top-1 agreement of simulation and target"
+        value = min(known)
+        what = "top-1 agreement of simulation and target"
     if value < threshold:
         raise ThresholdMissed(f"the {what} is {value:.4g}, below the threshold of {threshold:g}")

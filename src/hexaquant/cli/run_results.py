@@ -21,7 +21,8 @@ _FORBIDDEN = re.compile(r"[^\w.-]")
 def written(path: Path, results: Iterable[Mapping[str, np.ndarray]], folder: Path, form: str) -> dict[str, Any]:
     """Write each of ``results`` below ``folder``; what was done, as the document to print."""
     seen: dict[str, dict[str, Any]] = {}
-    count, start = 0, time.monotonic()
+    count = 0
+    start = time.monotonic()
     for count, outputs in enumerate(results, 1):
         write_outputs(folder / f"Result_{count - 1}", outputs, form)
         _note(seen, outputs)
@@ -52,7 +53,8 @@ def write_outputs(folder: Path, outputs: Mapping[str, np.ndarray], form: str) ->
 def _note(seen: dict[str, dict[str, Any]], outputs: Mapping[str, np.ndarray]) -> None:
     """Widen the range of each output."""
     for name, array in outputs.items():
-        low, high = float(array.min()), float(array.max())
+        low = float(array.min())
+        high = float(array.max())
         entry = seen.setdefault(
             name, {"name": name, "shape": list(array.shape), "dtype": str(array.dtype), "min": low, "max": high}
         )

@@ -100,7 +100,8 @@ def encoding_from_range(low: Tensor, high: Tensor, grid: Grid) -> Encoding:
     scale = max(high / (2^(b-1) - 1), -low / 2^(b-1)).
     Raises EncodingError on NaN or infinite ranges.
     """
-    low, high = low.float().clamp(max=0), high.float().clamp(min=0)
+    low = low.float().clamp(max=0)
+    high = high.float().clamp(min=0)
     if not bool(torch.isfinite(low).all() and torch.isfinite(high).all()):
         raise EncodingError("the observed range is NaN or infinite")
     if max(float(high.max()), -float(low.min())) / grid.levels > MAX_SCALE:

@@ -44,7 +44,8 @@ def flat_in_memory_order(*tensors: Tensor) -> list[Tensor]:
 
 def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
     """Slices along axis 0 of a tensor of ``shape``, of about BLOCK elements each and at least one row."""
-    rows, elements = shape[0], 1
+    rows = shape[0]
+    elements = 1
     for size in shape[1:]:
         elements *= size
     step = max(1, BLOCK // max(elements, 1))
@@ -75,7 +76,8 @@ def _on_grid(x: Tensor, encoding: Encoding) -> Tensor:
         return _Broadcast.apply(x, encoding) if _needs_gradient(x) else _chain(x, encoding)
     if x.device.type != "cpu" and encoding.grid.bits <= 16:
         top = encoding.grid.levels - 1
-        scale, zero = encoding.scale.to(x.device), -encoding.offset.to(x.device, torch.int32)
+        scale = encoding.scale.to(x.device)
+        zero = -encoding.offset.to(x.device, torch.int32)
         return torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, top)
     return _PerTensor.apply(x, encoding) if _needs_gradient(x) else _fast_per_tensor(x, encoding)
 
@@ -87,7 +89,8 @@ def _needs_gradient(x: Tensor) -> bool:
 def _fast_per_tensor(x: Tensor, encoding: Encoding) -> Tensor:
     if encoding.grid.bits != 8 or not has_quint8_kernel() or x.dtype != torch.float32 or x.device.type != "cpu":
         return _chain(x, encoding)
-    scale, zero = float(encoding.scale), -int(encoding.offset)
+    scale = float(encoding.scale)
+    zero = -int(encoding.offset)
     return torch.quantize_per_tensor(x, scale, zero, torch.quint8).dequantize()
 
 
@@ -107,10 +110,12 @@ def _chain(x: Tensor, encoding: Encoding) -> Tensor:
     """Four passes over one temporary, any granularity. k = q + offset is clipped, which needs no addition."""
     top = encoding.grid.levels - 1
     if encoding.scale.dim() == 0:  # the same without the overhead, which small activations feel
-        scale, least = encoding.scale.to(x.device), float(encoding.offset)
+        scale = encoding.scale.to(x.device)
+        least = float(encoding.offset)
         return g.round_half_even_(x / scale).clamp_(least, least + top).mul_(scale)
     scale, offset = encoding.expanded(x.shape)
-    scale, offset = scale.to(x.device), offset.to(x.device, x.dtype)
+    scale = scale.to(x.device)
+    offset = offset.to(x.device, x.dtype)
     low: Tensor | float = offset
     if bool((offset == offset.flatten()[:1]).all()):  # one bound for all (symmetric weights): clips twice as fast
         low = float(offset.flatten()[0])

@@ -117,7 +117,9 @@ def expand(param: Tensor, granularity: Granularity, shape: torch.Size | tuple[in
 
 
 def _expand_blocks(param: Tensor, granularity: PerBlock | Lpbq, shape: tuple[int, ...]) -> Tensor:
-    rank, axis, channel = len(shape), granularity.axis, granularity.channel_axis
+    rank = len(shape)
+    axis = granularity.axis
+    channel = granularity.channel_axis
     size = shape[axis]
     if size % granularity.block_size or param.shape != (shape[channel], size // granularity.block_size):
         raise EncodingError(
@@ -150,7 +152,8 @@ def quantize(x: Tensor, scale: Tensor, offset: Tensor, levels: int) -> Tensor:
     Grids of more than 24 bits (int32 biases) are computed and returned in float64.
     """
     if levels > 2**24:  # float32 cannot hold q - offset of an int32 bias
-        x, offset = x.double(), offset.double()
+        x = x.double()
+        offset = offset.double()
     return (round_half_even(x / scale) - offset).clamp_(0, levels - 1)
 
 

@@ -19,7 +19,8 @@ class Sqnr:
     noise: float = 0.0
 
     def add(self, reference: npt.ArrayLike, x: npt.ArrayLike) -> None:
-        ref, got = np.asarray(reference, np.float64), np.asarray(x, np.float64)
+        ref = np.asarray(reference, np.float64)
+        got = np.asarray(x, np.float64)
         self.signal += float(np.sum(ref * ref))
         self.noise += float(np.sum((ref - got) ** 2))
 

@@ -31,7 +31,8 @@ def unseal_json(text: str) -> Any:
     """The document that :func:`seal_json` was given. Raises Damaged (a ValueError) when it was changed."""
     try:
         sealed = json.loads(text)
-        content, digest = sealed["content"], sealed[DIGEST]
+        content = sealed["content"]
+        digest = sealed[DIGEST]
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise Damaged(f"no sealed document: {error}") from None
     if hashlib.sha256(json.dumps(content).encode()).hexdigest() != digest:

@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-MERGE, TIMESTAMP = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:timestamp"
+MERGE = "tag:yaml.org,2002:merge"
+TIMESTAMP = "tag:yaml.org,2002:timestamp"
 NUMBERS = {
     "tag:yaml.org,2002:int": re.compile(r"[-+]?(?:0|[1-9][0-9]*|0x[0-9a-fA-F]+)\Z"),
     "tag:yaml.org,2002:float": re.compile(
@@ -25,14 +26,16 @@ NUMBERS = {
 class StrictLoader(yaml.SafeLoader):
     """A SafeLoader of at most ``most`` nodes on ``deepest`` levels; yaml.YAMLError for more, and for a key twice."""
 
-    most, deepest = 0, 0
+    most = 0
+    deepest = 0
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._nodes = self._depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        self._nodes, self._depth = self._nodes + 1, self._depth + 1
+        self._nodes = self._nodes + 1
+        self._depth = self._depth + 1
         if self._nodes > self.most or self._depth > self.deepest:
             raise yaml.YAMLError("it is too large or nested too deeply for a settings file")
         node = super().compose_node(parent, index)

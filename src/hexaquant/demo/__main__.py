@@ -96,7 +96,8 @@ def run(
     if qat_epochs > 0:
         scheme = schemes[-1]
         events.note("finetune", f"{scheme} trained towards FP32, {qat_epochs:g} passes over the training images")
-        folder, how = out / f"{scheme}-qat", Training(target, scheme, qat_epochs)
+        folder = out / f"{scheme}-qat"
+        how = Training(target, scheme, qat_epochs)
         report = deploy_trained(graph, training, calibration, evaluation, folder, how, events)
         rows.append(report | {"method": "QAT", "fp32_all_test_images": full})
     return rows
@@ -113,8 +114,10 @@ def table(rows: list[dict[str, Any]]) -> Any:
         result.add_column(heading, justify="left" if heading == "network" else "right")
     result.add_row("FP32 (onnxruntime)", _percent(first["metrics"]["fp32"]), "", "", "", "")
     for row in rows:
-        output, files = row["outputs"][0], row["artifacts"]
-        sim, target = row["metrics"]["sim"], row["metrics"]["target"]
+        output = row["outputs"][0]
+        files = row["artifacts"]
+        sim = row["metrics"]["sim"]
+        target = row["metrics"]["target"]
         onnx = f"{files['qdq']['bytes']:,}"
         name = f"{row['scheme']} {row['method']}"
         result.add_row(f"{name} simulation", _percent(sim), "", _db(output["fp32_vs_sim_sqnr_db"]), "", onnx)

@@ -17,7 +17,8 @@ Labels = npt.NDArray[np.int64]
 
 FOLDER = Path(__file__).parent / "data"
 SIZE = 28
-MEAN, DEVIATION = 0.2860, 0.3530
+MEAN = 0.2860
+DEVIATION = 0.3530
 """Mean and standard deviation of the original training images, grey levels in 0 .. 1."""
 
 CLASSES = (

@@ -25,7 +25,9 @@ class ShuffledImages:
     """Batches of normalized images in an order drawn from torch's generator, anew each pass."""
 
     def __init__(self, images: Images, name: str, batch: int = BATCH) -> None:
-        self.images, self.name, self.batch = images, name, batch
+        self.images = images
+        self.name = name
+        self.batch = batch
 
     def __len__(self) -> int:
         return len(self.images) // self.batch

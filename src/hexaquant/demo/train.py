@@ -49,7 +49,8 @@ def trained_network(path: Path, config: TrainConfig | None = None, events: Event
 
     Otherwise it is trained and ``path`` written atomically.
     """
-    config, events = config or TrainConfig(), events or Events()
+    config = config or TrainConfig()
+    events = events or Events()
     net = DemoNet()
     if _stored_key(path) == config.key():
         net.load_state_dict(load_file(path))
@@ -64,7 +65,8 @@ def trained_network(path: Path, config: TrainConfig | None = None, events: Event
 
 def train(config: TrainConfig | None = None, events: Events | None = None) -> DemoNet:
     """A network trained from scratch, in eval mode; the same config gives the same weights on the same machine."""
-    config, events = config or TrainConfig(), events or Events()
+    config = config or TrainConfig()
+    events = events or Events()
     images, labels = data.load_train()
     x = torch.from_numpy(data.normalized(images[: config.samples]))
     y = torch.from_numpy(labels[: config.samples])

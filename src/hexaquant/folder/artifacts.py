@@ -31,8 +31,13 @@ from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.plan import QuantPlan
 from hexaquant.sim.plan_json import plan_from_json, plan_to_json
 
-MODEL, ENCODINGS, QDQ, DLC = "model.onnx", "model.encodings", "model.qdq.onnx", "model.dlc"
-REFERENCE, FLOAT, RECIPE = ".state/fp32.onnx", ".state/float.onnx", "recipe.yaml"
+MODEL = "model.onnx"
+ENCODINGS = "model.encodings"
+QDQ = "model.qdq.onnx"
+DLC = "model.dlc"
+REFERENCE = ".state/fp32.onnx"
+FLOAT = ".state/float.onnx"
+RECIPE = "recipe.yaml"
 SHOWN = 4
 """Names in the sentence about altered encodings."""
 

@@ -18,7 +18,8 @@ from hexaquant.core.errors import InputError
 from hexaquant.core.text_file import read_json
 from hexaquant.folder.manifest import NAME, inside
 
-DRAFT, READY = ".state/draft", ".state/commit"
+DRAFT = ".state/draft"
+READY = ".state/commit"
 OBSOLETE = ".obsolete.json"
 """In the draft: files of the folder that go away with the change."""
 

@@ -47,7 +47,8 @@ def _parameters(factor: oir.Value, shift: oir.Value) -> tuple[Parameters, float]
     if inverse is None:
         return None
     variance, epsilon = inverse
-    subtract, negate = _node(shift, "Sub"), _node(shift, "Neg")
+    subtract = _node(shift, "Sub")
+    negate = _node(shift, "Neg")
     beta = _source(subtract.inputs[0]) if subtract is not None else None
     product = subtract.inputs[1] if subtract is not None else negate.inputs[0] if negate is not None else None
     scaled_mean = _node(product, "Mul")
@@ -83,7 +84,8 @@ def _variance(value: oir.Value) -> tuple[oir.Value, float] | None:
 def _replace(graph: Graph, add: oir.Node, x: oir.Value, rank: int, found: Parameters, epsilon: float) -> None:
     mean = constant(found["mean"])
     assert mean is not None
-    inner, base = graph.model.graph, (found["mean"].name or "").removesuffix("moving_mean")
+    inner = graph.model.graph
+    base = (found["mean"].name or "").removesuffix("moving_mean")
     gamma = found.get("gamma") or add_constant(inner, f"{base}ones", np.ones_like(mean))
     beta = found.get("beta") or add_constant(inner, f"{base}zeros", np.zeros_like(mean))
     parameters = [gamma, beta, found["mean"], found["var"]]
@@ -91,7 +93,8 @@ def _replace(graph: Graph, add: oir.Node, x: oir.Value, rank: int, found: Parame
     if rank == 2:
         replace_node(add, "BatchNormalization", [x, *parameters], {"epsilon": epsilon})
         return
-    first, last = [0, rank - 1, *range(1, rank - 1)], [0, *range(2, rank), 1]
+    first = [0, rank - 1, *range(1, rank - 1)]
+    last = [0, *range(2, rank), 1]
     moved = insert_before(add, "Transpose", [x], {"perm": first}, f"{name}_channels_first")
     normal = insert_before(add, "BatchNormalization", [moved, *parameters], {"epsilon": epsilon}, f"{name}_normal")
     replace_node(add, "Transpose", [normal], {"perm": last})
@@ -99,7 +102,8 @@ def _replace(graph: Graph, add: oir.Node, x: oir.Value, rank: int, found: Parame
 
 def _rank(value: oir.Value) -> int:
     """Number of dimensions, also where only the Transpose before (a bias lies between) tells it; 0 when unknown."""
-    transpose, add = _node(value, "Transpose"), _node(value, "Add")
+    transpose = _node(value, "Transpose")
+    add = _node(value, "Add")
     if value.shape is not None:
         return len(value.shape)
     if add is not None:

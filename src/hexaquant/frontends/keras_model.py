@@ -29,7 +29,8 @@ REMEDY = (
 )
 TRUSTED = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "builtins")
 """Modules whose objects (and whose submodules' objects) a file may name."""
-HDF5, HDF5_BLOCKS = b"\x89HDF\r\n\x1a\n", (0, 512, 1024, 2048)
+HDF5 = b"\x89HDF\r\n\x1a\n"
+HDF5_BLOCKS = (0, 512, 1024, 2048)
 """How an HDF5 file begins, and where (its superblock, in the specification of the format)."""
 DEEPEST = 300
 """Levels of a configuration; those of nested models have a few dozen."""
@@ -44,7 +45,8 @@ def check_keras_file(path: Path) -> None:
         kind = str(found.get("class_name"))
         if kind == "Lambda":
             raise InputError(f"{path.name}: layer '{layer}' is a Lambda, whose code a file may not execute; {REMEDY}")
-        module, registered = found.get("module"), found.get("registered_name")
+        module = found.get("module")
+        registered = found.get("registered_name")
         if isinstance(registered, str) and ">" in registered and not registered.startswith("keras"):
             raise InputError(f"{path.name}: layer '{layer}' is the custom object '{registered}'; {REMEDY}")
         if isinstance(module, str) and not _is_trusted(module):

@@ -188,11 +188,13 @@ def _name_parameters(graph_def: Any, names: Mapping[str, str]) -> dict[str, np.n
     for node in graph_def.node:
         if node.op != "Const" or node.name not in names:
             continue
-        array, dtype = tf.make_ndarray(node.attr["value"].tensor), node.attr["dtype"].type
+        array = tf.make_ndarray(node.attr["value"].tensor)
+        dtype = node.attr["dtype"].type
         placeholder = parameter_tensor(len(renamed)).removesuffix(":0")
         parameters[names[node.name]], renamed[node.name] = array, placeholder
         node.Clear()
-        node.name, node.op = placeholder, "Placeholder"
+        node.name = placeholder
+        node.op = "Placeholder"
         node.attr["dtype"].type = dtype
         node.attr["shape"].shape.CopyFrom(tf.TensorShape(array.shape).as_proto())
     for node in graph_def.node:

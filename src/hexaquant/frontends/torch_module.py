@@ -137,7 +137,8 @@ def _output_keys(program: Any) -> list[str]:
     """For each output of the exported graph the keys of the dict or dataclass it stood in ("" where there is none)."""
     from torch.utils import _pytree as pytree
 
-    spec, outputs = program.call_spec.out_spec, program.graph_signature.output_specs
+    spec = program.call_spec.out_spec
+    outputs = program.graph_signature.output_specs
     if spec is None or spec.num_leaves != len(outputs):
         return []
     tree = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)

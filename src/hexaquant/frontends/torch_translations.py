@@ -36,7 +36,8 @@ def record_origins(model: oir.Model) -> None:
     for node in model.graph:
         props = dict(node.metadata_props)
         node.metadata_props.clear()
-        module, source = module_path(props.get(SCOPES, "")), source_line(props.get(TRACE, ""))
+        module = module_path(props.get(SCOPES, ""))
+        source = source_line(props.get(TRACE, ""))
         if module:
             node.metadata_props[ORIGIN_MODULE] = module
         if source:
@@ -91,7 +92,8 @@ def attention(
         from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention
 
         return aten_scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
-    rank, factor = len(key.shape), float(scale) if scale is not None else _root(query.shape[-1])
+    rank = len(key.shape)
+    factor = float(scale) if scale is not None else _root(query.shape[-1])
     turned = op.Transpose(key, perm=[*range(rank - 2), rank - 1, rank - 2])
     scores = op.MatMul(op.Mul(query, op.Constant(value=_tensor(np.array(factor, np.float32)))), turned)
     if is_causal:
@@ -153,7 +155,8 @@ def averages(length: int, windows: int) -> np.ndarray:
     """(length, windows) matrix whose columns average the windows of adaptive pooling."""
     matrix = np.zeros((length, windows), np.float32)
     for i in range(windows):
-        low, high = i * length // windows, -(-(i + 1) * length // windows)
+        low = i * length // windows
+        high = -(-(i + 1) * length // windows)
         matrix[low:high, i] = 1 / (high - low)
     return matrix
 

@@ -24,7 +24,8 @@ def find_max_of_min(view: View, node: oir.Node) -> str:
     """Max(a, low) of a = Min(x, high), in 16 bits: low > 0 and both constants are scalars and the second operands."""
     if len(node.inputs) != 2 or not view.has_bits(node, 16):
         return ""
-    inner, low = view.producer(node.inputs[0], "Min"), view.number(node.inputs[1])
+    inner = view.producer(node.inputs[0], "Min")
+    low = view.number(node.inputs[1])
     if inner is None or low is None or low <= 0 or len(inner.inputs) != 2 or view.number(inner.inputs[1]) is None:
         return ""
     return f"clips what '{inner.name}' (Min) has clipped, both with the constant as second operand"
@@ -50,7 +51,8 @@ def find_clip_beside_zero(view: View, node: oir.Node) -> str:
 
 def clip_as_min_of_max(view: View, node: oir.Node) -> bool:
     """What lies between holds the encoding of the output, so that rounding twice is rounding once."""
-    output, name = node.outputs[0], node.outputs[0].name or "clip"
+    output = node.outputs[0]
+    name = node.outputs[0].name or "clip"
     source, low, high = (*node.inputs, None, None)[:3]
     bounds = [view.number(low), view.number(high)]
     if (low is not None and bounds[0] is None) or (high is not None and bounds[1] is None):
@@ -83,7 +85,8 @@ def reciprocal_as_division(view: View, node: oir.Node) -> bool:
 
 def find_undone_difference(view: View, node: oir.Node) -> str:
     """Add of c to a Relu or Clip of x - c. A quantized range that ends at zero may be such an activation, merged."""
-    before, held = view.producer(node.inputs[0]), view.span(node.inputs[0])
+    before = view.producer(node.inputs[0])
+    held = view.span(node.inputs[0])
     is_activation = before is not None and before.op_type in CLIPPING_ACTIVATIONS
     difference = view.producer(before.inputs[0]) if is_activation and before is not None else before
     if difference is None or difference.op_type != "Sub":

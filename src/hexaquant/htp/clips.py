@@ -74,11 +74,10 @@ def _chain(node: oir.Node) -> Clamp | None:
 
 def _clamp(node: oir.Node) -> Clamp | None:
     if node.op_type == "Clip":
-        source, bounds = node.inputs[0], [*node.inputs[1:], None, None][:2]
-        low, high = (
-            (-math.inf if bounds[0] is None else _scalar(bounds[0])),
-            (math.inf if bounds[1] is None else _scalar(bounds[1])),
-        )
+        source = node.inputs[0]
+        bounds = [*node.inputs[1:], None, None][:2]
+        low = -math.inf if bounds[0] is None else _scalar(bounds[0])
+        high = math.inf if bounds[1] is None else _scalar(bounds[1])
     elif node.op_type in ("Max", "Min") and len(node.inputs) == 2:
         source, bound = _operands(node)
         low, high = (bound, math.inf) if node.op_type == "Max" else (-math.inf, bound)
@@ -119,7 +118,8 @@ def _emit(graph: Graph, clamp: Clamp) -> None:
         replace_node(outer, "Clip", [clamp.source, low, high], {})
     else:
         above = insert_before(outer, "Max", [clamp.source, low], {}, f"{name}_above")
-        above.shape, above.type = outer.outputs[0].shape, outer.outputs[0].type
+        above.shape = outer.outputs[0].shape
+        above.type = outer.outputs[0].type
         replace_node(outer, "Min", [above, high], {})
     for inner in inners:
         graph.model.graph.remove(inner, safe=True)

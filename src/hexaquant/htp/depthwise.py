@@ -88,7 +88,8 @@ class _Stored:
 
 def _constant(graph: oir.Graph, name: str, array: Numbers) -> oir.Value:
     tensor = oir.Tensor(np.ascontiguousarray(array).reshape(array.shape), name=name)
-    shape, dtype = oir.Shape(array.shape), oir.TensorType(tensor.dtype)
+    shape = oir.Shape(array.shape)
+    dtype = oir.TensorType(tensor.dtype)
     value = oir.Value(name=name, shape=shape, type=dtype, const_value=tensor)
     graph.register_initializer(value)
     return value
@@ -150,7 +151,8 @@ def _integers(before: oir.Value, dequantize: oir.Node) -> Ints | None:
     scale = dequantize.inputs[1]
     if source is None or source.const_value is None or scale is None or scale.const_value is None:
         return None
-    floats, scales = source.const_value.numpy(), scale.const_value.numpy()
+    floats = source.const_value.numpy()
+    scales = scale.const_value.numpy()
     divisor = scales.reshape(-1, *[1] * (floats.ndim - 1)) if scales.ndim else scales
     limits = ml_dtypes.iinfo(ml_dtypes.int4)
     return np.clip(np.rint(floats / divisor), limits.min, limits.max).astype(np.int64)

@@ -16,7 +16,8 @@ def form_bias_vector(graph: Graph) -> int:
     changed = 0
     for node in graph.nodes:
         bias = node.inputs[2] if node.op_type == "Gemm" and len(node.inputs) > 2 else None
-        data, shape = constant(bias), shape_of(node.outputs[0])
+        data = constant(bias)
+        shape = shape_of(node.outputs[0])
         size = shape[-1] if shape else None
         if bias is None or data is None or not isinstance(size, int) or data.shape == (size,):
             continue

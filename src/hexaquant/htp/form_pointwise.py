@@ -40,7 +40,9 @@ def _check(node: oir.Node) -> Product | Declined | None:
 
 def _rewrite(graph: Graph, node: oir.Node, found: Product) -> None:
     x, matrix = found
-    weight, last, bias = node.inputs[0], node, None
+    weight = node.inputs[0]
+    last = node
+    bias = None
     assert weight is not None
     add = next_op(node.outputs[0], "Add")
     data = constant(other_operand(add, node.outputs[0])) if add is not None else None

@@ -88,7 +88,8 @@ def _spatial(node: oir.Node) -> str:
 
 
 def _convolution(node: oir.Node) -> list[str]:
-    weight, group = node.inputs[1], int_attribute(node, "group", 1)
+    weight = node.inputs[1]
+    group = int_attribute(node, "group", 1)
     shape = shape_of(weight) if weight is not None else None
     each = shape[1] if shape is not None and len(shape) > 1 else None
     kind = "" if group == 1 else "depthwise" if each == 1 else "grouped"
@@ -116,7 +117,8 @@ def _grid_sample(node: oir.Node) -> list[str]:
 
 
 def _product(node: oir.Node) -> list[str]:
-    left, right = node.inputs[0], node.inputs[1]
+    left = node.inputs[0]
+    right = node.inputs[1]
     side = "constant left" if constant(left) is not None else "constant right" if constant(right) is not None else ""
     batched = "batched" if not side and _rank(node.outputs[0]) > 2 else ""
     matrix = "by a matrix" if batched and _rank(right) == 2 else batched
@@ -188,13 +190,15 @@ def _reduction(node: oir.Node) -> list[str]:
 
 
 def _running_sum(node: oir.Node) -> list[str]:
-    axis, rank = constant(node.inputs[1]), _rank(node.inputs[0])
+    axis = constant(node.inputs[1])
+    rank = _rank(node.inputs[0])
     last = axis is not None and int(axis.reshape(-1)[0]) % max(rank, 1) == rank - 1
     return [_rank_word(node.inputs[0]), "last axis" if last else "another axis"]
 
 
 def _gather(node: oir.Node) -> list[str]:
-    data, index = node.inputs[0], node.inputs[1]
+    data = node.inputs[0]
+    index = node.inputs[1]
     kind = "constant data" if constant(data) is not None else "constant index" if constant(index) is not None else ""
     return [_largest_rank(node), kind]
 

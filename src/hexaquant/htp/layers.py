@@ -12,7 +12,8 @@ from hexaquant.ir.graph import constant, shape_of
 
 def find_lone_feature(view: View, node: oir.Node) -> str:
     """A constant matrix of several outputs, in integers, for one row of one feature (or for rows not counted yet)."""
-    data, weight = node.inputs[0], view.stored(node.inputs[1])
+    data = node.inputs[0]
+    weight = view.stored(node.inputs[1])
     shape = None if data is None else shape_of(data)
     if not shape or weight is None or weight.data.ndim != 2 or not view.has_bits(node, 8, 16):
         return ""
@@ -24,12 +25,16 @@ def find_lone_feature(view: View, node: oir.Node) -> str:
 
 def layer_as_convolution(view: View, node: oir.Node) -> bool:
     """A 1x1 convolution between reshapes. A weight that others read, too, is copied; otherwise it keeps its name."""
-    source, weight, output = node.inputs[0], node.inputs[1], node.outputs[0]
-    stored, shape = view.stored(weight), None if source is None else shape_of(source)
+    source = node.inputs[0]
+    weight = node.inputs[1]
+    output = node.outputs[0]
+    stored = view.stored(weight)
+    shape = None if source is None else shape_of(source)
     scales = [node.attributes[name].as_float() for name in ("alpha", "beta") if name in node.attributes]
     if source is None or weight is None or stored is None or shape is None or any(scale != 1 for scale in scales):
         return False
-    size, name = stored.data.size, output.name or "layer"
+    size = stored.data.size
+    name = output.name or "layer"
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is not None and (vector := _bias_vector(view, node, bias, size)) is None:
         return False
@@ -68,9 +73,12 @@ def find_computed_bias(view: View, node: oir.Node) -> str:
 def add_bias_after(view: View, node: oir.Node) -> bool:
     """Of a float graph: an Add behind a layer with a bias of zeros. (A QDQ graph does not say how the product alone is
     quantized.)"""
-    weight, bias, output = view.stored(node.inputs[1]), node.inputs[2], node.outputs[0]
+    weight = view.stored(node.inputs[1])
+    bias = node.inputs[2]
+    output = node.outputs[0]
     scales = [node.attributes[name].as_float() for name in ("alpha", "beta") if name in node.attributes]
-    shape, bias_shape = shape_of(output), None if bias is None else shape_of(bias)
+    shape = shape_of(output)
+    bias_shape = None if bias is None else shape_of(bias)
     if (
         view.is_qdq
         or weight is None
@@ -80,7 +88,8 @@ def add_bias_after(view: View, node: oir.Node) -> bool:
         or any(s != 1 for s in scales)
     ):
         return False
-    name, attributes = output.name or "layer", dict(node.attributes)
+    name = output.name or "layer"
+    attributes = dict(node.attributes)
     product = view.insert(node, node.op_type, node.inputs[:2], attributes, f"{name}_product", output, shape)
     if node.op_type != "Gemm":
         column = [-1, *[1] * (len(shape) - 2)]
@@ -101,7 +110,8 @@ def find_rank_five_product(view: View, node: oir.Node) -> str:
 
 def merge_batch_axes(view: View, node: oir.Node) -> bool:
     """A product of rank 4 between reshapes; a constant operand is reshaped at once."""
-    output, name = node.outputs[0], node.outputs[0].name or "product"
+    output = node.outputs[0]
+    name = node.outputs[0].name or "product"
     operands = [_merged(view, node, value, f"{name}_{side}") for value, side in zip(node.inputs, ("left", "right"))]
     dims = _dims(output)
     product = view.insert(node, "MatMul", operands, {}, f"{name}_merged", output, _merge(dims))
@@ -111,7 +121,8 @@ def merge_batch_axes(view: View, node: oir.Node) -> bool:
 
 def _merged(view: View, node: oir.Node, value: oir.Value | None, name: str) -> oir.Value:
     assert value is not None
-    shape, data = _merge(_dims(value)), constant(value)
+    shape = _merge(_dims(value))
+    data = constant(value)
     if data is not None:
         return add_constant(view.graph, f"{value.name}_merged", data.reshape(shape))
     return view.insert(node, "Reshape", [value, view.integers(f"{name}_shape", shape)], {}, name, value, shape)

@@ -37,7 +37,8 @@ class Verdict:
         return self.status in ("refused", "wrong")
 
 
-LEGAL, UNKNOWN = Verdict("legal"), Verdict("unknown")
+LEGAL = Verdict("legal")
+UNKNOWN = Verdict("unknown")
 
 
 @dataclass(frozen=True)

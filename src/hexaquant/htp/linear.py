@@ -26,7 +26,8 @@ def _output_shape(node: oir.Node) -> list[int] | None:
     """The output's dimensions, one of them (the unknown one, else the first) as -1, of a MatMul that qualifies."""
     if constant(node.inputs[0]) is not None:
         return None
-    matrix, shape = constant(node.inputs[1]), shape_of(node.outputs[0])
+    matrix = constant(node.inputs[1])
+    shape = shape_of(node.outputs[0])
     if matrix is None or matrix.ndim != 2 or matrix.dtype != np.float32 or shape is None or len(shape) < 2:
         return None
     unknown = [axis for axis, dim in enumerate(shape) if not isinstance(dim, int)] or [0]
@@ -59,10 +60,12 @@ def _rewrite(graph: Graph, node: oir.Node, shape: list[int]) -> None:
         return
     flat_shape = add_constant(graph.model.graph, f"{name}_flat_shape", np.array([-1, inner], np.int64))
     flat = insert_before(last, "Reshape", [node.inputs[0], flat_shape], {}, f"{name}_flat")
-    flat.shape, flat.type = oir.Shape([None, inner]), last.outputs[0].type
+    flat.shape = oir.Shape([None, inner])
+    flat.type = last.outputs[0].type
     operands = [flat, matrix] if bias is None else [flat, matrix, bias]
     product = insert_before(last, "Gemm", operands, {}, f"{name}_linear")
-    product.shape, product.type = oir.Shape([None, shape[-1]]), last.outputs[0].type
+    product.shape = oir.Shape([None, shape[-1]])
+    product.type = last.outputs[0].type
     full_shape = add_constant(graph.model.graph, f"{name}_shape", np.array(shape, np.int64))
     replace_node(last, "Reshape", [product, full_shape], {})
     if add is not None:

@@ -125,14 +125,16 @@ def find_cropped_mean(view: View, node: oir.Node) -> str:
 
 
 def _keeps_encoding(view: View, node: oir.Node) -> bool:
-    before, after = view.encoding(node.inputs[0]), view.encoding(node.outputs[0])
+    before = view.encoding(node.inputs[0])
+    after = view.encoding(node.outputs[0])
     if before is None or after is None:
         return False
     return all(np.array_equal(constant(a), constant(b)) for a, b in zip(before, after))  # type: ignore[arg-type]
 
 
 def _path(view: View, node: oir.Node) -> list[oir.Node]:
-    path, before = [], view.producer(node.inputs[0], *PASSED)
+    path = []
+    before = view.producer(node.inputs[0], *PASSED)
     while before is not None:
         path.append(before)
         before = view.producer(before.inputs[0], *PASSED)
@@ -162,7 +164,9 @@ def cut_by_gathers(view: View, node: oir.Node) -> bool:
 
 
 def _gather_cuts(view: View, node: oir.Node) -> None:
-    value, dims, name = node.inputs[0], list(shape_of(node.outputs[0]) or ()), node.outputs[0].name or "cut"
+    value = node.inputs[0]
+    dims = list(shape_of(node.outputs[0]) or ())
+    name = node.outputs[0].name or "cut"
     now = list(shape_of(value) or ()) if value is not None else []
     cuts = [cut for cut in _cuts(node) or [] if cut[1] or cut[2]]
     for axis, before, behind in cuts[:-1]:
@@ -204,9 +208,11 @@ def _windows(node: oir.Node) -> list[Window] | None:
     if shape is None:
         return None
     sizes = [d if isinstance(d, int) else None for d in shape[2:]]
-    ones, ceil = [1] * len(sizes), bool(int_attribute(node, "ceil_mode", 0))
+    ones = [1] * len(sizes)
+    ceil = bool(int_attribute(node, "ceil_mode", 0))
     kernel = ints_attribute(node, "kernel_shape")
-    strides, dilations = ints_attribute(node, "strides", ones), ints_attribute(node, "dilations", ones)
+    strides = ints_attribute(node, "strides", ones)
+    dilations = ints_attribute(node, "dilations", ones)
     pads = ints_attribute(node, "pads", [0] * 2 * len(sizes))
     needs_size = ceil or any(pads)
     if len(kernel) != len(sizes) or any(d != 1 for d in dilations) or (needs_size and None in sizes):
@@ -245,7 +251,8 @@ def _pad_and_correct(graph: oir.Graph, node: oir.Node, windows: list[Window]) ->
         pool = replace_node(node, "AveragePool", [node.inputs[0]], attributes)
     else:
         mean = insert_before(node, "AveragePool", [node.inputs[0]], attributes, f"{name}_mean")
-        mean.shape, mean.type = output.shape, output.type
+        mean.shape = output.shape
+        mean.type = output.type
         replace_node(node, "Mul", [mean, add_constant(graph, f"{name}.correction", factors)], {})
         pool = mean.producer() or node
     plain = _windows(pool)
@@ -264,11 +271,14 @@ def _correction(windows: list[Window], counted: bool, wanted: bool) -> np.ndarra
 
 
 def _pool_each_axis(node: oir.Node, windows: list[Window]) -> None:
-    source, output, rank = node.inputs[0], node.outputs[0], len(windows)
+    source = node.inputs[0]
+    output = node.outputs[0]
+    rank = len(windows)
     dims = list(shape_of(source) or ()) if source is not None else []
     done = list(shape_of(output) or [None] * (rank + 2))
     for axis, window in enumerate(windows):
-        kernel, pads = [1] * rank, [0] * 2 * rank
+        kernel = [1] * rank
+        pads = [0] * 2 * rank
         kernel[axis], pads[axis], pads[rank + axis] = window.kernel, window.before, window.after
         attributes = {"kernel_shape": kernel, "strides": kernel, "pads": pads}
         attributes["count_include_pad"] = int_attribute(node, "count_include_pad", 0)  # type: ignore[assignment]
@@ -277,4 +287,5 @@ def _pool_each_axis(node: oir.Node, windows: list[Window]) -> None:
             return
         source = insert_before(node, "AveragePool", [source], attributes, f"{output.name}_axis{axis + 2}")
         dims[axis + 2] = done[axis + 2]
-        source.shape, source.type = oir.Shape(dims), output.type
+        source.shape = oir.Shape(dims)
+        source.type = output.type

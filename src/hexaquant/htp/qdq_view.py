@@ -17,7 +17,8 @@ import onnx_ir as oir
 from hexaquant.ir.edit import add_constant, insert_before, replace_node, set_constant, sole_consumer
 from hexaquant.ir.graph import constant
 
-QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+QUANTIZE = "QuantizeLinear"
+DEQUANTIZE = "DequantizeLinear"
 BitsOf = Callable[[oir.Node], int | None]
 """Activation bits in which an operator of a float graph computes; None in float16."""
 
@@ -36,7 +37,8 @@ class View:
     """Of ``graph``. ``bits_of``: of a float graph whose schemes are known; ``arch``: where it will run, 0 for any."""
 
     def __init__(self, graph: oir.Graph, bits_of: BitsOf | None = None, arch: int = 0) -> None:
-        self.graph, self.arch = graph, arch
+        self.graph = graph
+        self.arch = arch
         self._bits_of = bits_of
 
     @cached_property
@@ -71,7 +73,8 @@ class View:
             return constant(value)
         if node.op_type == QUANTIZE:
             return self.array(node.inputs[0])
-        stored, scale = node.inputs[0], constant(node.inputs[1])
+        stored = node.inputs[0]
+        scale = constant(node.inputs[1])
         data = constant(stored)
         if data is None:
             return self.array(stored)
@@ -98,7 +101,8 @@ class View:
             node = next((reader for reader in readers if reader.op_type == QUANTIZE), None)
         if node is None or len(node.inputs) < 3:
             return None
-        scale, zero = node.inputs[1], node.inputs[2]
+        scale = node.inputs[1]
+        zero = node.inputs[2]
         if scale is None or zero is None or constant(scale) is None or constant(zero) is None:
             return None
         return (scale, zero) if scale.const_value is not None and scale.const_value.size == 1 else None
@@ -117,7 +121,9 @@ class View:
         scale, zero = (constant(part) for part in encoding)
         if scale is None or zero is None or zero.dtype not in (np.uint8, np.int8, np.uint16, np.int16):
             return None
-        step, offset, ends = float(scale.reshape(-1)[0]), int(zero.reshape(-1)[0]), np.iinfo(zero.dtype)
+        step = float(scale.reshape(-1)[0])
+        offset = int(zero.reshape(-1)[0])
+        ends = np.iinfo(zero.dtype)
         return (ends.min - offset) * step, (ends.max - offset) * step
 
     def has_bits(self, node: oir.Node, *bits: int) -> bool:
@@ -161,7 +167,8 @@ class View:
         """Insert ``op_type`` before ``node``; what it computes has the type and, in a QDQ graph, the encoding of
         ``like``. Returns the value for readers."""
         value = insert_before(node, op_type, inputs, attributes, name)
-        value.shape, value.type = oir.Shape(list(shape)), None if like is None else like.type
+        value.shape = oir.Shape(list(shape))
+        value.type = None if like is None else like.type
         encoding = self.encoding(like)
         if encoding is None:
             return value
@@ -195,14 +202,16 @@ class View:
         stored = self.stored(value)
         if stored is None or len(stored.chain) > 2:
             return None
-        data, along = np.ascontiguousarray(change(stored.data)), None if stored.axis is None else axis
+        data = np.ascontiguousarray(change(stored.data))
+        along = None if stored.axis is None else axis
         passed = [value, *(step.inputs[0] for step in stored.chain)]
         if all(sole_consumer(part) is not None for part in passed):
             return self._rearranged(value, stored, passed[-1], data, along)
         if not stored.chain:
             return add_constant(self.graph, name, data)
         last = stored.chain[0]
-        scale, zero = constant(last.inputs[1]), constant(last.inputs[2]) if len(last.inputs) > 2 else None
+        scale = constant(last.inputs[1])
+        zero = constant(last.inputs[2]) if len(last.inputs) > 2 else None
         if scale is None or (len(last.inputs) > 2 and zero is None) or len(stored.chain) > 1:
             return None
         return self._dequantized(node, data, scale, zero, along, name)

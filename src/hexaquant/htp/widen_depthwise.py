@@ -55,10 +55,12 @@ def _is_pointwise_depthwise(node: oir.Node) -> bool:
 
 def _kernel(node: oir.Node, chain: list[oir.Value], arch: int) -> list[int]:
     """The kernel that ``node`` needs; empty when its own one serves."""
-    dims, stride = len(chain[0].shape or ()) - 2, max(_ints(node, "strides", [1]))
+    dims = len(chain[0].shape or ()) - 2
+    stride = max(_ints(node, "strides", [1]))
     if _bits(chain[0]) > 8:
         return []
-    dequantize, bits = chain[0].producer(), _bits(node.inputs[0])
+    dequantize = chain[0].producer()
+    bits = _bits(node.inputs[0])
     if stride > 2 or (stride == 2 and bits == 8 and arch >= FIRST_EXACT_ARCH):
         return [3, 3] if dims == 2 else []
     scale = None if dequantize is None or dequantize.inputs[1] is None else dequantize.inputs[1].shape
@@ -81,7 +83,8 @@ def _bits(value: oir.Value | None) -> int:
 
 def _weight_chain(node: oir.Node) -> list[oir.Value]:
     """From the weight that ``node`` reads back to the constant; empty where condition 2 does not hold."""
-    chain, value = [], node.inputs[1]
+    chain = []
+    value = node.inputs[1]
     while value is not None and sole_consumer(value) is not None:
         chain.append(value)
         if value.is_initializer() and value.const_value is not None:

@@ -29,7 +29,8 @@ def batches_of(items: Iterable[Any], specs: Sequence[InputSpec], source: str) ->
     InputError naming the item's index and the input when names, dtype or shape do not fit or a value is NaN or
     infinite, and when the last rows do not fill a run.
     """
-    waiting, needed = Rows(specs), rows_of_a_run(specs)
+    waiting = Rows(specs)
+    needed = rows_of_a_run(specs)
     for index, item in enumerate(items):
         where = f"item {index} of {source}"
         arrays, labels = _by_name(item, specs, where)
@@ -144,7 +145,9 @@ def cut(arrays: Mapping[str, Any], labels: Any, specs: Sequence[InputSpec], wher
     first axis (of an input without a batch); or it is one sample, with its batch axis or without, which goes with all
     samples of the others where the input has no batch. Raises InputError naming the input whose shape does not fit.
     """
-    found, sizes, shared = {}, {}, set()
+    found = {}
+    sizes = {}
+    shared = set()
     for spec in specs:
         array = as_array(arrays[spec.name])
         found[spec.name], sizes[spec.name] = _samples(array, spec, where)
@@ -250,7 +253,8 @@ def checked(array: Array, spec: InputSpec, where: str) -> Array:
 
 def _cast(array: Array, spec: InputSpec, where: str) -> Array:
     """To the input's dtype where that changes no meaning: float to float, integer to integer that holds it."""
-    have, want = array.dtype, spec.dtype
+    have = array.dtype
+    want = spec.dtype
     if have == want:
         return array
     if have.kind == "f" and want.kind == "f":
@@ -277,8 +281,10 @@ def rebatch(parts: Iterable[Labelled], specs: Sequence[InputSpec], size: int) ->
     for batch, labels in parts:
         if pending and not _same_whole(pending[0][0], batch, specs):
             yield _joined(pending, specs)
-            pending, waiting = [], 0
-        start, count = 0, sample_count(batch, specs)
+            pending = []
+            waiting = 0
+        start = 0
+        count = sample_count(batch, specs)
         while start < count:
             stop = min(count, start + size - waiting)
             pending.append(take_labelled(batch, labels, specs, slice(start, stop)))
@@ -286,7 +292,8 @@ def rebatch(parts: Iterable[Labelled], specs: Sequence[InputSpec], size: int) ->
             start = stop
             if waiting == size:
                 yield _joined(pending, specs)
-                pending, waiting = [], 0
+                pending = []
+                waiting = 0
     if pending:
         yield _joined(pending, specs)
 

@@ -56,7 +56,8 @@ def resolve_axes(name: str, encoding: Encoding, value: oir.Value) -> Encoding:
 
     Raises EncodingError when the number of scales does not fit the tensor.
     """
-    grid, shape = encoding.grid, _static_shape(value)
+    grid = encoding.grid
+    shape = _static_shape(value)
     if shape is None or grid.is_float or isinstance(grid.granularity, PerTensor):
         return encoding
     channel = channel_axis(value, len(shape))
@@ -79,7 +80,8 @@ def _resolve_channels(name: str, encoding: Encoding, shape: tuple[int, ...], cha
         channel = fitting[0] if fitting else 0
     if shape[channel] == count:
         return _with_layout(encoding, PerChannel(channel), (count,))
-    channels, axis = shape[channel], block_axis(channel, len(shape))
+    channels = shape[channel]
+    axis = block_axis(channel, len(shape))
     blocks = count // channels if channels > 0 and count % channels == 0 else 0
     if blocks < 2 or len(shape) < 2 or shape[axis] % blocks:
         raise EncodingError(f"'{name}' has {count} scales, which do not fit its shape {shape}; {_OTHER_MODEL}")

@@ -36,7 +36,8 @@ from hexaquant.io.recurrent_state import rolled
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.input_spec import InputSpec, input_specs
 
-MOST_UNPACKED, MOST_GROWTH = 1 << 30, 20
+MOST_UNPACKED = 1 << 30
+MOST_GROWTH = 20
 """An .npz may unpack to so many bytes in any case, and to so many times its own."""
 CHUNK = 32
 """Samples that array files are cut into when the graph's batch is symbolic and no batch size is asked for."""
@@ -80,7 +81,8 @@ def from_iterable(data: Any, specs: Sequence[InputSpec], source: str) -> Dataset
 
 def _loader_length(loader: Any) -> int | None:
     """Samples in a pass of a torch DataLoader that visits every sample once; None for anything else."""
-    sampler, dataset = getattr(loader, "sampler", None), getattr(loader, "dataset", None)
+    sampler = getattr(loader, "sampler", None)
+    dataset = getattr(loader, "dataset", None)
     if not isinstance(sampler, Sized) or not isinstance(dataset, Sized) or getattr(loader, "drop_last", False):
         return None
     return len(dataset) if len(sampler) == len(dataset) else None

@@ -59,7 +59,8 @@ def _lost_in_v2(name: str, encoding: Encoding) -> list[str]:
 
 
 def _lost_in_v1(name: str, encoding: Encoding, version: str, is_param: bool, value: oir.Value | None) -> list[str]:
-    grid, lost = encoding.grid, []
+    grid = encoding.grid
+    lost = []
     if not grid.is_float and grid.signed != (is_param and grid.symmetric):
         lost.append(f"'{name}': version {version} does not hold {'' if grid.signed else 'un'}signed storage")
     if version == v06.VERSION and isinstance(grid.granularity, Lpbq):
@@ -74,7 +75,8 @@ def _lost_in_v1(name: str, encoding: Encoding, version: str, is_param: bool, val
 
 
 def _axes_are_implied(encoding: Encoding, value: oir.Value) -> bool:
-    layout, shape = encoding.grid.granularity, shape_of(value)
+    layout = encoding.grid.granularity
+    shape = shape_of(value)
     if shape is None or isinstance(layout, PerTensor) or encoding.grid.is_float:
         return True
     rank = len(shape)

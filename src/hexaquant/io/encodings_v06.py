@@ -96,7 +96,8 @@ def _write_entries(encoding: Encoding) -> list[dict[str, Any]]:
         return [{"bitwidth": grid.bits, "dtype": "float"}]
     step = encoding.step
     offset = _offset_like(encoding, step)
-    low, high = offset * step, (offset + (grid.levels - 1)) * step
+    low = offset * step
+    high = (offset + (grid.levels - 1)) * step
     rows = zip(*(t.double().flatten().tolist() for t in (step, offset, low, high)))
     return [_entry(grid, scale, int(o), mn, mx) for scale, o, mn, mx in rows]
 

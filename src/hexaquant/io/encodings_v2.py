@@ -137,7 +137,8 @@ def write_list(encodings: Mapping[str, Encoding], ranks: Mapping[str, int]) -> l
 
 
 def _write_entry(encoding: Encoding, rank: int) -> dict[str, Any]:
-    grid, layout = encoding.grid, encoding.grid.granularity
+    grid = encoding.grid
+    layout = encoding.grid.granularity
     entry: dict[str, Any] = {"output_dtype": f"{'' if grid.signed else 'u'}int{grid.bits}"}
     if isinstance(layout, PerTensor):
         return entry | _numbers(grid, encoding.scale, encoding.offset)

@@ -83,7 +83,8 @@ class ImageSpec:
                 raise InputError(f"the image spec's '{key}' is {values!r}; give a number, or a list of one per channel")
         if not _is_number(self.scale):
             raise InputError(f"the image spec's 'scale' is {self.scale!r}; give the factor for pixels of 0 to 255")
-        size, resize = self.size, self.resize
+        size = self.size
+        resize = self.resize
         if size is not None and not (isinstance(size, tuple) and len(size) == 2 and all(map(_is_length, size))):
             raise InputError(f"the image spec's 'size' is {size!r}; give the height and the width in pixels")
         if resize is not None and not _is_length(resize):
@@ -138,7 +139,8 @@ def _is_seen(path: Path, folder: Path) -> bool:
 
 def _layout(spec: InputSpec) -> Literal["NCHW", "NHWC"]:
     """By where the 1 or 3 channels are; NCHW when both ends could be."""
-    first, last = _picture(spec)[0], _picture(spec)[-1]
+    first = _picture(spec)[0]
+    last = _picture(spec)[-1]
     return "NHWC" if last in (1, 3) and first not in (1, 3) else "NCHW"
 
 
@@ -289,5 +291,6 @@ def _fit(picture: Any, size: tuple[int, int], resize: int | None, resampling: An
     if wide * high > MOST_PIXELS:
         raise InputError(f"{path} would have {high}x{wide} pixels with its shorter side at {resize}; crop or remove it")
     picture = picture.resize((wide, high), resampling)
-    left, top = round((wide - width) / 2), round((high - height) / 2)
+    left = round((wide - width) / 2)
+    top = round((high - height) / 2)
     return picture.crop((left, top, left + width, top + height))

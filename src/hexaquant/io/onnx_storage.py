@@ -124,7 +124,8 @@ def _spread(param: Array, shape: tuple[int, ...], axis: int, block_size: int) ->
 def full_rank(rows: torch.Tensor, layout: PerBlock | Lpbq, shape: tuple[int, ...]) -> Array:
     """(channels, blocks) as ONNX wants blocked scales: the tensor's shape with the block axis divided."""
     rank = len(shape)
-    channel, axis = layout.channel_axis % rank, layout.axis % rank
+    channel = layout.channel_axis % rank
+    axis = layout.axis % rank
     wanted = tuple(s // layout.block_size if d == axis else s for d, s in enumerate(shape))
     return np.ascontiguousarray(np.broadcast_to(at_rank(rows, channel, axis, rank).numpy(), wanted))
 

@@ -25,7 +25,8 @@ from hexaquant.io import onnx_storage as storage
 from hexaquant.io.qdq_writer import CHANNEL_AXIS, DECOMPRESSED_BITS, SYMMETRIC, TENSOR
 from hexaquant.ir.graph import CONVERT, Graph, constant, shape_of
 
-Q, DQ = "QuantizeLinear", "DequantizeLinear"
+Q = "QuantizeLinear"
+DQ = "DequantizeLinear"
 SUFFIXES = ("_q", "_quantized")
 """What AIMET, hexaquant and onnxruntime append to a tensor's name for its integers."""
 
@@ -137,7 +138,9 @@ class _Reader:
         identity = oir.node("Identity", [source], name=f"{name}_convert")
         identity.metadata_props[CONVERT] = f"{kind}:{encoding.grid.bits}"
         value = identity.outputs[0]
-        value.name, value.shape, value.dtype = self._free(name), source.shape, oir.DataType.FLOAT
+        value.name = self._free(name)
+        value.shape = source.shape
+        value.dtype = oir.DataType.FLOAT
         self._onnx.insert_before(quantize, identity)
         self.found[value] = encoding
         return value
@@ -149,7 +152,8 @@ class _Reader:
             output.replace_all_uses_with(tensor)
             self._onnx.remove(node, safe=True)
             return
-        name, shape = output.name, output.shape
+        name = output.name
+        shape = output.shape
         if tensor.name == name or (tensor.producer() is not None and not tensor.is_graph_output()):
             output.replace_all_uses_with(tensor, replace_graph_outputs=True)
             output.name = None
@@ -158,7 +162,8 @@ class _Reader:
             self._onnx.remove(node, safe=True)
             return
         identity = oir.node("Identity", [tensor], name=f"{node.name}_identity")
-        identity.outputs[0].shape, identity.outputs[0].dtype = shape, oir.DataType.FLOAT
+        identity.outputs[0].shape = shape
+        identity.outputs[0].dtype = oir.DataType.FLOAT
         self._onnx.insert_before(node, identity)
         output.replace_all_uses_with(identity.outputs[0], replace_graph_outputs=True)
         output.name = None
@@ -171,7 +176,8 @@ class _Reader:
             node = output.producer()
             if node is None or node.op_type != Q or node.inputs[0] is None:
                 continue
-            source, name = node.inputs[0], output.name
+            source = node.inputs[0]
+            name = output.name
             if source.producer() is None or source.is_graph_output():
                 raise InputError(f"{self.graph.source}: output '{name}' is an input or another output; keep one")
             self.found.setdefault(source, read_encoding(node, output, self.graph.source))

@@ -46,10 +46,13 @@ def drop_fused(graph: Graph, names: Collection[str]) -> None:
 
 
 def _drop(graph: Graph, node: oir.Node) -> None:
-    source, output = node.inputs[0], node.outputs[0]
+    source = node.inputs[0]
+    output = node.outputs[0]
     if source is None or source.producer() is None or source.is_graph_output() or len(source.uses()) != 1:
         raise EncodingError(f"{graph.origin(node)} cannot be fused: other nodes or the user also see its input")
-    name, shape, constants = output.name, output.shape, [v for v in node.inputs[1:] if v is not None]
+    name = output.name
+    shape = output.shape
+    constants = [v for v in node.inputs[1:] if v is not None]
     output.replace_all_uses_with(source, replace_graph_outputs=True)
     graph.model.graph.remove(node, safe=True)
     output.name = None
@@ -61,8 +64,10 @@ def _drop(graph: Graph, node: oir.Node) -> None:
 
 
 OPSET = 21
-TENSOR, SYMMETRIC = "hexaquant.tensor", "hexaquant.symmetric"
-CHANNEL_AXIS, DECOMPRESSED_BITS = "hexaquant.channel_axis", "hexaquant.decompressed_bits"
+TENSOR = "hexaquant.tensor"
+SYMMETRIC = "hexaquant.symmetric"
+CHANNEL_AXIS = "hexaquant.channel_axis"
+DECOMPRESSED_BITS = "hexaquant.decompressed_bits"
 """Keys of the metadata on DequantizeLinear nodes."""
 
 
@@ -133,7 +138,8 @@ class _Draft:
         """A Q or DQ node on ``inputs[0]``; its single output is called ``output`` and typed."""
         node = oir.node(op_type, [*inputs, params.scale, params.zero_point], params.attributes)
         node.name = f"{output}/{op_type}"
-        value, dtype = node.outputs[0], params.zero_point.dtype or oir.DataType.UINT8
+        value = node.outputs[0]
+        dtype = params.zero_point.dtype or oir.DataType.UINT8
         value.name = output
         value.type = oir.TensorType(dtype if op_type == "QuantizeLinear" else oir.DataType.FLOAT)
         value.shape = None if inputs[0].shape is None else inputs[0].shape.copy()
@@ -166,7 +172,8 @@ def _join_converts(graph: Graph) -> None:
     after a float input, of which a Q straight behind it would be read as its encoding.
     """
     for node in graph.nodes:
-        source, output = node.inputs[0] if node.inputs else None, node.outputs[0]
+        source = node.inputs[0] if node.inputs else None
+        output = node.outputs[0]
         if CONVERT not in node.metadata_props or source is None or output.is_graph_output():
             continue
         if any(use.node.op_type != "QuantizeLinear" for use in output.uses()):
@@ -196,7 +203,8 @@ def _dims(value: oir.Value) -> tuple[int, ...]:
 
 
 def _params(draft: _Draft, name: str, encoding: Encoding, shape: tuple[int, ...]) -> _Params:
-    layout, zero = encoding.grid.granularity, storage.zero_point(encoding, name)
+    layout = encoding.grid.granularity
+    zero = storage.zero_point(encoding, name)
     metadata = {TENSOR: name, SYMMETRIC: str(int(encoding.grid.symmetric))}
     if isinstance(layout, PerBlock | Lpbq):
         return _block_params(draft, name, encoding, layout, shape, metadata)
@@ -243,10 +251,12 @@ def _lpbq_scale(
 
 def _quantize_constant(draft: _Draft, value: oir.Value, encoding: Encoding, prequantize: bool) -> None:
     """Put DQ (on integers) or Q + DQ between the initializer ``value`` and its consumers."""
-    data, name = constant(value), value.name or ""
+    data = constant(value)
+    name = value.name or ""
     if data is None:
         raise EncodingError(f"parameter '{name}' has no data; load the model with its external data")
-    is_output, as_integers = value.is_graph_output(), prequantize or encoding.grid.bits == 32
+    is_output = value.is_graph_output()
+    as_integers = prequantize or encoding.grid.bits == 32
     params = _params(draft, name, encoding, data.shape)
     if is_output and not as_integers:
         raise EncodingError(f"parameter '{name}' is a graph output; export it with prequantize=True")
@@ -255,7 +265,8 @@ def _quantize_constant(draft: _Draft, value: oir.Value, encoding: Encoding, preq
         nodes: list[oir.Node] = []
     else:
         quantize = draft.node("QuantizeLinear", [value], params, draft.name(f"{name}_q"))
-        q, nodes = quantize.outputs[0], [quantize]
+        q = quantize.outputs[0]
+        nodes = [quantize]
     dequantize = draft.node("DequantizeLinear", [q], params, name if is_output else draft.name(f"{name}_qdq"))
     dequantize.metadata_props.update(params.metadata)
     _redirect(value, dequantize.outputs[0], keep=nodes)

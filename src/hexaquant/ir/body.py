@@ -23,7 +23,8 @@ class Body:
     def __init__(self, node: oir.Node) -> None:
         graph = node.graph
         assert isinstance(graph, oir.Graph)
-        self.node, self._graph = node, graph
+        self.node = node
+        self._graph = graph
         self._base = node.outputs[0].name or node.op_type.lower()
         self._taken = taken_names(graph)
         self._contents = Contents()
@@ -69,10 +70,14 @@ class Body:
                 continue
             if new.producer() is None or new.producer() is self.node or new.is_graph_output():
                 new = self.op("Identity", new)
-            name, old.name = old.name, None
-            shape, kind = old.shape, old.type
+            name = old.name
+            old.name = None
+            shape = old.shape
+            kind = old.type
             old.replace_all_uses_with(new, replace_graph_outputs=True)
-            new.name, new.shape, new.type = name, new.shape or shape, new.type or kind
+            new.name = name
+            new.shape = new.shape or shape
+            new.type = new.type or kind
         self._graph.remove(self.node, safe=True)
 
     def _free(self, name: str) -> str:

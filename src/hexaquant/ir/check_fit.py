@@ -58,7 +58,8 @@ def _dims(node: oir.Node, index: int) -> Dims:
 
 
 def _conv(node: oir.Node) -> str | None:
-    x, w = node.inputs[0].shape if node.inputs[0] is not None else None, _dims(node, 1)
+    x = node.inputs[0].shape if node.inputs[0] is not None else None
+    w = _dims(node, 1)
     group = int_attribute(node, "group", 1)
     if group < 1:
         return f"group is {group}"
@@ -82,7 +83,8 @@ def _empty(node: oir.Node) -> str | None:
 
 
 def _reshape(node: oir.Node) -> str | None:
-    source, shape = _dims(node, 0), node.outputs[0].shape
+    source = _dims(node, 0)
+    shape = node.outputs[0].shape
     if source is None or shape is None or not shape.is_static():
         return None
     target = tuple(shape.numpy())
@@ -90,16 +92,19 @@ def _reshape(node: oir.Node) -> str | None:
 
 
 def _gather(node: oir.Node) -> str | None:
-    source, indices = _dims(node, 0), constant(node.inputs[1])
+    source = _dims(node, 0)
+    indices = constant(node.inputs[1])
     if source is None or indices is None or not indices.size or not source:
         return None
     size = source[int_attribute(node, "axis", 0)]
-    low, high = int(indices.min()), int(indices.max())
+    low = int(indices.min())
+    high = int(indices.max())
     return None if -size <= low and high < size else f"index {high if high >= size else low} of {size}"
 
 
 def _cumsum(node: oir.Node) -> str | None:
-    source, axis = _dims(node, 0), constant(node.inputs[1])
+    source = _dims(node, 0)
+    axis = constant(node.inputs[1])
     if source is None or axis is None or axis.size != 1:
         return None
     return _axis(int(axis.reshape(-1)[0]), len(source))

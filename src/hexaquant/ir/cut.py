@@ -36,6 +36,7 @@ def _quantized(value: oir.Value) -> oir.Value:
     readers = [node for q in quantizers[:1] for node in q.outputs[0].consumers()]
     if not readers or readers[0].op_type != "DequantizeLinear":
         return value
-    end, name = readers[0].outputs[0], value.name
+    end = readers[0].outputs[0]
+    name = value.name
     value.name, end.name = f"{name}_unquantized", name
     return end

@@ -21,7 +21,8 @@ def taken_names(graph: oir.Graph) -> set[str]:
 
 def unique_name(base: str, taken: set[str]) -> str:
     """``base``, or ``base_1``, ``base_2``, ... when it is taken."""
-    name, count = base, 0
+    name = base
+    count = 0
     while name in taken:
         count += 1
         name = f"{base}_{count}"
@@ -107,7 +108,8 @@ def replace_node(
     new = oir.node(op_type, inputs, attributes, name=node.name)
     new.metadata_props.update(node.metadata_props)
     new.outputs[0].name = old.name
-    new.outputs[0].shape, new.outputs[0].type = old.shape, old.type
+    new.outputs[0].shape = old.shape
+    new.outputs[0].type = old.type
     graph.insert_before(node, new)
     old.replace_all_uses_with(new.outputs[0], replace_graph_outputs=True)
     old.name = None

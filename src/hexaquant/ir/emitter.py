@@ -32,7 +32,8 @@ class Emitter:
     """Inserts operators before ``node``. Its values have the node's origin and element type, and free names."""
 
     def __init__(self, node: oir.Node) -> None:
-        graph, first = node.graph, node.inputs[0]
+        graph = node.graph
+        first = node.inputs[0]
         assert isinstance(graph, oir.Graph) and first is not None
         self._node, self._graph, self._type = node, graph, first.type or oir.TensorType(oir.DataType.FLOAT)
         self._taken = taken_names(graph) | {other.name or "" for other in graph}
@@ -129,7 +130,9 @@ class Emitter:
 
     def linear(self, x: oir.Value, weight: oir.Value, bias: oir.Value | None, name: str) -> oir.Value:
         """x @ weight.T + bias for x (batch, k), weight (n, k), bias (n,); computed here when x is a constant."""
-        data, w, b = constant(x), constant(weight), constant(bias)
+        data = constant(x)
+        w = constant(weight)
+        b = constant(bias)
         assert w is not None and x.shape is not None
         if data is not None:
             return self.constant(name, (data @ w.T + (0 if b is None else b)).astype(data.dtype))

@@ -118,7 +118,8 @@ def _same_as_first_input(node: oir.Node) -> None:
     """SAME_SHAPE, and operators of com.microsoft."""
     if node.op_type not in (FUSED_SAME_SHAPE if node.domain else SAME_SHAPE):
         return
-    source, result = node.inputs[0] if node.inputs else None, node.outputs[0]
+    source = node.inputs[0] if node.inputs else None
+    result = node.outputs[0]
     if source is not None and result.type is None:
         result.type = source.type
     if source is not None and result.shape is None:

@@ -22,7 +22,8 @@ from hexaquant.core.errors import InputError
 from hexaquant.core.text_file import is_text
 from hexaquant.ir.check_operators import check_operators
 
-MIN_OPSET, MAX_OPSET = 7, onnx.defs.onnx_opset_version()
+MIN_OPSET = 7
+MAX_OPSET = onnx.defs.onnx_opset_version()
 """Opsets of the default domain that ``ir.opset`` converts to 21."""
 
 IN_MEMORY_LIMIT = 1_500_000_000

@@ -78,7 +78,8 @@ def _upsample_10(node: oir.Node) -> None:
 
 
 def _resize_11(node: oir.Node) -> None:
-    data, scales = node.inputs[0], node.inputs[1]
+    data = node.inputs[0]
+    scales = node.inputs[1]
     node.resize_inputs(3)
     node.replace_input_with(0, data)
     node.replace_input_with(1, None)
@@ -167,7 +168,8 @@ def _dft_20(node: oir.Node) -> None:
 
 def _groupnorm_21(node: oir.Node) -> None:
     """Scale and bias went from one value per group to one per channel."""
-    data, groups = node.inputs[0], int_attribute(node, "num_groups", 1)
+    data = node.inputs[0]
+    groups = int_attribute(node, "num_groups", 1)
     channels = data.shape[1] if data is not None and data.shape is not None else None
     for index, label in ((1, "scale"), (2, "bias")):
         value = node.inputs[index]

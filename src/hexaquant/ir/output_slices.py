@@ -46,12 +46,14 @@ def split_outputs(graph: Graph) -> list[str]:
     Operand i of output y is called y_i. 1. The Concat is read by that output alone; 2. no operand is a constant or an
     input of the graph; 3. each has one place in the list. Returns the names of the outputs that were split.
     """
-    split, outputs = [], list(graph.model.graph.outputs)
+    split = []
+    outputs = list(graph.model.graph.outputs)
     for value in graph.outputs:
         concat, moves = _concat_of(value)
         if concat is None or not _may_be_split(concat, moves, value):
             continue
-        taken, parts = taken_names(graph.model.graph), []
+        taken = taken_names(graph.model.graph)
+        parts = []
         for index, operand in enumerate(concat.inputs):
             assert operand is not None
             name = unique_name(f"{value.name}_{index}", taken)
@@ -76,7 +78,8 @@ def _concat_of(value: oir.Value) -> tuple[oir.Node | None, list[oir.Node]]:
 
 def _slices(graph: Graph, concat: oir.Node, moves: list[oir.Node]) -> Iterator[Slice]:
     rank = len(shape_of(concat.outputs[0]) or ())
-    axis, start = int_attribute(concat, "axis", 0) % max(rank, 1), 0
+    axis = int_attribute(concat, "axis", 0) % max(rank, 1)
+    start = 0
     at = axis
     for node in moves:
         if node.op_type == "Transpose":
@@ -102,14 +105,16 @@ def _may_be_split(concat: oir.Node, moves: list[oir.Node], value: oir.Value) -> 
 
 def _moved(graph: Graph, operand: oir.Value, moves: list[oir.Node], name: str) -> oir.Value:
     """``operand`` through copies of ``moves``, called ``name`` unless it is an output already."""
-    source, made = operand, operand.producer()
+    source = operand
+    made = operand.producer()
     for node in moves:
         shape = shape_of(source)
         perm = ints_attribute(node, "perm") or list(range(len(shape or ())))[::-1]
         copy = oir.Node("", "Transpose", [source], [oir.AttrInt64s("perm", perm)], name=f"{name}_{node.name}")
         copy.metadata_props.update({} if made is None else made.metadata_props)
         source = copy.outputs[0]
-        source.type, source.name = operand.type, f"{name}_{node.name}_moved"
+        source.type = operand.type
+        source.name = f"{name}_{node.name}_moved"
         source.shape = None if shape is None else oir.Shape([shape[i] for i in perm])
         graph.model.graph.append(copy)
     if not source.is_graph_output():

@@ -25,7 +25,8 @@ def with_states(graph: Graph, states: Mapping[str, str] | None) -> Graph:
                 raise InputError(
                     f"state {state}={output}: {graph.source} has no {kind} '{name}'; its {kind}s are {', '.join(known)}"
                 )
-        wanted, given = shape_of(inputs[state]), shape_of(outputs[output])
+        wanted = shape_of(inputs[state])
+        given = shape_of(outputs[output])
         if inputs[state].dtype != outputs[output].dtype or not _may_be_equal(wanted, given):
             raise InputError(
                 f"state {state}={output}: the input is {_words(inputs[state])} but the output "

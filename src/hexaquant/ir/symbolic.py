@@ -129,7 +129,8 @@ def _gather(node: oir.Node, inputs: list[np.ndarray]) -> np.ndarray:
 
 def _slice(node: oir.Node, inputs: list[np.ndarray]) -> np.ndarray:
     steps = _ints(inputs[4])[0] if len(inputs) > 4 else 1
-    start, end = _ints(inputs[1])[0], _ints(inputs[2])[0]
+    start = _ints(inputs[1])[0]
+    end = _ints(inputs[2])[0]
     if steps < 0 and end < -len(inputs[0]):
         return inputs[0][start::steps]
     return inputs[0][start:end:steps]

@@ -33,7 +33,8 @@ class Chat:
 
     def __init__(self, folder: str | Path, genie: Genie, limit: int = 128) -> None:
         self.folder, self.record = open_llm(folder)
-        self.genie, self.limit = genie, limit
+        self.genie = genie
+        self.limit = limit
         self.tokenizer = own_tokenizer(self.folder)
         self.turns: list[str] = []
         self.tokens: list[int] = []
@@ -42,7 +43,8 @@ class Chat:
         """The answer in pieces of text as they come; the conversation goes on with it."""
         prompt = self._prompt(text)
         self.genie.reset()
-        self.tokens, shown = [], ""
+        self.tokens = []
+        shown = ""
         room = min(self.limit, self.record.context - len(prompt) - 1)
         for token in self.genie.tokens(prompt, room):
             if token in self.record.eos:

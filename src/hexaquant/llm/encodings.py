@@ -98,7 +98,9 @@ def quantize_prompt(
     decoder: Decoder, sequences: Sequence[Sequence[int]], settings: Settings, events: Events | None = None
 ) -> tuple[QuantizedModel, Shared]:
     """Rewrite and calibrate the prompt graph on ``sequences`` of tokens."""
-    log, recipe, first = events or Events(), settings.recipe, decoder.shapes[0]
+    log = events or Events()
+    recipe = settings.recipe
+    first = decoder.shapes[0]
     graph = _prepared(decoder, first)
 
     def plan(planned: Graph) -> QuantPlan:
@@ -108,7 +110,8 @@ def quantize_prompt(
         plan(graph.clone())  # what the target refuses is refused before anything runs
     data = partial(batches, decoder, first, sequences, graph.clone())
     reports = apply_graph_steps(graph, data, recipe, log, plan=plan)
-    outline, data = outline_of(graph), partial(batches, decoder, first, sequences, graph.clone())
+    outline = outline_of(graph)
+    data = partial(batches, decoder, first, sequences, graph.clone())
     model = settings.model(graph, decoder.form)
     reports += apply_recipe(model, data, recipe, log)
     return model, Shared(outline, tuple(_kept(recipe, reports)), tuple(reports))
@@ -149,7 +152,8 @@ def _copy_constants(graph: Graph, source: Graph) -> None:
     """Float constants of the same name and shape become those of ``source``."""
     theirs = source.initializers
     for name, value in graph.initializers.items():
-        data, own = constant(theirs.get(name)), constant(value)
+        data = constant(theirs.get(name))
+        own = constant(value)
         if data is not None and own is not None and data.dtype.kind == "f" and data.shape == own.shape:
             value.const_value = theirs[name].const_value
 
@@ -177,7 +181,9 @@ def _convert_output(graph: Graph, name: str, bits: int) -> str:
     metadata = {**joined.metadata_props, CONVERT: f"symmetric:{bits}"}
     node = oir.Node("", "Identity", [value], name=f"{name}_convert", metadata_props=metadata)
     output = node.outputs[0]
-    output.name, output.type, output.shape = name, value.type, value.shape
+    output.name = name
+    output.type = value.type
+    output.shape = value.shape
     graph.model.graph.insert_before(joined, node)
     for reader, index in readers:
         reader.replace_input_with(index, output)
@@ -187,7 +193,8 @@ def _convert_output(graph: Graph, name: str, bits: int) -> str:
 
 def batches(decoder: Decoder, shapes: Shapes, sequences: Sequence[Sequence[int]], graph: Graph) -> Iterator[Feed]:
     """The chunks of ``sequences``, with the cache that the float ``graph`` gives."""
-    network, names = build_module(graph), decoder.form.output_names()
+    network = build_module(graph)
+    names = decoder.form.output_names()
 
     def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         with torch.no_grad():

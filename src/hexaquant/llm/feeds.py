@@ -42,7 +42,8 @@ def _columns(tensor: np.ndarray, name: str, start: int, end: int) -> np.ndarray:
 
 def feed(form: Form, rope: Rope | None, shapes: Shapes, tokens: Sequence[int], cache: Cache, pad: int = 0) -> Feed:
     """The inputs for ``tokens`` (at most AR) after those in ``cache``, float32 where the graph is float."""
-    count, width = len(tokens), shapes.tokens
+    count = len(tokens)
+    width = shapes.tokens
     ids = np.full((1, width), pad, np.int64)
     ids[0, :count] = tokens
     found: Feed = {IDS: ids, MASK: causal_mask(shapes, cache.seen, count, form.mask)}

@@ -11,7 +11,10 @@ from hexaquant.llm.graphs import graph_name
 from hexaquant.llm.record import Record
 from hexaquant.llm.source import Source, quiet
 
-TOKENIZER, TEMPLATE, README, PROMPT = "tokenizer.json", "chat_template.jinja", "README.md", "prompt.txt"
+TOKENIZER = "tokenizer.json"
+TEMPLATE = "chat_template.jinja"
+README = "README.md"
+PROMPT = "prompt.txt"
 OWN_TOKENIZER = ".state/tokenizer"
 """The tokenizer in Hugging Face's form, with its chat template."""
 FP32 = ".state/fp32"

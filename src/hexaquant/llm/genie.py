@@ -75,7 +75,8 @@ class Genie:
         self._scratch = scratch_folder()
         self._child = start_child("hexaquant.llm.genie_child", self._stderr, self._scratch.name)
         self._buffer = b""
-        self.cpu_s, self.rss_mb = 0.0, 0.0
+        self.cpu_s = 0.0
+        self.rss_mb = 0.0
         spec = {
             "library": str(find_libraries().genie),
             "config": json.dumps(chosen),
@@ -158,7 +159,8 @@ class Genie:
         return line
 
     def _dead(self, doing: str) -> WorkerError:
-        code, told = self._child.wait(), last_lines(self.log, 3)
+        code = self._child.wait()
+        told = last_lines(self.log, 3)
         self.close()
         return WorkerError(f"Genie {doing} {self.folder} {describe_exit(code)}" + (f" after: {told}" if told else ""))
 

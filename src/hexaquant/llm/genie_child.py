@@ -41,7 +41,8 @@ class Dialog:
         self.version = ".".join(
             str(getattr(self._library, f"Genie_getApi{part}Version")()) for part in ("Major", "Minor", "Patch")
         )
-        config, self._dialog = c_void_p(), c_void_p()
+        config = c_void_p()
+        self._dialog = c_void_p()
         self._call("GenieDialogConfig_createFromJson", c_char_p(spec["config"].encode()), byref(config))
         if spec.get("log"):
             log = c_void_p()

@@ -14,7 +14,8 @@ from hexaquant.htp.soc import Target
 from hexaquant.llm.graphs import Form
 from hexaquant.llm.rope import Rope
 
-CONFIG, EXTENSIONS = "genie_config.json", "htp_backend_ext_config.json"
+CONFIG = "genie_config.json"
+EXTENSIONS = "htp_backend_ext_config.json"
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ class Loop:
 
     def feed(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
         """Logits (count, vocabulary) of ``tokens``, which join the cache: the prompt graph while they are many."""
-        found, start = [], 0
+        found = []
+        start = 0
         while start < len(tokens):
             left = len(tokens) - start
             size = self.shapes[-1] if left == 1 else self.shapes[0]

@@ -32,7 +32,8 @@ class Tally:
 
     def add(self, reference: Logits, logits: Logits, following: npt.NDArray[np.int64]) -> None:
         """``reference``, ``logits`` (tokens, vocabulary); ``following``: the next tokens, as many as are known."""
-        p, q = log_softmax(reference), log_softmax(logits)
+        p = log_softmax(reference)
+        q = log_softmax(logits)
         best = reference.argmax(-1)
         self.tokens += len(logits)
         self.followed += len(following)

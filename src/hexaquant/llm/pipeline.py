@@ -51,8 +51,10 @@ def quantize(
     calibrate on (default: questions and the model's own answers), of which ``samples`` sequences of ``length`` tokens.
     Raises InputError for what is no decoder, or sizes that do not fit; TargetError for what the target refuses.
     """
-    log, folder = events or Events(), Path(out)
-    soc, kind = find_target(target), find_scheme(scheme)
+    log = events or Events()
+    folder = Path(out)
+    soc = find_target(target)
+    kind = find_scheme(scheme)
     check_scheme(kind, soc)
     source = open_source(model, tokenizer)
     decoder = describe(source.model, context, prompt)
@@ -67,7 +69,8 @@ def quantize(
     folder.mkdir(parents=True, exist_ok=True)
     with commit(folder) as draft:
         names = write_simulation(simulation, decoder.shapes[0], draft, encodings_file=True)
-        plan, constants = plan_to_json(simulation.plan), simulation.exported_graph()
+        plan = plan_to_json(simulation.plan)
+        constants = simulation.exported_graph()
         encodings = simulation.encodings()
         del simulation  # memory holds one of them at a time
         for shapes in decoder.shapes[1:]:

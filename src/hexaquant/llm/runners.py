@@ -36,7 +36,8 @@ class SimulatedLoop:
     """The simulation with a cache, as Loop is the target: the prompt graph alone, for it has the same numbers."""
 
     def __init__(self, folder: Path, record: Record) -> None:
-        self.record, self.shapes = record, record.shapes[0]
+        self.record = record
+        self.shapes = record.shapes[0]
         self._run = runner(read_simulation(folder, self.shapes), record.form)
         self.reset()
 
@@ -90,7 +91,8 @@ def float_greedy(model: Any, prompt: Sequence[int], count: int, stop: Sequence[i
     """FP32's tokens after ``prompt``, and the logits that each was chosen from (one more where a stop ended them)."""
     found: list[int] = []
     seen: list[Logits] = []
-    past, ids = None, torch.tensor([list(prompt)])
+    past = None
+    ids = torch.tensor([list(prompt)])
     with torch.no_grad():
         while len(found) < count:
             output = model(ids, past_key_values=past, use_cache=True)
@@ -100,5 +102,6 @@ def float_greedy(model: Any, prompt: Sequence[int], count: int, stop: Sequence[i
             if token in stop:
                 break
             found.append(token)
-            past, ids = output.past_key_values, torch.tensor([[token]])
+            past = output.past_key_values
+            ids = torch.tensor([[token]])
     return found, seen

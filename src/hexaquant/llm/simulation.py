@@ -36,7 +36,8 @@ def qdq_file(shapes: Shapes) -> str:
 
 def write_simulation(model: QuantizedModel, shapes: Shapes, folder: Path, encodings_file: bool) -> list[str]:
     """Write the ONNX files of ``model`` (and the encodings, which are those of all graphs); returns their names."""
-    graph, encodings = model.exported_graph(), model.encodings()
+    graph = model.exported_graph()
+    encodings = model.encodings()
     graph.save(folder / onnx_file(shapes))
     to_qdq(graph, encodings, bypass=model.bypassed()).save(folder / qdq_file(shapes))
     names = [onnx_file(shapes), qdq_file(shapes)]

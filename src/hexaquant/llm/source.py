@@ -128,7 +128,8 @@ def _require_memory(folder: Path, options: dict[str, Any]) -> None:
         files = list(folder.glob("*.safetensors")) or list(folder.glob("*.bin"))
         dtype = str(read_json(folder / "config.json", "model configuration").get("dtype", "float32"))
         parameters = sum(file.stat().st_size for file in files) / (2 if "16" in dtype else 4)
-    need, there = parameters * MEMORY_PER_PARAMETER, _available()
+    need = parameters * MEMORY_PER_PARAMETER
+    there = _available()
     if there is not None and need > there:
         raise EnvironmentLacksError(
             f"{folder} has about {parameters / 1e6:.0f} million parameters, which take {need / 2**30:.0f} GiB of "
@@ -145,7 +146,8 @@ def _available() -> int | None:
 
 
 def _check_vocabulary(source: Source) -> None:
-    size, tokens = int(source.model.config.vocab_size), len(source.tokenizer)
+    size = int(source.model.config.vocab_size)
+    tokens = len(source.tokenizer)
     if tokens > size:
         raise InputError(
             f"{source.name}: the tokenizer has {tokens} tokens but the network knows {size}: they do not belong "

@@ -95,11 +95,13 @@ def static_attention(
         raise InputError(f"{type(module).__name__} has attention sinks, which no graph of Genie's form holds")
     step, layer = hexaquant_step, int(module.layer_idx)  # type: ignore[arg-type]
     _, heads, tokens, width = query.shape
-    groups, value_width = key.shape[1], value.shape[3]
+    groups = key.shape[1]
+    value_width = value.shape[3]
     if isinstance(step, Probe):
         step.layers[layer] = Layer(groups, width, value_width, sliding_window)
         return query.transpose(1, 2)[..., :1].expand(-1, -1, -1, value_width), None
-    new_key, new_value = key.permute(1, 0, 3, 2), value.permute(1, 0, 2, 3)
+    new_key = key.permute(1, 0, 3, 2)
+    new_value = value.permute(1, 0, 2, 3)
     step.new[layer] = (new_key, new_value)
     all_keys = torch.cat([step.past[layer][0], new_key], 3)
     all_values = torch.cat([step.past[layer][1], new_value], 2)
@@ -157,7 +159,8 @@ class StaticDecoder(nn.Module):
 
     def __init__(self, model: Any, shapes: Shapes, positions: Positions, mask: float) -> None:
         super().__init__()
-        self.shapes, self.positions = shapes, positions
+        self.shapes = shapes
+        self.positions = positions
         self.model = twin_of(model)
         self.layers = probe_layers(self.model)
         self._current: tuple[Tensor, Tensor] | None = None
@@ -169,7 +172,8 @@ class StaticDecoder(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         """``rest``: cosine and sine, or positions; then key and value of each layer. Returns logits, keys, values."""
         count = 2 if self.positions == "rotary" else 1
-        where, cache = rest[:count], rest[count:]
+        where = rest[:count]
+        cache = rest[count:]
         position_ids = torch.zeros_like(input_ids)
         if self.positions == "rotary":
             self._current = tuple(_both_halves(half) for half in where)  # type: ignore[assignment]
@@ -206,7 +210,8 @@ def _both_halves(half: Tensor) -> Tensor:
 
 def probe_layers(twin: Any) -> tuple[Layer, ...]:
     """What the attention of each layer gets, from a call with one token. Raises InputError where some has none."""
-    probe, name = Probe(), type(twin).__name__
+    probe = Probe()
+    name = type(twin).__name__
     token = torch.zeros(1, 1, dtype=torch.long)
     try:
         with torch.no_grad():
@@ -232,7 +237,8 @@ def window_table(window: int, shapes: Shapes, mask: float) -> Tensor:
     if shapes.tokens > window:
         raise InputError(f"prompt chunks of {shapes.tokens} tokens are longer than the sliding window of {window}: "
                          f"give --prompt {window} or less")  # fmt: skip
-    row, column = torch.arange(shapes.context)[:, None], torch.arange(shapes.past)[None]
+    row = torch.arange(shapes.context)[:, None]
+    column = torch.arange(shapes.past)[None]
     return torch.where(column > row - window, 0.0, mask)
 
 

@@ -39,9 +39,12 @@ _SMALLEST = 1e-12
 
 def clipped_normal_mean(mean: Tensor, deviation: Tensor, low: float | None, high: float | None) -> Tensor:
     """Elementwise, float64. ``low``/``high``: bounds of the activation, None for none."""
-    m, s = mean.double(), deviation.double().clamp(min=_SMALLEST)
+    m = mean.double()
+    s = deviation.double().clamp(min=_SMALLEST)
     normal = torch.distributions.Normal(torch.zeros_like(m), torch.ones_like(m))
-    below, above, result = torch.zeros_like(m), torch.ones_like(m), torch.zeros_like(m)
+    below = torch.zeros_like(m)
+    above = torch.ones_like(m)
+    result = torch.zeros_like(m)
     if low is not None:
         a = (low - m) / s
         below = normal.cdf(a)
@@ -59,11 +62,13 @@ _KEEP_MEANS = ("GlobalAveragePool", "AveragePool", "Flatten", "Identity")
 @torch.no_grad()
 def correct_biases_analytically(model: QuantizedModel) -> list[dict[str, Any]]:
     """Correct ``model`` (quantizers on) in place; one entry per layer: its largest shift, or why it is left alone."""
-    means, parameters = expected_values(model.source_graph), model.parameters_by_name()
+    means = expected_values(model.source_graph)
+    parameters = model.parameters_by_name()
     report: list[dict[str, Any]] = []
     for node in model.source_graph.nodes:
         bias = node.inputs[2] if node.op_type in ("Conv", "Gemm") and len(node.inputs) > 2 else None
-        name, weight = (bias.name or "") if bias is not None else "", node.inputs[1] if len(node.inputs) > 1 else None
+        name = (bias.name or "") if bias is not None else ""
+        weight = node.inputs[1] if len(node.inputs) > 1 else None
         quantizer = model.quantizers.get(name)
         if bias is None or weight is None or len(bias.uses()) != 1 or not isinstance(quantizer, BiasQuantizer):
             continue

@@ -64,7 +64,8 @@ def correct_biases(
     ``offsets``: tensor name -> (C,) what the target computes more than the simulation does, on average
     (ptq/target_offsets.py): then it is the target's mean error that goes. ``refit_gain``: fit gains, too.
     """
-    machine, biases = _Machine(model, offsets or {}), _bias_of_output(model)
+    machine = _Machine(model, offsets or {})
+    biases = _bias_of_output(model)
     envs = [machine.inputs(chunk) for chunk in runnable_chunks(model, batches, samples)]
     reports = []
     for node in (events or Events()).track(machine.nodes, "bias correction"):
@@ -118,7 +119,8 @@ def _errors(node: fx.Node, envs: list[Env], axis: int) -> _Errors:
 
 def _refit_gain(machine: _Machine, bias_name: str, node: fx.Node, envs: list[Env], axis: int) -> float:
     """Multiply the scales of the layer's weight by the gain of each channel; the one farthest from 1."""
-    model, parameters = machine.model, machine.parameters
+    model = machine.model
+    parameters = machine.parameters
     weight = model.quantizers[bias_name].plan.weight or ""
     quantizer = model.quantizers[weight]
     layout = quantizer.encoding.grid.granularity
@@ -168,7 +170,8 @@ def _shift(
     machine: _Machine, bias_name: str, node: fx.Node, envs: list[Env], axis: int, errors: _Errors
 ) -> tuple[float, float]:
     """Shift the bias; (largest shift, mean squared error that is left)."""
-    model, shift = machine.model, errors.total / errors.count
+    model = machine.model
+    shift = errors.total / errors.count
     if machine.offsets:
         name = node.meta.get("untapped") or node.meta["value"]
         computed = torch.cat([env.quant[node] for env in envs])

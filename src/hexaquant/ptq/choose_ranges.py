@@ -76,7 +76,8 @@ def scaled(model: QuantizedModel, factors: Sequence[float]) -> dict[str, dict[st
     """Tensor name -> factor as text -> the present encoding with both ends of its range times the factor."""
     result = {}
     for name, quantizer in observed(model).items():
-        now, plan = quantizer.encoding, quantizer.plan
+        now = quantizer.encoding
+        plan = quantizer.plan
         result[name] = {
             f"{factor:g}": within_clamp(plan, encoding_from_range(now.min * factor, now.max * factor, now.grid))
             for factor in factors
@@ -140,9 +141,11 @@ def choose_ranges(
 
     Returns the number of samples and a report of each tensor that changed.
     """
-    machine, quantizers = Machine(model), observed(model)
+    machine = Machine(model)
+    quantizers = observed(model)
     tallies = _tallies(model, machine, candidates)
-    seen, specs = 0, input_specs(model.source_graph)
+    seen = 0
+    specs = input_specs(model.source_graph)
     try:
         for batch in (events or Events()).track(first_samples(batches, specs, samples, CHUNK), "choose ranges"):
             env = machine.inputs(batch)
@@ -158,7 +161,8 @@ def choose_ranges(
     reports = []
     for node, tally in tallies.items():
         best = min(tally.encodings, key=tally.relative)
-        before, after = tally.relative(PRESENT), tally.relative(best)
+        before = tally.relative(PRESENT)
+        after = tally.relative(best)
         if after < (1 - GAIN) * before:
             name = model.network.meta["tap_names"][str(node.target)]
             quantizers[name].encoding = tally.encodings[best]
@@ -185,7 +189,8 @@ def _tallies(
 
 def _measure(machine: Machine, env: Env, node: fx.Node, tally: _Tally) -> None:
     quantizer = machine.modules[str(node.target)]
-    kept, before = env.quant[node], quantizer.encoding
+    kept = env.quant[node]
+    before = quantizer.encoding
     wanted = [machine.value(layer.y, env.float, "off") for layer in tally.readers] or [env.float[node]]
     for index, y in enumerate(wanted):
         tally.power[index] = tally.power.get(index, 0.0) + float(y.double().square().sum())

@@ -27,7 +27,8 @@ from hexaquant.ir.input_spec import InputSpec, input_specs, sample_count, sample
 from hexaquant.ptq.step import Batches, GraphStep, ModelStep, StepReport
 from hexaquant.sim.model import QuantizedModel
 
-EVERY, AT = 5, 1
+EVERY = 5
+AT = 1
 """One in five is held out: with two samples there is already one of each kind."""
 MOST = 64
 """At most so many samples judge."""
@@ -152,7 +153,8 @@ def try_graph_step(
         return StepReport(step.title, 0, {"held_out": {"verdict": "dropped", "reason": str(error)}})
     if _same(graph, candidate):
         return replace(report, details=report.details | {"held_out": {"verdict": "dropped", "reason": "no change"}})
-    before, after = gate.sqnr_of(graph, quantized), gate.sqnr_of(candidate, quantized)
+    before = gate.sqnr_of(graph, quantized)
+    after = gate.sqnr_of(candidate, quantized)
     if after > before:
         graph.model = candidate.model
     return gate.judged(report, before, after, events)

@@ -92,7 +92,8 @@ def channel_maxima(
 def changed_layers(before: Graph, after: Graph) -> list[dict[str, Any]]:
     """Each layer with another weight than before: ratio of its largest to its smallest output channel, and the SQNR
     in dB of its weight on one 8-bit scale, before and after."""
-    old, rows = before.initializers, []
+    old = before.initializers
+    rows = []
     for node in after.nodes:
         index = kernels.WEIGHT_INPUTS.get(node.op_type)
         value = node.inputs[index] if index is not None else None

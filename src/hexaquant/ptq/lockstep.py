@@ -45,7 +45,8 @@ class LiveStore:
     """Holds one Env per chunk. A context manager: its scratch folder goes with it."""
 
     def __init__(self, budget: int = BUDGET) -> None:
-        self.budget, self.held = budget, 0
+        self.budget = budget
+        self.held = 0
         self._kept: dict[int, tuple[Env, int]] = {}
         self._on_disk: dict[int, list[fx.Node]] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="hexaquant-")
@@ -161,7 +162,8 @@ class Machine(Walker):
         if node not in self._original:
             name = node.meta.get("untapped", node.meta.get("value", ""))
             value = self.model.source_graph.initializers.get(name)
-            data, now = constant(value), self.attribute(node)
+            data = constant(value)
+            now = self.attribute(node)
             same = data is None or not now.is_floating_point()
             self._original[node] = now if same else torch.tensor(data).to(now)  # type: ignore[arg-type]
         return self._original[node]
@@ -193,7 +195,8 @@ def takes_batches(model: QuantizedModel, chunks: Iterable[Mapping[str, Any]]) ->
     try:
         with model.float_mode(), torch.no_grad():
             pair = _outputs(model(**joined([one, other], specs)))
-            first, second = _outputs(model(**one)), _outputs(model(**other))
+            first = _outputs(model(**one))
+            second = _outputs(model(**other))
     except (RuntimeError, ValueError, IndexError):
         return False
     return all(_is_pair(both, a, b) for both, a, b in zip(pair, first, second, strict=True))

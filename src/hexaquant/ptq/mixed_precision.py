@@ -118,7 +118,8 @@ class Problem:
         table = np.zeros((len(self.options[u]), len(self.options[v])))
         for a, first in enumerate(self.options[u]):
             for b, second in enumerate(self.options[v]):
-                x, y = self._vectors[u][a], self._vectors[v][b]
+                x = self._vectors[u][a]
+                y = self._vectors[v][b]
                 together = 2 * float((x * y).sum()) if len(x) == len(y) else 0.0
                 table[a, b] = together + self._convert_error(u, first, second)
         return table
@@ -171,9 +172,11 @@ class _Layout:
         """(sparse matrix, right-hand side): one scheme a unit, and edges that agree with both ends."""
         from scipy.sparse import lil_array
 
-        starts, units = self.starts, len(self.sizes)
+        starts = self.starts
+        units = len(self.sizes)
         count = units + sum(self.sizes[u] + self.sizes[v] for u, v in self.edges)
-        matrix, right = lil_array((count, starts[-1])), np.zeros(count)
+        matrix = lil_array((count, starts[-1]))
+        right = np.zeros(count)
         for i in range(units):
             matrix[i, starts[i] : starts[i + 1]] = 1
             right[i] = 1
@@ -193,7 +196,8 @@ class _Layout:
 
 def pareto(problem: Problem, cost: Cost, points: int = 8) -> list[Choice]:
     """The best choices at ``points`` budgets between the cheapest and the dearest, without those that others beat."""
-    low, high = problem.extreme(cost, False), problem.extreme(cost, True)
+    low = problem.extreme(cost, False)
+    high = problem.extreme(cost, True)
     found: list[Choice] = []
     for share in np.linspace(0.0, 1.0, points) ** 1.5:
         try:

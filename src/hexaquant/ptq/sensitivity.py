@@ -35,7 +35,8 @@ from hexaquant.sim.quantizer import BiasQuantizer
 KEPT = 4096
 """At most so many values of each sample's outputs are looked at, evenly spread."""
 
-WEIGHT_BITS, ACT_BITS = (4, 8), (8, 16)
+WEIGHT_BITS = (4, 8)
+ACT_BITS = (8, 16)
 
 
 @dataclass(frozen=True)

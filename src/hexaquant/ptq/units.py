@@ -49,7 +49,8 @@ def find_units(graph: Graph, plan: QuantPlan) -> list[Unit]:
         units.append(Unit(name, f"input '{name}'", "", (name,), (name,), None, (), 0, 0, _elements(value)))
     fused = set(plan.bypass)
     for node in graph.nodes:
-        rule, output = kernels.rule_of(node.op_type), node.outputs[0].name or ""
+        rule = kernels.rule_of(node.op_type)
+        output = node.outputs[0].name or ""
         reads = [owner[v.name or ""] for v in node.inputs if v is not None and (v.name or "") in owner]
         if rule is None or rule.role == "logic":
             continue

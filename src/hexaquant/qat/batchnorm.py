@@ -93,7 +93,8 @@ class TrainedNorm(nn.Module):
         share = 1 / self.batches if self.estimating else MOMENTUM
         if world_size() == 1 and z.numel() > z.shape[1]:
             return functional.batch_norm(z, self.mean, self.var, gain, beta, True, share, EPSILON)
-        dims, view = [d for d in range(z.dim()) if d != 1], (1, -1, *[1] * (z.dim() - 2))
+        dims = [d for d in range(z.dim()) if d != 1]
+        view = (1, -1, *[1] * (z.dim() - 2))
         count = total(torch.tensor(float(z.numel() // z.shape[1]), device=z.device))
         mean = total_with_gradient(z.float().sum(dims)) / count
         centred = z.float() - mean.reshape(view)
@@ -140,7 +141,8 @@ def put_norms_back(
 
 def _first_statistics(model: QuantizedModel, batches: Iterable[Mapping[str, Any]]) -> None:
     """Statistics of the deployed model: r stays 1 while they are taken."""
-    training, norms = model.training, norms_of(model)
+    training = model.training
+    norms = norms_of(model)
     model.eval()
     for norm in norms:
         norm.is_new = True
@@ -190,8 +192,10 @@ def norms_of(model: QuantizedModel) -> list[TrainedNorm]:
 def estimate_statistics(model: QuantizedModel, batches: Iterable[Mapping[str, Any]]) -> None:
     """Running statistics anew: the average over ``batches``, of a model in training mode (or of new norms)."""
     for norm in norms_of(model):
-        norm.estimating, norm.batches = True, 0
-    device, seen = next(model.parameters()).device, 0
+        norm.estimating = True
+        norm.batches = 0
+    device = next(model.parameters()).device
+    seen = 0
     for batch in batches:
         model(**{name: torch.as_tensor(value, device=device) for name, value in batch.items()})
         seen += 1
@@ -208,7 +212,8 @@ def fold_norms(model: QuantizedModel) -> list[str]:
     Weight quantizers must hold plain encodings (qat/learn.py, freeze_encodings). The model in evaluation mode is the
     same before and after, up to rounding in float32.
     """
-    holder, parameters = model.network._modules.get(TRAINING_NORMS), model.parameters_by_name()
+    holder = model.network._modules.get(TRAINING_NORMS)
+    parameters = model.parameters_by_name()
     if holder is None:
         return []
     graph, weights = model.network.graph, list(holder.weights)  # type: ignore[arg-type]

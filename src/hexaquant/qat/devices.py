@@ -44,8 +44,10 @@ def accelerator_from_launch() -> Any:
 
 def part_of(samples: int) -> tuple[slice, float]:
     """(this process's samples of a batch of ``samples``, its share of them); small batches go to every process."""
-    world, rank = ranks.world_size(), ranks.rank()
+    world = ranks.world_size()
+    rank = ranks.rank()
     if samples < world:
         return slice(0, samples), 1 / world
-    first, last = rank * samples // world, (rank + 1) * samples // world
+    first = rank * samples // world
+    last = (rank + 1) * samples // world
     return slice(first, last), (last - first) / samples

@@ -154,7 +154,10 @@ class _Run:
         accelerator: Any,
         events: Events,
     ) -> None:
-        self.model, self.settings, self.events, self.accelerator = model, settings, events, accelerator
+        self.model = model
+        self.settings = settings
+        self.events = events
+        self.accelerator = accelerator
         self.position = Position()
         self.rng: Tensor | None = None
         self.best = None if validation is None else Best(validation)
@@ -198,7 +201,9 @@ class _Run:
 
     def train(self, batches: Batches, criterion: Criterion) -> None:
         """All steps from the position on."""
-        total, saved, position = self.settings.steps, self.position.step, self.position
+        total = self.settings.steps
+        saved = self.position.step
+        position = self.position
         self.events.emit(Event("start", TASK, total=total))
         self.model.train()
         try:
@@ -220,7 +225,8 @@ class _Run:
         position = self.position
         while position.step < self.settings.steps and not position.stopped:
             seed_everything(self.settings.seed, position.epoch)
-            passed, number = position.batch, 0
+            passed = position.batch
+            number = 0
             for number, item in enumerate(batches(position.epoch), 1):
                 if number <= passed:
                     if number == passed and self.rng is not None:
@@ -232,7 +238,8 @@ class _Run:
                     return
             if number == 0:
                 raise InputError("the training data is empty: give at least one sample")
-            position.epoch, position.batch = position.epoch + 1, 0
+            position.epoch = position.epoch + 1
+            position.batch = 0
 
     def _step(self, piece: Piece, criterion: Criterion) -> dict[str, float]:
         """One optimizer step; returns what is shown of it."""
@@ -261,7 +268,8 @@ class _Run:
 
     def _update(self) -> float:
         """From gradients to parameters; returns the rate of the weights."""
-        settings, step = self.settings, self.position.step
+        settings = self.settings
+        step = self.position.step
         if settings.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.weights, settings.clip_norm)
         factor = rate_factor(step, settings.steps, settings.warmup)

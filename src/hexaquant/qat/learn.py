@@ -80,7 +80,8 @@ class LearnedEncoding(nn.Module):
         if self._kept is None or key != self._kept_for:
             with torch.no_grad():
                 scale, offset = self.scale_and_offset()
-            self._kept, self._kept_for = Encoding(self.grid, scale, offset, self.block_scale), key
+            self._kept = Encoding(self.grid, scale, offset, self.block_scale)
+            self._kept_for = key
         return self._kept
 
     def step(self) -> Tensor:
@@ -134,7 +135,8 @@ def learn_encodings(
     for name in chosen.values():
         if name not in MODES:
             raise InputError(f"unknown quantizer mode '{name}': known are {', '.join(MODES)}")
-    names, matched = [], False
+    names = []
+    matched = False
     parameters = model.parameters_by_name()
     for name, quantizer in model.quantizers.items():
         how = next((way for glob, way in chosen.items() if fnmatchcase(name, glob)), None)
@@ -154,7 +156,8 @@ def learn_encodings(
 
 
 def _trained_encoding(quantizer: Quantizer, mode: str, weight: Tensor | None) -> nn.Module:
-    plan, start = quantizer.plan, quantizer.encoding
+    plan = quantizer.plan
+    start = quantizer.encoding
     if mode == "pact":
         return PactEncoding(start, _largest_scale(plan, start))
     if mode == "ema" and weight is not None and plan.role == "weight":

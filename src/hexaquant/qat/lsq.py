@@ -41,7 +41,8 @@ def lsq_gradients(grad: Tensor, v: Tensor, s: Tensor, offset: Tensor, levels: in
 
     The second and third have the shapes of ``s`` and ``offset``, summed over the elements that share them.
     """
-    k, top = v / s, offset + (levels - 1)
+    k = v / s
+    top = offset + (levels - 1)
     inside = (k > offset) & (k < top)
     grad_s = torch.where(inside, round_half_even(k).sub_(k), torch.minimum(torch.maximum(k, offset), top)).mul_(grad)
     grad_v = grad * inside
@@ -63,8 +64,10 @@ def traceable_fake_quantize(
     """
     step = scale if blocks is None else scale[:, None] * blocks
     count = v.numel() // max(scale.numel(), 1) if elements is None else elements
-    wide_step, wide_offset = expand(step, grid.granularity, v.shape), expand(offset, grid.granularity, v.shape)
-    moves, g = offset.requires_grad, gradient_scale(count, grid)
+    wide_step = expand(step, grid.granularity, v.shape)
+    wide_offset = expand(offset, grid.granularity, v.shape)
+    moves = offset.requires_grad
+    g = gradient_scale(count, grid)
     return _TraceableLsq.apply(v, wide_step, wide_offset, grid.levels, g, moves)  # type: ignore[no-any-return]
 
 
@@ -79,7 +82,9 @@ class _TraceableLsq(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None, None]:
         v, s, offset = ctx.saved_tensors
-        grad, wide, top = grads[0].to(s.dtype), v.to(s.dtype), offset + (ctx.levels - 1)
+        grad = grads[0].to(s.dtype)
+        wide = v.to(s.dtype)
+        top = offset + (ctx.levels - 1)
         k = wide / s
         inside = (k > offset) & (k < top)
         slope = torch.where(inside, round_half_even(k) - k, torch.minimum(torch.maximum(k, offset), top))
@@ -100,8 +105,10 @@ def learned_fake_quantize(
     blocks = encoding.block_scale
     step = scale if blocks is None else scale[:, None] * blocks
     count = v.numel() // max(scale.numel(), 1) if elements is None else elements
-    granularity, device = encoding.grid.granularity, v.device
-    wide_step, wide_offset = expand(step, granularity, v.shape), expand(offset, granularity, v.shape)
+    granularity = encoding.grid.granularity
+    device = v.device
+    wide_step = expand(step, granularity, v.shape)
+    wide_offset = expand(offset, granularity, v.shape)
     g = gradient_scale(count, encoding.grid)
     return _Lsq.apply(v, wide_step.to(device), wide_offset.to(device), encoding, g)  # type: ignore[no-any-return]
 
@@ -134,10 +141,12 @@ def _one_scale(
 
     Inside s dv^/ds = v^ - v, and where clipped it is v^: both are v^ minus the unclipped part of v.
     """
-    low, high = float(offset * s), float((offset + (levels - 1)) * s)
+    low = float(offset * s)
+    high = float((offset + (levels - 1)) * s)
     unless_clipped = torch.ops.aten.hardtanh_backward.grad_input
     grad_v = torch.empty_like(v)
-    spare, sums = v.new_empty(min(BLOCK, v.numel())), []
+    spare = v.new_empty(min(BLOCK, v.numel()))
+    sums = []
     pieces = (t.split(BLOCK) for t in flat_in_memory_order(v, grad, quantized, grad_v))
     for value, slope, rounded, out in zip(*pieces):
         unless_clipped(slope, value, low, high, grad_input=out)

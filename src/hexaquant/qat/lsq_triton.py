@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from triton.language.extra import libdevice
 
-BLOCK, PROGRAMS = 4096, 2048
+BLOCK = 4096
+PROGRAMS = 2048
 """Elements that a program takes at once; programs at most, each then takes several blocks."""
 
 
@@ -28,7 +29,8 @@ BLOCK, PROGRAMS = 4096, 2048
 def _forward(v, out, scale, offset, n, levels: tl.constexpr, block: tl.constexpr):  # type: ignore[no-untyped-def]
     at = tl.program_id(0).to(tl.int64) * block + tl.arange(0, block)
     inside = at < n
-    s, low = tl.load(scale), tl.load(offset)
+    s = tl.load(scale)
+    low = tl.load(offset)
     k = libdevice.div_rn(tl.load(v + at, inside, 0.0).to(tl.float32), s)
     q = libdevice.rint(tl.minimum(tl.maximum(k, low), low + (levels - 1)))
     tl.store(out + at, (q * s).to(out.dtype.element_ty), inside)
@@ -38,8 +40,10 @@ def _forward(v, out, scale, offset, n, levels: tl.constexpr, block: tl.constexpr
 def _backward(  # type: ignore[no-untyped-def]
     v, grad, out, sums, scale, offset, n, levels: tl.constexpr, block: tl.constexpr
 ):
-    program, programs = tl.program_id(0), tl.num_programs(0)
-    s, low = tl.load(scale), tl.load(offset)
+    program = tl.program_id(0)
+    programs = tl.num_programs(0)
+    s = tl.load(scale)
+    low = tl.load(offset)
     top = low + (levels - 1)
     for_scale = tl.zeros([block], tl.float32)
     for_offset = tl.zeros([block], tl.float32)

@@ -35,7 +35,9 @@ class MovingRange(nn.Module):
 
     def __init__(self, plan: TensorPlan, start: Encoding, momentum: float = MOMENTUM) -> None:
         super().__init__()
-        self.plan, self.grid, self.momentum = plan, start.grid, momentum
+        self.plan = plan
+        self.grid = start.grid
+        self.momentum = momentum
         for name, value in (("scale", start.scale), ("offset", start.offset), ("low", start.min), ("high", start.max)):
             self.register_buffer(name, value.detach().clone())
         self._cache = EncodingCache()
@@ -56,11 +58,13 @@ class MovingRange(nn.Module):
     @torch.no_grad()
     def _follow(self, x: Tensor) -> None:
         low, high = (end.float() for end in torch.aminmax(x))
-        low, high = lowest(low), highest(high)
+        low = lowest(low)
+        high = highest(high)
         if not bool(torch.isfinite(low) & torch.isfinite(high)):
             return
         if self.plan.clamp is not None:
-            low, high = low.clamp(*self.plan.clamp), high.clamp(*self.plan.clamp)
+            low = low.clamp(*self.plan.clamp)
+            high = high.clamp(*self.plan.clamp)
         self.low.lerp_(low.to(self.low.device), 1 - self.momentum)
         self.high.lerp_(high.to(self.high.device), 1 - self.momentum)
         moved = within_clamp(self.plan, encoding_from_range(self.low, self.high, self.grid))

@@ -29,7 +29,8 @@ START_RATIO = 4.0
 def dampening(w: Tensor, encoding: Encoding) -> Tensor:
     """Mean of ((w^ - clip(w, n s, p s)) / s)^2, a scalar between 0 and 1/4; gradient for ``w`` only."""
     step, offset = (t.to(w.device) for t in encoding.expanded(w.shape))
-    low, high = offset * step, (offset + (encoding.grid.levels - 1)) * step
+    low = offset * step
+    high = (offset + (encoding.grid.levels - 1)) * step
     inside = torch.minimum(torch.maximum(w, low), high)
     with torch.no_grad():
         middle = (round_half_even(w / step)).clamp(offset, offset + (encoding.grid.levels - 1)) * step

@@ -38,7 +38,8 @@ class EncodingCache:
         """What ``make`` returned when ``tensors`` were last as they are now."""
         key = tuple(number for t in tensors if t is not None for number in (t._version, t.data_ptr()))
         if self._kept is None or key != self._kept_for:
-            self._kept, self._kept_for = make(), key
+            self._kept = make()
+            self._kept_for = key
         return self._kept
 
 
@@ -47,7 +48,8 @@ def pact_gradients(grad: Tensor, x: Tensor, low: Tensor, high: Tensor) -> tuple[
 
     The second and third have the shapes of ``low`` and ``high``, summed over the elements that share them.
     """
-    above, below = x >= high, x <= low
+    above = x >= high
+    below = x <= low
     grad_x = grad.masked_fill(above | below, 0)
     return grad_x, (grad * below).sum_to_size(low.shape), (grad * above).sum_to_size(high.shape)
 
@@ -81,9 +83,11 @@ class PactEncoding(nn.Module):
 
     @torch.no_grad()
     def _encoding(self) -> Encoding:
-        wider, lower = _factor(self.log_high), _factor(self.log_high if self.log_low is None else self.log_low)
+        wider = _factor(self.log_high)
+        lower = _factor(self.log_high if self.log_low is None else self.log_low)
         top = float(self.grid.levels - 1)
-        below, above = -self.start_offset, self.start_offset + top
+        below = -self.start_offset
+        above = self.start_offset + top
         ratio = (above * wider + below * lower) / top
         ratio = torch.where(wider == lower, wider, ratio)
         wanted = self.start_scale * ratio
@@ -96,7 +100,8 @@ class PactEncoding(nn.Module):
         encoding = self.encoding()
         step = encoding.step
         offset = encoding.offset if self.block_scale is None else encoding.offset[:, None]
-        low, high = offset * step, (offset + (self.grid.levels - 1)) * step
+        low = offset * step
+        high = (offset + (self.grid.levels - 1)) * step
         granularity = self.grid.granularity
         ends = _Ends.apply(self.log_low, self.log_high, low, high)
         wide = [expand(end, granularity, x.shape).to(x.device) for end in ends]
@@ -113,7 +118,8 @@ class _Ends(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, log_low: Tensor | None, log_high: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.one, ctx.shape = log_low is None, log_high.shape
+        ctx.one = log_low is None
+        ctx.shape = log_high.shape
         ctx.save_for_backward(low, high)
         return low.clone(), high.clone()
 

@@ -21,7 +21,8 @@ def seed_everything(seed: int, epoch: int) -> None:
 @contextmanager
 def put_back_afterwards() -> Iterator[None]:
     """After the block the global generators are where they were before it."""
-    python, numpy = random.getstate(), np.random.get_state()
+    python = random.getstate()
+    numpy = np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):
             yield

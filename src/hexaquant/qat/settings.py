@@ -93,6 +93,7 @@ def settings_from(steps: int, **how: Unpack[How]) -> Settings:
     mode; the rest as in :class:`Settings`.
     """
     rest: dict[str, Any] = dict(how)
-    learn, mode = rest.pop("learn", ("*",)), rest.pop("mode", "lsq")
+    learn = rest.pop("learn", ("*",))
+    mode = rest.pop("mode", "lsq")
     modes = dict(learn) if isinstance(learn, Mapping) else dict.fromkeys(learn, mode)
     return Settings(steps, learn=modes, **rest)

@@ -52,7 +52,8 @@ class Best:
         best = max((value for _, value in position.scores), default=None)
         position.scores.append((position.step, score))
         if best is None or score > best:
-            position.best_step, position.waited = position.step, 0
+            position.best_step = position.step
+            position.waited = 0
             self.state = {name: t.detach().clone() for name, t in model.state_dict().items()}
         else:
             position.waited += 1

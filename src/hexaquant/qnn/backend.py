@@ -69,7 +69,8 @@ class Backend:
         self.call("backendCreate", self._log_handle, None, byref(self.handle))
 
     def _interface(self, library: Path) -> ctypes.Structure:
-        providers, count = POINTER(POINTER(self.interface_type))(), c_uint32()
+        providers = POINTER(POINTER(self.interface_type))()
+        count = c_uint32()
         self._library.QnnInterface_getProviders.restype = c_uint64
         if self._library.QnnInterface_getProviders(byref(providers), byref(count)) or not count.value:
             raise QnnError("QnnInterface_getProviders", -1, [f"{library.name} offers no interface"])
@@ -137,7 +138,8 @@ class Backend:
 
     def load_context(self, device: Handle, binary: np.ndarray, profile: Handle | None = None) -> Handle:
         """A context from the bytes of a context binary (uint8; must stay alive as long as the context)."""
-        context, size = Handle(), c_uint64(binary.size)
+        context = Handle()
+        size = c_uint64(binary.size)
         data = c_void_p(binary.ctypes.data)
         self.call("contextCreateFromBinary", self.handle, device, None, data, size, byref(context), profile)
         return context
@@ -163,7 +165,8 @@ class Backend:
         return () if profile is None else self._events("profileGetEvents", profile)
 
     def _events(self, function: str, parent: object) -> tuple[Event, ...]:
-        found, count = POINTER(c_uint64)(), c_uint32()
+        found = POINTER(c_uint64)()
+        count = c_uint32()
         self.call(function, parent, byref(found), byref(count))
         return tuple(self._event(found[i]) for i in range(count.value))
 
@@ -176,7 +179,8 @@ class Backend:
 
     def binary(self, context: Handle) -> bytes:
         """The context binary of ``context``."""
-        size, written = c_uint64(), c_uint64()
+        size = c_uint64()
+        written = c_uint64()
         self.call("contextGetBinarySize", context, byref(size))
         data = np.empty(size.value, np.uint8)
         self.call("contextGetBinary", context, c_void_p(data.ctypes.data), size, byref(written))
@@ -186,5 +190,6 @@ class Backend:
         self, graph: Handle, inputs: Sequence[Tensor], outputs: Sequence[Tensor], profile: Handle | None = None
     ) -> None:
         """Run ``graph``; the tensors carry their client buffers."""
-        ins, outs = (Tensor * len(inputs))(*inputs), (Tensor * len(outputs))(*outputs)
+        ins = (Tensor * len(inputs))(*inputs)
+        outs = (Tensor * len(outputs))(*outputs)
         self.call("graphExecute", graph, ins, c_uint32(len(inputs)), outs, c_uint32(len(outputs)), profile, None)

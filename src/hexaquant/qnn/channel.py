@@ -10,7 +10,10 @@ from collections.abc import Sequence
 
 _HEAD = struct.Struct("<BQ")  # kind, length of the payload in bytes
 
-HELLO, TENSORS, ERROR, PROFILE = 1, 2, 3, 4
+HELLO = 1
+TENSORS = 2
+ERROR = 3
+PROFILE = 4
 """Kinds: the worker's JSON greeting; tensors concatenated in graph order; a failure as JSON {kind, message}; the
 question for what was measured (empty) and its answer as JSON [stage, ...]."""
 

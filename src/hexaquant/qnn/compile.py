@@ -93,7 +93,8 @@ def compile_graphs(
         except JobFailed as failure:
             names = ", ".join(source.dlc.name for source in sources)
             raise failure.as_error(f"compiling {names} for SoC model {soc_model}") from failure
-        info, digest = inspect_binary(part), sha256_of(part)
+        info = inspect_binary(part)
+        digest = sha256_of(part)
     stages = stages_from_json(outcome.result["stages"])
     return CompileReport(binary, digest, time.monotonic() - start, info, stages=stages)
 

@@ -26,7 +26,8 @@ def compile(spec: dict[str, Any]) -> dict[str, Any]:
     Returns the names of the graphs and the stages of the profile.
     """
     libraries = find_libraries()
-    system, backend = System(libraries.system), Backend(libraries.htp, libraries.abi)
+    system = System(libraries.system)
+    backend = Backend(libraries.htp, libraries.abi)
     try:
         device = backend.device(spec["soc_model"], spec.get("arch"))
     except QnnError as error:
@@ -50,7 +51,8 @@ class _Clock:
 
     def __init__(self, backend: Backend, level: str | None) -> None:
         self.stages: list[Stage] = []
-        self._backend, self._wanted = backend, level is not None
+        self._backend = backend
+        self._wanted = level is not None
         self._profile = backend.new_profile(level)
 
     def measure(self, kind: str, graph: str, call: Callable[[Handle | None], object], own: bool = True) -> None:

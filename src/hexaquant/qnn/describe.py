@@ -57,7 +57,8 @@ def describe_quant(quantize: QuantizeParams, shape: tuple[int, ...]) -> QuantInf
     """The encoding, or None for tensors that are not quantized."""
     if quantize.defined != 1 or quantize.encoding not in ENCODING_NAMES:
         return None
-    kind, values = ENCODING_NAMES[quantize.encoding], quantize.values
+    kind = ENCODING_NAMES[quantize.encoding]
+    values = quantize.values
     if kind == "per_tensor":
         item = values.per_tensor
         return QuantInfo(kind, (item.scale,), (item.offset,))
@@ -91,7 +92,8 @@ def _describe_lpbq(quantize: QuantizeParams, shape: tuple[int, ...]) -> QuantInf
     items = lpbq.items[:channels]
     width = ctypes.c_uint8 if lpbq.block_scale_storage == 0 else ctypes.c_uint16
     blocks = ctypes.cast(lpbq.block_scales, ctypes.POINTER(width))[: channels * lpbq.blocks_per_axis]
-    scales, offsets = tuple(i.scale for i in items), tuple(i.offset for i in items)
+    scales = tuple(i.scale for i in items)
+    offsets = tuple(i.offset for i in items)
     return QuantInfo("lpbq", scales, offsets, lpbq.axis, lpbq.block_scale_bitwidth, tuple(blocks))
 
 
@@ -125,7 +127,8 @@ def _describe_param(param: Param) -> tuple[str, object]:
 
 def _small_tensor(tensor: Tensor) -> object:
     """Values of a parameter tensor such as strides, or its shape when it is large."""
-    info, buffer = describe_tensor(tensor), tensor.body.buffer.client
+    info = describe_tensor(tensor)
+    buffer = tensor.body.buffer.client
     if not buffer.data or buffer.size > 4096 or info.dtype not in ("uint32", "int32", "float32", "bool"):
         return {"tensor": list(info.shape)}
     dtype = np.dtype("uint8" if info.dtype == "bool" else info.dtype)

@@ -37,7 +37,8 @@ def compile_direct(
     """Compile ``qdq_onnx`` for one SoC and write ``binary`` atomically; arguments and errors as in ``compile_dlc``."""
     if o_level not in (1, 2, 3):
         raise InputError(f"optimization level {o_level} does not exist: choose 1, 2 or 3")
-    start, libraries = time.monotonic(), find_libraries()
+    start = time.monotonic()
+    libraries = find_libraries()
     model = read_model(qdq_onnx)
     check_lowerable(model, qdq_onnx.name)
     adapt_forms(model, qdq_onnx.name, arch)
@@ -51,5 +52,6 @@ def compile_direct(
             run_job("compile_direct", {**spec, **rest}, limits)
         except JobFailed as failure:
             raise explain(failure, spec, model, qdq_onnx.name, limits) from failure
-        info, digest = inspect_binary(part), sha256_of(part)
+        info = inspect_binary(part)
+        digest = sha256_of(part)
     return CompileReport(binary, digest, time.monotonic() - start, info, io)

@@ -43,7 +43,8 @@ class HookedInterface:
 
     def __init__(self, backend: Backend, graph_name: str | None) -> None:
         self.refused: list[RefusedOp] = []
-        self._backend, self._graph_name = backend, graph_name
+        self._backend = backend
+        self._graph_name = graph_name
         self.interface = backend.interface_type()
         ctypes.memmove(
             ctypes.byref(self.interface), ctypes.byref(backend.interface), ctypes.sizeof(backend.interface_type)
@@ -75,7 +76,8 @@ class HookedInterface:
 
     def _note(self, code: int, op: OpConfig) -> int:
         if code:
-            info, body = describe_op(op), op.body
+            info = describe_op(op)
+            body = op.body
             ins = ", ".join(describe_tensor(body.inputs[i]).dtype for i in range(body.input_count))
             outs = ", ".join(describe_tensor(body.outputs[i]).dtype for i in range(body.output_count))
             reasons = tuple(short_reasons(self._backend.log.errors()))

@@ -15,7 +15,8 @@ def inspect_dlc(path: Path, limits: Limits | None = None, child: Child | None = 
     ``child``: a process that waits for the job, instead of a new one.
     """
     _require_file(path)
-    run, limits = run_job if child is None else child.run, limits or Limits(min(120.0, child_seconds()))
+    run = run_job if child is None else child.run
+    limits = limits or Limits(min(120.0, child_seconds()))
     try:
         outcome = run("inspect_dlc", {"dlc": str(path.resolve())}, limits)
     except JobFailed as failure:

@@ -89,7 +89,8 @@ def lower(
     operators and the library's reasons, InputError for a model that is not valid or not static, WorkerError for crashes
     and timeouts.
     """
-    start, libraries = time.monotonic(), find_libraries()
+    start = time.monotonic()
+    libraries = find_libraries()
     model = read_model(qdq_onnx)
     check_lowerable(model, qdq_onnx.name)
     _require_dlc_ops(model, qdq_onnx.name)

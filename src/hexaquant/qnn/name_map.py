@@ -85,7 +85,8 @@ def _carry_over_moves(ops: tuple[OpInfo, ...], names: dict[str, str]) -> None:
     while changed:
         changed = False
         for op in moves:
-            source, target = op.inputs[0], op.outputs[0]
+            source = op.inputs[0]
+            target = op.outputs[0]
             for known, new in ((source, target), (target, source)):
                 if known in names and new not in names:
                     names[new] = names[known]

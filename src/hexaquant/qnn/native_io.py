@@ -84,14 +84,16 @@ def _native_input(graph: oir.Graph, value: oir.Value) -> NativeTensor:
     quantizer = next((node for node, index in value.uses() if _is_per_tensor(node, "QuantizeLinear", index)), None)
     if quantizer is None or value in graph.outputs:
         return NativeTensor(name, str(value.dtype))
-    scale, zero_point = quantizer.inputs[1], quantizer.inputs[2]
+    scale = quantizer.inputs[1]
+    zero_point = quantizer.inputs[2]
     same = [node for node, index in value.uses() if _same_quantizer(node, quantizer, index)]
     others = [(node, index) for node, index in value.uses() if node not in same]
     native = _stored_type(quantizer)
     if others:
         dequantize = oir.node("DequantizeLinear", [value, scale, zero_point], name=f"{name}_as_float")
         dequantize.outputs[0].name = f"{name}_as_float"
-        dequantize.outputs[0].type, dequantize.outputs[0].shape = value.type, value.shape
+        dequantize.outputs[0].type = value.type
+        dequantize.outputs[0].shape = value.shape
         graph.insert_before(others[0][0], dequantize)
         for node, index in others:
             node.replace_input_with(index, dequantize.outputs[0])
@@ -108,7 +110,8 @@ def _narrow_input(graph: oir.Graph, value: oir.Value) -> NativeTensor:
     if uses:
         cast = oir.node("Cast", [value], {"to": int(oir.DataType.INT64)}, name=f"{value.name}_as_int64")
         cast.outputs[0].name = f"{value.name}_as_int64"
-        cast.outputs[0].type, cast.outputs[0].shape = oir.TensorType(oir.DataType.INT64), value.shape
+        cast.outputs[0].type = oir.TensorType(oir.DataType.INT64)
+        cast.outputs[0].shape = value.shape
         graph.insert_before(uses[0][0], cast)
         for node, index in uses:
             node.replace_input_with(index, cast.outputs[0])
@@ -117,15 +120,18 @@ def _narrow_input(graph: oir.Graph, value: oir.Value) -> NativeTensor:
 
 def _native_output(graph: oir.Graph, index: int) -> NativeTensor:
     value = graph.outputs[index]
-    name, dequantizer = value.name or "", value.producer()
+    name = value.name or ""
+    dequantizer = value.producer()
     if dequantizer is None or not _is_per_tensor(dequantizer, "DequantizeLinear", 0):
         return NativeTensor(name, str(value.dtype))
     stored = dequantizer.inputs[0]
     if stored is None or stored.producer() is None or stored in graph.outputs:
         return NativeTensor(name, str(value.dtype))
-    scale, zero_point = dequantizer.inputs[1], dequantizer.inputs[2]
+    scale = dequantizer.inputs[1]
+    zero_point = dequantizer.inputs[2]
     value.name = f"{name}_as_float"
-    stored.name, stored.shape = name, value.shape
+    stored.name = name
+    stored.shape = value.shape
     if zero_point is not None and zero_point.dtype is not None:
         stored.dtype = zero_point.dtype
     graph.outputs[index] = stored

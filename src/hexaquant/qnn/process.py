@@ -67,7 +67,10 @@ class JobFailed(Exception):
 
     def __init__(self, kind: str, message: str, stderr: str, details: dict[str, Any] | None = None) -> None:
         super().__init__(message)
-        self.kind, self.message, self.stderr, self.details = kind, message, stderr, details or {}
+        self.kind = kind
+        self.message = message
+        self.stderr = stderr
+        self.details = details or {}
 
     def as_error(self, subject: str) -> HexaquantError:
         """The typed error for the user; ``subject`` names the file or model at hand."""

@@ -10,4 +10,6 @@ class Refusal(Exception):
 
     def __init__(self, kind: str, message: str, **details: Any) -> None:
         super().__init__(message)
-        self.kind, self.message, self.details = kind, message, details
+        self.kind = kind
+        self.message = message
+        self.details = details

@@ -50,7 +50,10 @@ class RequestQueue(Generic[P]):
     """At most ``size`` requests wait for ``workers`` processes of ``open_process``; ``first`` is open already."""
 
     def __init__(self, open_process: Callable[[], P], workers: int, size: int, first: P, name: str) -> None:
-        self._open, self._limit, self._size, self._name = open_process, workers, size, name
+        self._open = open_process
+        self._limit = workers
+        self._size = size
+        self._name = name
         self._waiting: deque[Request] = deque()
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []

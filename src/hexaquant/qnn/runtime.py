@@ -57,11 +57,15 @@ class Runtime:
             raise InputError(
                 f"a runtime needs at least one worker and room for one request, not {workers}, {queue_size}"
             )
-        self.path, self.float_io = Path(path), float_io
+        self.path = Path(path)
+        self.float_io = float_io
         self.workers = 1 if profiling is not None else workers or default_workers()
         options = ProcessOptions(timeout_s, float_io, soc, graph, memory_mb, profiling)
         first = RuntimeProcess(path, options)
-        self.info, self.graph, self.inputs, self.outputs = first.info, first.graph, first.inputs, first.outputs
+        self.info = first.info
+        self.graph = first.graph
+        self.inputs = first.inputs
+        self.outputs = first.outputs
         opener = partial(RuntimeProcess, path, options)
         self._queue = RequestQueue(opener, self.workers, queue_size, first, self.path.name)
         self._owner = os.getpid()

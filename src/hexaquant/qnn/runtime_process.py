@@ -141,7 +141,8 @@ class RuntimeProcess:
         except ChannelClosed:
             raise self._dead("running") from None
         payload = self._answer(TENSORS, "running")
-        outputs, start = [], 0
+        outputs = []
+        start = 0
         for spec in self._graph_outputs:
             flat = np.frombuffer(payload, spec.dtype, spec.nbytes // spec.dtype.itemsize, start)
             outputs.append(flat.reshape(spec.shape))

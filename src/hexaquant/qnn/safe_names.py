@@ -40,7 +40,8 @@ def safe_name(name: str) -> str:
 
 
 def _unique(name: str, taken: set[str]) -> str:
-    free, count = name, 0
+    free = name
+    count = 0
     while free in taken:
         count += 1
         free = f"{name}_{count}"

@@ -58,7 +58,8 @@ def record_source(
             outcome = run_job("record_source", spec, limits)
         except JobFailed as failure:
             raise explain(failure, spec, model, qdq_onnx.name, limits) from failure
-        source, parameters = Path(outcome.result["source"]), Path(outcome.result["parameters"])
+        source = Path(outcome.result["source"])
+        parameters = Path(outcome.result["parameters"])
         if COMPLETE not in source.read_text(errors="replace"):
             raise TargetError(f"{qdq_onnx.name}: the saver's recording ends before the graph does; use the DLC")
         done = Recording(folder / source.name, folder / parameters.name)

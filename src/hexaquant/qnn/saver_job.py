@@ -9,7 +9,8 @@ from typing import Any
 from hexaquant.qnn.lower_job import open_session
 from hexaquant.qnn.refusal import Refusal
 
-SOURCE, PARAMETERS = "saver_output.c", "params.bin"
+SOURCE = "saver_output.c"
+PARAMETERS = "params.bin"
 
 
 def record_source(spec: dict[str, Any]) -> dict[str, Any]:

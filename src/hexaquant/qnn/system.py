@@ -27,7 +27,8 @@ class System:
     def __init__(self, library: Path) -> None:
         self._library = ctypes.CDLL(str(library))
         self._library.QnnSystemInterface_getProviders.restype = c_uint64
-        providers, count = POINTER(POINTER(SystemInterface))(), c_uint32()
+        providers = POINTER(POINTER(SystemInterface))()
+        count = c_uint32()
         if self._library.QnnSystemInterface_getProviders(byref(providers), byref(count)) or not count.value:
             raise QnnError("QnnSystemInterface_getProviders", -1, [f"{library.name} offers no interface"])
         self._interface = providers[0].contents
@@ -45,9 +46,11 @@ class System:
 
     def describe_binary(self, binary: np.ndarray) -> BinaryDescription:
         """The metadata of a context binary (uint8); it points into memory that lives as long as this object."""
-        handle, description = Handle(), POINTER(BinaryDescription)()
+        handle = Handle()
+        description = POINTER(BinaryDescription)()
         self._call("contextCreate", byref(handle))
-        data, size = c_void_p(binary.ctypes.data), c_uint64(binary.size)
+        data = c_void_p(binary.ctypes.data)
+        size = c_uint64(binary.size)
         self._call("contextGetMetaData", handle, data, size, byref(description))
         self._keep += [handle, binary]
         found = description.contents
@@ -69,7 +72,8 @@ class System:
         configs: Mapping[str, Sequence[ConfigEntry]] | None = None,
     ) -> list[GraphInfo]:
         """Build the graphs of ``dlc`` by calling the functions of ``interface``; configs by graph name."""
-        graphs, count = POINTER(GraphInfo)(), c_uint32()
+        graphs = POINTER(GraphInfo)()
+        count = c_uint32()
         compose = CFUNCTYPE(
             c_uint64, c_void_p, c_void_p, c_uint32, c_void_p, c_void_p, type(interface), c_int, c_void_p, c_void_p
         )(self._pointer("dlcComposeGraphs"))

@@ -58,7 +58,8 @@ class Session:
         for port in self.inputs:
             port.array.view(np.uint8).reshape(-1)[:] = np.frombuffer(payload, np.uint8, port.array.nbytes, start)
             start += port.array.nbytes
-        ins, outs = [p.tensor for p in self.inputs], [p.tensor for p in self.outputs]
+        ins = [p.tensor for p in self.inputs]
+        outs = [p.tensor for p in self.outputs]
         began = time.perf_counter_ns()
         self.backend.execute(self.graph, ins, outs, self._profile)
         self._note("execute", began)

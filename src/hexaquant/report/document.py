@@ -47,11 +47,14 @@ def pipeline(sources: Sources) -> list[Step]:
 
 def _quantization(step: Mapping[str, Any]) -> Step:
     details = step.get("details") or {}
-    found, layers = details.get("held_out"), details.get("layers") or []
+    found = details.get("held_out")
+    layers = details.get("layers") or []
     held = found if isinstance(found, Mapping) else {}  # correct on target counts its held-out samples there
-    before, after = held.get("sqnr_before"), held.get("sqnr_after")
+    before = held.get("sqnr_before")
+    after = held.get("sqnr_after")
     if isinstance(details.get("sqnr"), list) and isinstance(details.get("kept"), int):  # correct on target
-        before, after = details["sqnr"][0], details["sqnr"][details["kept"]]
+        before = details["sqnr"][0]
+        after = details["sqnr"][details["kept"]]
     gain = None if before is None or after is None else round(after - before, 3)
     told = [f"held-out SQNR {before:.2f} to {after:.2f} dB"] if gain is not None else []
     told += [f"{details['steps']} training steps"] if isinstance(details.get("steps"), int) else []
@@ -168,7 +171,8 @@ class _Index:
         return next((self._known[name] for name in names if name in self._known), None)
 
 
-MODEL, QDQ = "model.onnx", "model.qdq.onnx"
+MODEL = "model.onnx"
+QDQ = "model.qdq.onnx"
 
 
 @dataclass(frozen=True)

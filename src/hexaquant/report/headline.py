@@ -124,7 +124,8 @@ def _sentence(verify: Verification | None) -> str:
         return "Not measured on the target yet: run hexaquant verify OUT --data DATA."
     flips = verify.flips
     if verify.metrics.get("target") is not None:
-        worse, better = flips.get("worse", 0), flips.get("better", 0)
+        worse = flips.get("worse", 0)
+        better = flips.get("better", 0)
         if not worse and not better:
             return f"All {verify.samples:,} samples score on the target as they do in FP32."
         return f"Of {verify.samples:,} samples {worse:,} got worse and {better:,} better from FP32 to the target."
@@ -188,7 +189,8 @@ def shown_estimate(sources: Sources) -> Estimate | None:
 
 
 def _latency(sources: Sources) -> Tile:
-    label, best = "Latency, estimated", shown_estimate(sources)
+    label = "Latency, estimated"
+    best = shown_estimate(sources)
     if best is None:
         return Tile(label, missing="hexaquant estimate OUT")
     value, unit = (f"{best.us / 1000:.2f}", "ms") if best.us >= 1000 else (f"{best.us}", "µs")
@@ -198,7 +200,8 @@ def _latency(sources: Sources) -> Tile:
 
 
 def _coverage(sources: Sources) -> Tile:
-    label, rows = "Encodings on the target", sources.coverage
+    label = "Encodings on the target"
+    rows = sources.coverage
     if rows is None:
         return Tile(label, missing="hexaquant compile OUT")
     ours = [row for row in rows if row.tensor]

@@ -13,7 +13,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-ORDERING, PLACING = 12, 24
+ORDERING = 12
+PLACING = 24
 """Sweeps."""
 NARROW = 0.12
 """Room that a waypoint takes, of a node's."""
@@ -140,10 +141,14 @@ def _apart(drawing: _Drawing, row: Sequence[int], wanted: Sequence[float], weigh
         shifts.append(shifts[-1] + (drawing.room(left) + drawing.room(right)) / 2)
     pools: list[tuple[float, float, int]] = []
     for position, weight, shift in zip(wanted, weights, shifts):
-        value, mass, size = position - shift, weight, 1
+        value = position - shift
+        mass = weight
+        size = 1
         while pools and pools[-1][0] > value:
             before, heavy, many = pools.pop()
-            value, mass, size = (before * heavy + value * mass) / (heavy + mass), heavy + mass, size + many
+            value = (before * heavy + value * mass) / (heavy + mass)
+            mass = heavy + mass
+            size = size + many
         pools.append((value, mass, size))
     values = [value for value, _, size in pools for _ in range(size)]
     return [value + shift for value, shift in zip(values, shifts)]

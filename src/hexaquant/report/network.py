@@ -16,9 +16,12 @@ from hexaquant.report.schema import TensorEntry
 from hexaquant.report.sources import Sources
 from hexaquant.sim.plan import QuantPlan
 
-WIDTH, HEIGHT = 190, 46
+WIDTH = 190
+HEIGHT = 46
 """Size of a node's box."""
-STEP_X, STEP_Y, MARGIN = 214, 78, 24
+STEP_X = 214
+STEP_Y = 78
+MARGIN = 24
 """Distances of boxes, and around all of them."""
 
 

@@ -58,8 +58,11 @@ def render(data: ReportData, live: Live | None = None) -> str:
     from markupsafe import Markup
 
     plotly = plotly_script()
-    style, theme, script = (_file("report.css"), _file("theme.js"), page_script())
-    sources, tensors = data.sources, data.figures["tensors"].values()
+    style = _file("report.css")
+    theme = _file("theme.js")
+    script = page_script()
+    sources = data.sources
+    tensors = data.figures["tensors"].values()
     drawn = [card for card in tensors if "histogram" in card]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_file("report.html.j2")).render(

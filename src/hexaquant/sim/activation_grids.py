@@ -22,7 +22,9 @@ class ActivationPlanner:
     """Which grid the outputs of a node get, before converts are placed."""
 
     def __init__(self, graph: Graph, scheme: Scheme, overrides: Overrides) -> None:
-        self.graph, self.scheme, self.overrides = graph, scheme, overrides
+        self.graph = graph
+        self.scheme = scheme
+        self.overrides = overrides
         self.symmetric = second_operands(graph)
         self.moved = overrides_of_moved_data(graph, overrides)
 
@@ -136,7 +138,8 @@ def _activation_grid(scheme: Scheme, setting: Setting | None) -> Grid:
     chosen = setting.scheme if setting is not None and setting.scheme is not None else scheme
     if chosen.is_float and (setting is None or setting.bits is None):
         return FLOAT16
-    bits, symmetric = chosen.act_bits, chosen.symmetric_activations
+    bits = chosen.act_bits
+    symmetric = chosen.symmetric_activations
     if setting is not None:
         bits = setting.bits or bits
         symmetric = symmetric if setting.symmetric is None else setting.symmetric

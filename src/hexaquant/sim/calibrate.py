@@ -82,7 +82,8 @@ def observe(model: QuantizedModel, batches: Iterable[Mapping[str, Any]], observe
     for quantizer in watched:
         quantizer.observer = make_observer(quantizer.plan.observer or observer, quantizer.grid)
         quantizer.state = "observe"
-    seen, specs = 0, input_specs(model.source_graph)
+    seen = 0
+    specs = input_specs(model.source_graph)
     for batch in events.track(batches, "calibrate"):
         tensors = {name: torch.as_tensor(value) for name, value in batch.items()}
         model(**tensors)
@@ -130,7 +131,8 @@ def with_headroom(encoding: Encoding) -> Encoding:
     """
     if encoding.grid.is_float or encoding.grid.bits != 16:
         return encoding
-    low, high = encoding.min.clamp(max=0) * HEADROOM_16, encoding.max.clamp(min=0) * HEADROOM_16
+    low = encoding.min.clamp(max=0) * HEADROOM_16
+    high = encoding.max.clamp(min=0) * HEADROOM_16
     return encoding_from_range(low, high, encoding.grid)
 
 
@@ -165,14 +167,16 @@ def safe_weight_scales(model: QuantizedModel, least: bool = False) -> dict[str, 
 
     Weights with one scale per block, and those of operators without an int32 bias, are left out.
     """
-    parameters, result = model.parameters_by_name(), {}
+    parameters = model.parameters_by_name()
+    result = {}
     outputs = _output_quantizers(model)
     for name, quantizer in model.quantizers.items():
         if not isinstance(quantizer, BiasQuantizer) or quantizer.plan.weight is None:
             continue
         if model.plan[quantizer.plan.weight].role != "weight":
             continue
-        weight, x = model.quantizers[quantizer.plan.weight], model.quantizers[model.plan.root(_source(quantizer)).name]
+        weight = model.quantizers[quantizer.plan.weight]
+        x = model.quantizers[model.plan.root(_source(quantizer)).name]
         if weight.encoding.scale.dim() > 1:
             continue
         y = outputs.get(name)

@@ -29,7 +29,8 @@ def is_parameter(op_type: str, index: int) -> bool:
 
 def weight_plan(graph: Graph, node: oir.Node, value: oir.Value, scheme: Scheme, overrides: Overrides) -> TensorPlan:
     """Symmetric, signed, per output channel (or as the override says)."""
-    name, origin = value.name or "", graph.origin(node)
+    name = value.name or ""
+    origin = graph.origin(node)
     setting = overrides.find(name, node.name or "", origin.module) or Setting()
     chosen = setting.scheme or scheme
     bits = setting.bits if overrides.find(name) and setting.bits else chosen.weight_bits
@@ -86,8 +87,10 @@ def constant_plan(graph: Graph, node: oir.Node, index: int, value: oir.Value, gr
 
 def bias_plan(graph: Graph, node: oir.Node, bias: oir.Value, tensors: dict[str, TensorPlan]) -> TensorPlan:
     """int32, scale = scale of the input times scale of the weight; float when either is not quantized."""
-    name, layer = bias.name or "", str(graph.origin(node))
-    x, weight = node.inputs[0], node.inputs[1]
+    name = bias.name or ""
+    layer = str(graph.origin(node))
+    x = node.inputs[0]
+    weight = node.inputs[1]
     x_plan = tensors.get(x.name or "") if x is not None else None
     weight_plan_ = tensors.get(weight.name or "") if weight is not None else None
     if x_plan is None or weight_plan_ is None or not (x_plan.is_quantized and weight_plan_.is_quantized):

@@ -101,6 +101,8 @@ def _convert(graph: Graph, value: oir.Value, grid: Grid, before: oir.Node) -> oi
     metadata = {**before.metadata_props, ORIGIN_MODULE: layer, CONVERT: f"{kind}:{grid.bits}"}
     node = oir.Node("", "Identity", [value], name=f"{name}_convert", metadata_props=metadata)
     output = node.outputs[0]
-    output.name, output.type, output.shape = name, value.type, value.shape
+    output.name = name
+    output.type = value.type
+    output.shape = value.shape
     graph.model.graph.insert_before(before, node)
     return output

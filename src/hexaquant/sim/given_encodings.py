@@ -89,7 +89,8 @@ def complete_encodings(
     """
     _require_executable(graph, given)
     _require_no_blocks(graph, given)
-    scheme, settings = _scheme(graph, given), settings_of(graph, given)
+    scheme = _scheme(graph, given)
+    settings = settings_of(graph, given)
     while True:
         draft = graph.clone()
         model = QuantizedModel(draft, make_plan(draft, target, scheme, parse_overrides(settings)))
@@ -187,7 +188,8 @@ class _Filler:
     """Gives every quantizer of ``model`` its encoding and remembers what it did."""
 
     def __init__(self, model: QuantizedModel, given: Mapping[str, Encoding]) -> None:
-        self.model, self.given = model, given
+        self.model = model
+        self.given = given
         self.values = {v.name or "": v for v in model.source_graph.values()}
         self.done: dict[str, Decision] = {}
         self.missing: list[str] = []
@@ -217,7 +219,8 @@ class _Filler:
         self._note(name, "own range", f"it had no encoding; {quantizer.grid} over its own values")
 
     def _activation(self, name: str, quantizer: ActivationQuantizer, given: Encoding | None) -> None:
-        grid, plan = quantizer.grid, quantizer.plan
+        grid = quantizer.grid
+        plan = quantizer.plan
         if plan.how == "fixed" and (given is None or grid.bits > 8):
             if given is not None and not _same(given, quantizer.encoding):
                 step = float(quantizer.encoding.step)
@@ -253,7 +256,8 @@ class _Filler:
         """``name``, or where it has no encoding of its own the tensor that it moves."""
         node = self.values[name].producer()
         while name not in self.given and node is not None and only_moves(node) and node.inputs[0] is not None:
-            name, node = node.inputs[0].name or "", node.inputs[0].producer()
+            name = node.inputs[0].name or ""
+            node = node.inputs[0].producer()
         return name
 
     def _take(self, name: str, encoding: Encoding) -> None:
@@ -314,7 +318,9 @@ def _clamped(encoding: Encoding, bounds: tuple[float | None, float | None] | Non
     """``encoding``, its range cut to ``bounds`` where it leaves them by more than a thousandth of a step."""
     if bounds is None:
         return encoding
-    low, high, slack = encoding.min, encoding.max, 1e-3 * encoding.step
+    low = encoding.min
+    high = encoding.max
+    slack = 1e-3 * encoding.step
     if bounds[0] is not None and bool(low < bounds[0] - slack):
         low = torch.full_like(low, bounds[0])
     if bounds[1] is not None and bool(high > bounds[1] + slack):

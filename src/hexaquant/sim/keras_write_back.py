@@ -37,7 +37,8 @@ class _Norm:
     """A BatchNormalization of the model by the name of its variables ("block/bn/")."""
 
     def __init__(self, path: str, variables: Mapping[str, Any], epsilon: float) -> None:
-        self.path, self.variables = path, variables
+        self.path = path
+        self.variables = variables
         self.mean, self.var = self.read("moving_mean"), self.read("moving_variance")
         self.deviation = np.sqrt(self.var + epsilon)
 
@@ -138,7 +139,8 @@ class _Writer:
 
     def _standalone_norm(self, path: str) -> None:
         """A norm that became Mul and Add: gamma = factor sqrt(var + eps), beta = summand + mean factor."""
-        norm, names = self._norm(f"{path}moving_mean"), [f"{path}gamma.folded", f"{path}beta.folded"]
+        norm = self._norm(f"{path}moving_mean")
+        names = [f"{path}gamma.folded", f"{path}beta.folded"]
         if norm is None or any(name not in self.values for name in names) or f"{path}gamma" not in self.variables:
             return
         factor, summand = (self.values[name].numpy().reshape(-1) for name in names)
@@ -149,7 +151,8 @@ class _Writer:
     def _plain(self, name: str) -> None:
         """A parameter that no layer's weight is: a vector, or a tensor that the import left in its shape."""
         self.done.add(name)
-        variable, value = self.variables.get(name), self.values[name].numpy()
+        variable = self.variables.get(name)
+        value = self.values[name].numpy()
         if variable is None:
             if not self._is_unchanged(name):
                 self.report.left[name] = "the model has no variable of that name"

@@ -210,7 +210,8 @@ def _make_quantizers(plan: QuantPlan) -> dict[str, Any]:
         elif tensor.how == "own":
             made[tensor.name] = ConstantQuantizer(tensor)
         if tensor.how == "fixed" and tensor.grid is not None:
-            low, high = torch.tensor(tensor.low), torch.tensor(tensor.high)
+            low = torch.tensor(tensor.low)
+            high = torch.tensor(tensor.high)
             made[tensor.name].encoding = encoding_from_range(low, high, tensor.grid)
     for tensor in plan:
         if tensor.how == "derived" and tensor.source is not None and tensor.weight is not None:

@@ -22,7 +22,9 @@ BLOCKS = " in blocks"
 
 def node_schemes(activations: ActivationPlanner) -> Mapping[str, str]:
     """Node name -> name of the scheme ("w8a16", "fp16", "w4a8 per tensor") in which the target shall compute it."""
-    graph, scheme, overrides = activations.graph, activations.scheme, activations.overrides
+    graph = activations.graph
+    scheme = activations.scheme
+    overrides = activations.overrides
     return {node.name or "": _scheme_name(node, graph, scheme, overrides, activations) for node in graph.nodes}
 
 

@@ -73,7 +73,10 @@ class _Planner:
     def __init__(
         self, graph: Graph, target: Target, scheme: Scheme, overrides: Overrides, activations: ActivationPlanner
     ) -> None:
-        self.graph, self.target, self.scheme, self.overrides = graph, target, scheme, overrides
+        self.graph = graph
+        self.target = target
+        self.scheme = scheme
+        self.overrides = overrides
         self.activations = activations
         self.tensors: dict[str, TensorPlan] = {}
         self.bypass: list[str] = []
@@ -100,14 +103,16 @@ class _Planner:
             self._add(TensorPlan(name, "input", "float", reason=f"holds {value.dtype} indices"))
             return
         grid = self.activations.grid(value)
-        layer, observer = f"input '{name}'", self._observer(value)
+        layer = f"input '{name}'"
+        observer = self._observer(value)
         if grid.is_float:
             self._add(TensorPlan(name, "input", "float", grid, layer=layer, reason="kept in float16"))
         else:
             self._add(TensorPlan(name, "input", "observed", grid, layer=layer, observer=observer))
 
     def _plan_output(self, node: oir.Node, value: oir.Value) -> TensorPlan:
-        name, layer = value.name or "", str(self.graph.origin(node))
+        name = value.name or ""
+        layer = str(self.graph.origin(node))
         rule = kernels.rule_of(node.op_type)
         if not is_float_value(value) or rule is None or (rule.role == "logic" and node.op_type != "Cast"):
             return TensorPlan(name, "activation", "float", layer=layer, reason="not a real number")
@@ -136,7 +141,8 @@ class _Planner:
         return f"the target has no {wanted.bits}-bit kernel for {node.op_type}: it computes in float16"
 
     def _observer(self, value: oir.Value) -> str | None:
-        setting, node = self.activations.setting(value), value.producer()
+        setting = self.activations.setting(value)
+        node = value.producer()
         if setting is not None and setting.observer is not None:
             return setting.observer
         return "whole" if node is not None and node.op_type in kernels.WHOLE_VALUED else None
@@ -170,7 +176,8 @@ class _Planner:
         return readers[0] if low == 0 and same_grid else None
 
     def _plan_fused_activation(self, node: oir.Node, producer: str, grid: Grid, layer: str) -> None:
-        value, clamp = node.outputs[0], clip_bounds(node)
+        value = node.outputs[0]
+        clamp = clip_bounds(node)
         self.bypass.append(node.name or "")
         observer = self._observer(value)
         self._add(
@@ -257,7 +264,8 @@ def fixed_range(rule: kernels.OpRule, grid: Grid) -> tuple[float, float]:
 
     16-bit outputs use scale 2^-16 over [0, 1) and 2^-15 over [-1, 1), as the target's kernels require.
     """
-    low, high = rule.low or 0.0, rule.high or 1.0
+    low = rule.low or 0.0
+    high = rule.high or 1.0
     if grid.bits < 16 or (grid.symmetric and low == 0):
         return low, high
     return low, high - (high - low) / grid.levels

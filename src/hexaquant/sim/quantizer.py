@@ -16,7 +16,8 @@ from hexaquant.sim.plan import TensorPlan
 
 State = Literal["off", "observe", "on"]
 
-ENDLESS, SATURATION = 1e30, 100.0
+ENDLESS = 1e30
+SATURATION = 100.0
 """A number as large stands for infinity (a mask of -3.4e38); the grid then ends at ``SATURATION``, or at twice the
 largest other value, and saturates there: exp(-100) is 0 in float16."""
 
@@ -205,7 +206,9 @@ class ConstantQuantizer(Quantizer):
             return fake_quantize(w.detach(), self.encoding)
         key = (w.data_ptr(), w._version, w.dtype)
         if self._kept is None or key != self._kept_for or self._kept_with is not self.encoding:
-            self._kept, self._kept_for, self._kept_with = fake_quantize(w.detach(), self.encoding), key, self.encoding
+            self._kept = fake_quantize(w.detach(), self.encoding)
+            self._kept_for = key
+            self._kept_with = self.encoding
         return self._kept
 
 

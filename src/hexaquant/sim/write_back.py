@@ -49,7 +49,8 @@ class _Writer:
     """The state of one call."""
 
     def __init__(self, graph: Graph, parameters: Mapping[str, Tensor], module: nn.Module) -> None:
-        self.graph, self.module = graph, module
+        self.graph = graph
+        self.module = module
         self.values = {name: p.detach().cpu() for name, p in parameters.items()}
         self.targets = dict(module.named_parameters(remove_duplicate=False))
         self.report = WrittenBack()
@@ -103,7 +104,8 @@ class _Writer:
 
     def _write_bias(self, weight: str, name: str, norms: list[_BatchNorm], scales: list[Tensor]) -> None:
         own = self.targets.get(weight.removesuffix("weight") + "bias") if weight.endswith("weight") else None
-        wanted, last = self.values[name].double(), norms[-1]
+        wanted = self.values[name].double()
+        last = norms[-1]
         passed = torch.zeros_like(wanted) if own is None else own.detach().cpu().double()
         passed = _through(passed, norms, scales)
         if last.bias is not None:

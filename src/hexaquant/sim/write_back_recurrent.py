@@ -84,12 +84,14 @@ def _biases(
 ) -> None:
     """b_ih and b_hh of one direction."""
     steps = torch.stack([values[name] for name in run.step_biases])
-    order, mean = ORDER[run.told["op"]], steps.mean(0)
+    order = ORDER[run.told["op"]]
+    mean = steps.mean(0)
     spread = float((steps - mean).abs().max())
     if spread > SAME:
         reason = f"the steps have biases that differ by up to {spread:.2g}; the module has one, which is their mean now"
         found.left |= dict.fromkeys(run.step_biases, reason)
-    summed, recurrent = reordered(values[run.bias_ih], order), reordered(mean, order)
+    summed = reordered(values[run.bias_ih], order)
+    recurrent = reordered(mean, order)
     if len(names) < 2:
         if bool(summed.any()) or bool(recurrent.any()):
             found.left |= dict.fromkeys([run.bias_ih, *run.step_biases], "the module's recurrent layer has no biases")
@@ -129,7 +131,9 @@ def _runs(graph: Graph) -> list[_Run]:
 
 def _add(run: _Run, told: dict[str, Any], weight: oir.Value, bias: str) -> None:
     if told["part"] == "weight_ih":
-        run.weight_ih, run.bias_ih = weight.name or "", bias
+        run.weight_ih = weight.name or ""
+        run.bias_ih = bias
         return
-    run.told, run.weight_hh = told, weight.name or ""
+    run.told = told
+    run.weight_hh = weight.name or ""
     run.step_biases += [bias] if bias else []

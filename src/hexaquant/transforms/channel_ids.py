@@ -37,7 +37,8 @@ class Labels:
         left, right = np.broadcast_arrays(a, b)
         pairs = np.unique(np.stack([left.ravel(), right.ravel()], 1), axis=0)
         for x, y in pairs.tolist():
-            x, y = self._root(x), self._root(y)
+            x = self._root(x)
+            y = self._root(y)
             self._parent[max(x, y)] = min(x, y)
 
     def free(self, ids: Ids) -> int:
@@ -90,19 +91,23 @@ def reshape_ids(ids: Ids, before: Sequence[Dim], after: Sequence[Dim]) -> Ids | 
     The two shapes are cut, from the right, into blocks of equal product; labels stay within their block. What lies
     left of an unknown dimension must have one label.
     """
-    wide, result = [1] * len(before), [1] * len(after)
-    i, j = len(before), len(after)
+    wide = [1] * len(before)
+    result = [1] * len(after)
+    i = len(before)
+    j = len(after)
     while i > 0 and j > 0:
         sizes = _block(before[:i], after[:j])
         if sizes is None:
             break
-        old, new = range(i - sizes[0], i), range(j - sizes[1], j)
+        old = range(i - sizes[0], i)
+        new = range(j - sizes[1], j)
         if any(ids.shape[k] != 1 for k in old):
             for k in old:
                 wide[k] = int(str(before[k]))
             for k in new:
                 result[k] = int(str(after[k]))
-        i, j = i - sizes[0], j - sizes[1]
+        i = i - sizes[0]
+        j = j - sizes[1]
     if any(ids.shape[k] != 1 for k in range(i)) or np.prod(result) > LARGEST:
         return None
     return np.broadcast_to(ids, wide).reshape(result)
@@ -110,7 +115,8 @@ def reshape_ids(ids: Ids, before: Sequence[Dim], after: Sequence[Dim]) -> Ids | 
 
 def _block(before: Sequence[Dim], after: Sequence[Dim]) -> tuple[int, int] | None:
     """How many of the last dimensions of both shapes have equal products; None when an unknown one is in the way."""
-    taken, products = [1, 1], [before[-1], after[-1]]
+    taken = [1, 1]
+    products = [before[-1], after[-1]]
     shapes = (before, after)
     while products[0] != products[1]:
         if not isinstance(products[0], int) or not isinstance(products[1], int):

@@ -87,7 +87,8 @@ def _transpose(walk: Walk, node: oir.Node) -> None:
 
 
 def _reduce(walk: Walk, node: oir.Node) -> None:
-    ids, axes = walk.ids(node.inputs[0]), constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    ids = walk.ids(node.inputs[0])
+    axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
     places = tuple(int(a) % max(ids.ndim, 1) for a in axes.reshape(-1)) if axes is not None else tuple(range(ids.ndim))
     if any(ids.shape[axis] != 1 for axis in places):
         return walk.pin(node, f"{node.op_type} sums over the channels")
@@ -96,7 +97,8 @@ def _reduce(walk: Walk, node: oir.Node) -> None:
 
 
 def _concat(walk: Walk, node: oir.Node) -> None:
-    parts, axis = [walk.ids(v) for v in node.inputs], int_attribute(node, "axis", 0)
+    parts = [walk.ids(v) for v in node.inputs]
+    axis = int_attribute(node, "axis", 0)
     shapes = [shape_of(v) for v in node.inputs if v is not None]
     ranks = {ids.ndim for ids in parts}
     if ranks != {len(s) for s in shapes if s is not None} or len(ranks) != 1:
@@ -114,7 +116,8 @@ def _concat(walk: Walk, node: oir.Node) -> None:
 
 
 def _split(walk: Walk, node: oir.Node) -> None:
-    ids, start = walk.ids(node.inputs[0]), 0
+    ids = walk.ids(node.inputs[0])
+    start = 0
     axis = int_attribute(node, "axis", 0) % max(ids.ndim, 1)
     for value in node.outputs:
         shape = shape_of(value)
@@ -131,8 +134,10 @@ def _split(walk: Walk, node: oir.Node) -> None:
 
 def _gather(walk: Walk, node: oir.Node) -> None:
     """An embedding table with computed indices absorbs scales; constant indices pick labels."""
-    data, index = node.inputs[0], constant(node.inputs[1])
-    axis, shape = int_attribute(node, "axis", 0), shape_of(node.outputs[0])
+    data = node.inputs[0]
+    index = constant(node.inputs[1])
+    axis = int_attribute(node, "axis", 0)
+    shape = shape_of(node.outputs[0])
     table = private_constant(data)
     if table is not None and table.ndim == 2 and axis == 0 and table.dtype.kind == "f" and shape is not None:
         ids = walk.all.fresh(table.shape[1])
@@ -186,13 +191,15 @@ def _sum(walk: Walk, node: oir.Node) -> None:
 
 def _product(walk: Walk, node: oir.Node) -> None:
     """Mul by a constant absorbs scales on both sides; of two computed operands the less free one is pinned."""
-    a, b = node.inputs[0], node.inputs[1]
+    a = node.inputs[0]
+    b = node.inputs[1]
     assert a is not None and b is not None
     if constant(a) is not None and node.op_type == "Div":
         return _unknown(walk, node)
     if constant(a) is not None or constant(b) is not None:
         return _by_constant(walk, node, *((b, a) if constant(a) is not None else (a, b)))
-    ids, other = walk.ids(a), walk.ids(b)
+    ids = walk.ids(a)
+    other = walk.ids(b)
     if node.op_type == "Div" or walk.all.free(ids) >= walk.all.free(other):
         walk.hold(other)
     else:
@@ -202,7 +209,9 @@ def _product(walk: Walk, node: oir.Node) -> None:
 
 
 def _by_constant(walk: Walk, node: oir.Node, x: oir.Value, factor: oir.Value) -> None:
-    ids, data, shape = walk.ids(x), private_constant(factor), shape_of(node.outputs[0])
+    ids = walk.ids(x)
+    data = private_constant(factor)
+    shape = shape_of(node.outputs[0])
     vector_like = data is not None and data.ndim and data.size == data.shape[_widest(data)] > 1
     if node.op_type == "Div" or data is None or shape is None or not vector_like or walk.all.free(ids):
         return walk.give(node.outputs[0], _padded(ids, node))
@@ -239,7 +248,8 @@ def _clip(walk: Walk, node: oir.Node) -> None:
 
 
 def _matmul(walk: Walk, node: oir.Node) -> None:
-    a, b = node.inputs[0], node.inputs[1]
+    a = node.inputs[0]
+    b = node.inputs[1]
     if constant(b) is None and constant(a) is None:
         return _attend(walk, node, a, b)
     weight = constant(b)
@@ -250,7 +260,8 @@ def _matmul(walk: Walk, node: oir.Node) -> None:
 
 def _attend(walk: Walk, node: oir.Node, a: oir.Value | None, b: oir.Value | None) -> None:
     """a @ b of two computed tensors: the columns of b go through, its rows and all of a are pinned."""
-    ids, shape = walk.ids(b), shape_of(node.outputs[0])
+    ids = walk.ids(b)
+    shape = shape_of(node.outputs[0])
     if shape is None or ids.ndim != len(shape) or ids.ndim < 2 or ids.shape[-2] != 1:
         return walk.pin(node, "MatMul of two computed tensors sums over the channels")
     walk.hold(walk.ids(a))
@@ -273,8 +284,10 @@ def _conv(walk: Walk, node: oir.Node) -> None:
 
 def _layer(walk: Walk, node: oir.Node, axis: int, order: np.ndarray, groups: int | None) -> None:
     """A layer with a weight whose axes (output, input) are ``order``; its channels lie on ``axis`` of its tensors."""
-    weight, shape = node.inputs[1], shape_of(node.outputs[0])
-    data, bias = private_constant(weight), node.inputs[2] if len(node.inputs) > 2 else None
+    weight = node.inputs[1]
+    shape = shape_of(node.outputs[0])
+    data = private_constant(weight)
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
     x_ids, x_shape = walk.ids(node.inputs[0]), shape_of(node.inputs[0])  # type: ignore[arg-type]
     if data is None or weight is None or shape is None or x_shape is None or (bias and private_constant(bias) is None):
         return walk.pin(node, "its weight or bias is shared with another layer")
@@ -311,7 +324,8 @@ def _weight_ids(x: Ids, y: Ids, shape: tuple[int, ...], groups: int, forward: bo
 
 def _norm(walk: Walk, node: oir.Node) -> None:
     """gamma and beta absorb the scales of the output; the input is pinned."""
-    shape, parameters = shape_of(node.outputs[0]), [v for v in node.inputs[1:3] if v is not None]
+    shape = shape_of(node.outputs[0])
+    parameters = [v for v in node.inputs[1:3] if v is not None]
     arrays = [private_constant(v) for v in parameters]
     axis = 1 if node.op_type == "InstanceNormalization" else -1
     own = node.op_type == "InstanceNormalization" or int_attribute(node, "axis", -1) in (-1, len(shape or ()) - 1)

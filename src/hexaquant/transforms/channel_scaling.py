@@ -77,7 +77,9 @@ class Walk:
     """State of one walk, for the rules of transforms/channel_rules.py."""
 
     def __init__(self, graph: Graph, clip_maxima: Mapping[str, Array], residuals: bool) -> None:
-        self.graph, self.clip_maxima, self.residuals = graph, clip_maxima, residuals
+        self.graph = graph
+        self.clip_maxima = clip_maxima
+        self.residuals = residuals
         self.all = Labels()
         self.scaling = Scaling()
         self.bounds: list[tuple[Ids, Array]] = []

@@ -65,7 +65,8 @@ def solve(scaling: Scaling) -> tuple[Array, int]:
         step = np.zeros_like(logs)
         step[alive] = 0.5 * np.log(written[alive] / read[alive])
         moved = np.where(alive, np.clip(logs + step, lower, LARGEST_STEP), logs)
-        change, logs = float(np.abs(moved - logs).max()), moved
+        change = float(np.abs(moved - logs).max())
+        logs = moved
         if change < CONVERGED:
             return np.exp(logs), done
     return np.exp(logs), MAX_ROUNDS
@@ -75,7 +76,8 @@ class _Table:
     """Largest magnitudes of a weight over all axes that carry no labels (kernel positions)."""
 
     def __init__(self, operand: Operand) -> None:
-        self.inputs, self.outputs = operand.inputs, operand.outputs
+        self.inputs = operand.inputs
+        self.outputs = operand.outputs
         data = np.abs(operand.value.const_value.numpy()).astype(np.float64)  # type: ignore[union-attr]
         labelled = [ids.shape for ids in (self.inputs, self.outputs) if ids is not None]
         shapes = [(1,) * (data.ndim - len(shape)) + shape for shape in labelled]
@@ -91,7 +93,8 @@ class _Table:
 
 def ranges(tables: list[_Table], scales: Array) -> tuple[Array, Array]:
     """For each label the largest rescaled weight that writes it and the largest that reads it (0: none does)."""
-    written, read = np.zeros(len(scales)), np.zeros(len(scales))
+    written = np.zeros(len(scales))
+    read = np.zeros(len(scales))
     for table in tables:
         scaled = table.scaled(scales)
         for result, ids in ((written, table.outputs), (read, table.inputs)):

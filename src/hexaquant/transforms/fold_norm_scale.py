@@ -35,9 +35,11 @@ class Folded:
 
 def fold_norm_scale(graph: Graph, wanted: Callable[[oir.Node], bool] = lambda node: True) -> Folded:
     """Fold the normalizations of ``graph`` (prepared for the target) that are ``wanted``, in place."""
-    spaces, report = Spaces(graph), Folded()
+    spaces = Spaces(graph)
+    report = Folded()
     for norm in spaces.norms:
-        name, reason = str(graph.origin(norm.node)), decline_reason(spaces, norm)
+        name = str(graph.origin(norm.node))
+        reason = decline_reason(spaces, norm)
         if reason is not None:
             report.declined[name] = reason
         elif wanted(norm.node):

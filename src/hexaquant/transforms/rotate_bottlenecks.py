@@ -100,7 +100,8 @@ def peakedness(rotation: Tensor, writers: Sequence[Tensor], readers: Sequence[Te
 
 
 def _cayley(skew: Tensor, start: Tensor) -> Tensor:
-    half, one = (skew - skew.t()) / 2, torch.eye(len(skew))
+    half = (skew - skew.t()) / 2
+    one = torch.eye(len(skew))
     return torch.linalg.solve(one + half, one - half) @ start
 
 
@@ -115,7 +116,8 @@ class RotatedBottlenecks:
 
 def rotate_bottlenecks(graph: Graph, *, steps: int = STEPS, seed: int = 0) -> RotatedBottlenecks:
     """Rotate ``graph`` (prepared for the target) in place; ``steps`` of learning, 0 for random rotations."""
-    spaces, report = Spaces(graph), RotatedBottlenecks()
+    spaces = Spaces(graph)
+    report = RotatedBottlenecks()
     normalized = {number for norm in spaces.norms for number in (norm.source, norm.result)}
     for number, space in spaces.items():
         weights = [port for port in space.writers if len(shape_of(port.value) or ()) > 1]

@@ -92,12 +92,14 @@ class RotatedHeads:
 
 def rotate_heads(graph: Graph, seed: int = 0) -> RotatedHeads:
     """Rotate ``graph`` (prepared for the target) in place."""
-    scaling, report = find_scaling(graph), RotatedHeads()
+    scaling = find_scaling(graph)
+    report = RotatedHeads()
     for node in graph.nodes:
         if node.op_type != "MatMul" or producer(node.inputs[0], "Softmax") is None:
             continue
         heads = _heads(scaling, node)
-        name, reason = str(graph.origin(node)), _decline_reason(graph, scaling, heads)
+        name = str(graph.origin(node))
+        reason = _decline_reason(graph, scaling, heads)
         if reason is not None:
             report.declined[name] = reason
             continue

@@ -49,7 +49,8 @@ class Rotated:
 
 def rotate_transformer(graph: Graph, *, extra_linears: bool = False, seed: int = 0) -> Rotated:
     """Rotate ``graph`` (prepared for the target) in place."""
-    spaces, report = Spaces(graph), Rotated()
+    spaces = Spaces(graph)
+    report = Rotated()
     chosen = _choose(spaces, extra_linears, report)
     rotations = {number: mixing_matrix(spaces[number].size, seed + i) for i, number in enumerate(sorted(chosen))}
     report.spaces = [spaces[number].size for number in sorted(chosen)]
@@ -112,9 +113,11 @@ def _follow(graph: Graph, norm: Norm, before: Matrix | None, after: Matrix | Non
     gamma, beta = affine(norm.node)
     matrix = np.diag(gamma) if before is None else gamma[:, None] * before.T
     if after is not None:
-        matrix, beta = after @ matrix, after @ beta
+        matrix = after @ matrix
+        beta = after @ beta
     reset(norm.node)
-    core, old = graph.model.graph, norm.node.outputs[0]
+    core = graph.model.graph
+    old = norm.node.outputs[0]
     name, dtype = old.name or "norm", constant(norm.node.inputs[1]).dtype  # type: ignore[union-attr]
     weight = add_constant(core, f"{name}.rotation.weight", matrix.T.astype(dtype))
     bias = add_constant(core, f"{name}.rotation.bias", beta.astype(dtype))
@@ -124,7 +127,8 @@ def _follow(graph: Graph, norm: Norm, before: Matrix | None, after: Matrix | Non
     total = oir.node("Add", [product.outputs[0], bias], outputs=[fresh], name=f"{name}_rotation_bias")
     old.name = unique_name(f"{name}_normalized", taken_names(core))
     product.outputs[0].name, fresh.name = unique_name(f"{name}_product", taken_names(core)), name
-    product.outputs[0].shape, product.outputs[0].type = old.shape, old.type
+    product.outputs[0].shape = old.shape
+    product.outputs[0].type = old.type
     for node in (product, total):
         node.metadata_props.update(norm.node.metadata_props)
     core.insert_after(norm.node, [product, total])

@@ -145,7 +145,9 @@ def _block(spaces: Spaces, node: oir.Node) -> None:
 
 def _move(spaces: Spaces, node: oir.Node) -> None:
     """Data movement and reductions that leave the channel axis whole."""
-    place, before, after = spaces.of(node.inputs[0]), _shape(node.inputs[0]), _shape(node.outputs[0])
+    place = spaces.of(node.inputs[0])
+    before = _shape(node.inputs[0])
+    after = _shape(node.outputs[0])
     if place is None:
         return
     axis = None if before is None or after is None else _moved_axis(node, place[1], before, after)
@@ -158,7 +160,8 @@ def _move(spaces: Spaces, node: oir.Node) -> None:
 
 def _moved_axis(node: oir.Node, axis: int, before: tuple, after: tuple) -> int | None:
     """The axis (from the right) of the output that is ``axis`` of the input, when it stays whole and in order."""
-    rank, size = len(before), before[axis]
+    rank = len(before)
+    size = before[axis]
     if node.op_type == "Transpose":
         return ints_attribute(node, "perm", range(rank)[::-1]).index(rank + axis) - rank
     if not isinstance(size, int):
@@ -198,7 +201,8 @@ def _add(spaces: Spaces, node: oir.Node) -> None:
         return
     number, axis = first
     for value in node.inputs:
-        data, place = constant(value), spaces.of(value)
+        data = constant(value)
+        place = spaces.of(value)
         if data is not None and (data.ndim < -axis or data.shape[axis] == 1):
             continue
         if place is not None and place[1] == axis and spaces[place[0]].size == spaces[number].size:
@@ -214,7 +218,8 @@ def _add(spaces: Spaces, node: oir.Node) -> None:
 def _scale(spaces: Spaces, node: oir.Node) -> None:
     """A product with a number passes; any other acts on each channel."""
     for index in (0, 1):
-        place, factor = spaces.of(node.inputs[index]), constant(node.inputs[1 - index])
+        place = spaces.of(node.inputs[index])
+        factor = constant(node.inputs[1 - index])
         if place is not None and factor is not None and factor.size == 1 and (index == 0 or node.op_type == "Mul"):
             spaces.place(node.outputs[0], place)
             return
@@ -223,8 +228,10 @@ def _scale(spaces: Spaces, node: oir.Node) -> None:
 
 def _linear(spaces: Spaces, node: oir.Node) -> None:
     """Gemm, MatMul and ungrouped Conv with constants of their own."""
-    weight, bias = node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else None
-    data, y = private_constant(weight), _shape(node.outputs[0])
+    weight = node.inputs[1]
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    data = private_constant(weight)
+    y = _shape(node.outputs[0])
     plain = int_attribute(node, "transA", 0) == 0 and int_attribute(node, "group", 1) == 1
     image = node.op_type == "Conv"
     if weight is None or data is None or y is None or not plain or (not image and data.ndim != 2):
@@ -234,7 +241,8 @@ def _linear(spaces: Spaces, node: oir.Node) -> None:
         _block(spaces, node)
         return
     out_axis = 0 if image or int_attribute(node, "transB", 0) else 1
-    place, axis = spaces.of(node.inputs[0]), 1 - len(y) if image else -1
+    place = spaces.of(node.inputs[0])
+    axis = 1 - len(y) if image else -1
     if place is not None and place[1] != axis:
         _block(spaces, node)
     elif place is not None:
@@ -246,7 +254,8 @@ def _linear(spaces: Spaces, node: oir.Node) -> None:
 
 
 def _norm(spaces: Spaces, node: oir.Node) -> None:
-    place, shape = spaces.of(node.inputs[0]), _shape(node.outputs[0])
+    place = spaces.of(node.inputs[0])
+    shape = _shape(node.outputs[0])
     own = all(private_constant(v) is not None for v in node.inputs[1:] if v is not None)
     last = shape is not None and int_attribute(node, "axis", -1) in (-1, len(shape) - 1)
     if not own or not last or shape is None or not isinstance(shape[-1], int) or len(node.inputs) < 2:

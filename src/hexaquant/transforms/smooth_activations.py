@@ -66,7 +66,8 @@ def smooth_activations(
     output error is measured with, one scale per output channel.
     """
     scaling = find_scaling(graph)
-    scales, report = np.ones(scaling.size), []
+    scales = np.ones(scaling.size)
+    report = []
     for readers in _groups(scaling):
         found = _best(graph, scaling, readers, values, alphas, weight_bits)
         report.append(found[0])
@@ -111,7 +112,8 @@ def _best(
     weight_bits: int,
 ) -> tuple[Smoothed, Array]:
     """The report of a group and its scales (1 for labels of other groups)."""
-    x_max, w_max = np.zeros(scaling.size), np.zeros(scaling.size)
+    x_max = np.zeros(scaling.size)
+    w_max = np.zeros(scaling.size)
     for reader in readers:
         assert reader.inputs is not None
         x = values[_x(reader)].abs().amax(0, keepdim=True).double().numpy()
@@ -152,7 +154,8 @@ def _error(
     """Squared error over squared norm of the readers' outputs, activation and weight quantized after rescaling."""
     noise = signal = 0.0
     for reader in readers:
-        x, weight = values[_x(reader)], literal.torch_tensor(np.asarray(constant(reader.value)))
+        x = values[_x(reader)]
+        weight = literal.torch_tensor(np.asarray(constant(reader.value)))
         s_x = torch.from_numpy(scales[scaling.labels[_x(reader)]]).float()
         s_w = torch.from_numpy(scales[reader.inputs]).float()
         rough_x = fake_quantize(x / s_x, encoding_of(x / s_x, Grid(8)))

@@ -92,7 +92,8 @@ class Applied:
 
 def repair(written: Graph, feeds: Sequence[Mapping[str, Any]]) -> tuple[Graph, list[Applied]]:
     """A mended copy of ``written`` and what was done, in order. ``feeds``: inputs on which outputs are compared."""
-    graph, report = written.clone(), []
+    graph = written.clone()
+    report = []
     wanted = _outputs(graph, feeds)
     for step in REPAIRS:
         trial = graph.clone()

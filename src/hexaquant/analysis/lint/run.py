@@ -88,7 +88,8 @@ class QuantizerCost:
 
     def db(self, tensor: str) -> float | None:
         """SQNR of all outputs with the quantizer of ``tensor`` alone; None where it has none or changes nothing."""
-        name, meter = self.quantizer_of(tensor), Sqnr()
+        name = self.quantizer_of(tensor)
+        meter = Sqnr()
         if name is None:
             return None
         with torch.no_grad(), self.model.only(glob.escape(name)):

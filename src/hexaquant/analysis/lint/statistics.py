@@ -117,5 +117,6 @@ def _is_activation(value: Any) -> bool:
 
 
 def _axis(value: Any) -> int:
-    node, rank = value.producer(), 0 if value.shape is None else len(value.shape)
+    node = value.producer()
+    rank = 0 if value.shape is None else len(value.shape)
     return -1 if rank == 3 and (node is None or node.op_type != "Conv") else 1

@@ -20,7 +20,8 @@ class Adb:
     folder = "/data/local/tmp/hexaquant"
 
     def __init__(self, address: Address, timeout_s: float) -> None:
-        self._address, self._timeout = address, timeout_s
+        self._address = address
+        self._timeout = timeout_s
         self._words = ["adb", *(["-s", address.host] if address.host else [])]
 
     def shell(self, command: str) -> Answer:

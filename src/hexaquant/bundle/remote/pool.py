@@ -11,7 +11,8 @@ from hexaquant.bundle.remote.session import Session
 from hexaquant.qnn.runtime import Inputs
 from hexaquant.qnn.tensor_io import TensorSpec, batch_factor, bind_inputs, prepare, to_float
 
-MOST_SAMPLES, MOST_BYTES = 64, 64 << 20
+MOST_SAMPLES = 64
+MOST_BYTES = 64 << 20
 """Of one run on the device, inputs and outputs."""
 
 
@@ -19,7 +20,8 @@ class DevicePool:
     """``session`` behind the methods of qnn.pool.Pool. ``float_io`` as in Runtime."""
 
     def __init__(self, session: Session, float_io: bool = True) -> None:
-        self.session, self._float_io = session, float_io
+        self.session = session
+        self._float_io = float_io
         card = session.card
         each = sum(spec.nbytes for spec in (*card.inputs, *card.outputs))
         self.name = str(session.address)

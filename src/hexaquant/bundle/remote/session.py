@@ -203,7 +203,8 @@ class Session:
     def run(self, samples: Sequence[Arrays]) -> list[dict[str, np.ndarray]]:
         """Outputs of each sample, all as the binary stores them and in its shapes."""
         run = f"run-{uuid.uuid4().hex[:8]}"
-        place, files = posixpath.join(self.folder, run), result_files([spec.name for spec in self.card.outputs])
+        place = posixpath.join(self.folder, run)
+        files = result_files([spec.name for spec in self.card.outputs])
         try:
             self._push_inputs(samples, place)
             self._execute(run)

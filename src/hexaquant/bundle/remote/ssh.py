@@ -26,7 +26,8 @@ class Ssh:
     folder = ".cache/hexaquant"
 
     def __init__(self, address: Address, timeout_s: float) -> None:
-        self._address, self._timeout = address, timeout_s
+        self._address = address
+        self._timeout = timeout_s
         program = shlex.split(os.environ.get(PROGRAM) or "ssh")
         options = [word for option in _OPTIONS for word in ("-o", option)]
         port = ["-p", str(address.port)] if address.port else []
@@ -47,7 +48,8 @@ class Ssh:
                 for name, path in files.items():
                     archive.add(path.resolve(), name, recursive=False, filter=_anonymous)
             stream.seek(0)
-            make, unpack = joined(["mkdir", "-p", "--", folder]), joined(["tar", "-C", folder, "-xf", "-"])
+            make = joined(["mkdir", "-p", "--", folder])
+            unpack = joined(["tar", "-C", folder, "-xf", "-"])
             answer = self._call(f"{make} && {unpack}", stdin=stream)
         if answer.code:
             raise EnvironmentLacksError(f"copying to {self._address} failed: {answer.last_line}")

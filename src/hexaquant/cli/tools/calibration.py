@@ -113,7 +113,8 @@ def calibrate_from_list(
     from hexaquant.ir.input_spec import input_specs
     from hexaquant.ptq.steps.model_steps import Calibrate
 
-    acts, weights = options.act_quantizer or "tf", options.param_quantizer or "tf"
+    acts = options.act_quantizer or "tf"
+    weights = options.param_quantizer or "tf"
     observer = _OBSERVERS.get(acts, acts.replace("-", "_"))
     if options.percentile_calibration_value is not None:
         observer += f":{options.percentile_calibration_value:g}"

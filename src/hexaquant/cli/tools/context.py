@@ -95,7 +95,8 @@ def make_context(
 
     if (folder / NAME).is_file():
         read_manifest(folder)
-    sources, chosen = [], {}
+    sources = []
+    chosen = {}
     for graph, dlc in graphs.items():
         check_integrity(dlc)
         chosen[graph] = (settings or {}).get(graph, GraphSettings())

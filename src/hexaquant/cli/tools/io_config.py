@@ -14,8 +14,11 @@ from typing import Any
 from hexaquant.core.errors import InputError
 from hexaquant.core.text_file import read_yaml
 
-CONVERTED, INPUTS, OUTPUTS = "Converted Graph", "Input Tensor Configuration", "Output Tensor Configuration"
-SOURCE, DESIRED = "Src Model Parameters", "Desired Model Parameters"
+CONVERTED = "Converted Graph"
+INPUTS = "Input Tensor Configuration"
+OUTPUTS = "Output Tensor Configuration"
+SOURCE = "Src Model Parameters"
+DESIRED = "Desired Model Parameters"
 TYPES = ("DataType", "DType")
 
 
@@ -58,7 +61,8 @@ def _read_entry(entry: Any, is_input: bool, found: IoConfig, path: Path, section
         if any(_filled(entry.get(part)) for part in (SOURCE, DESIRED)):
             raise InputError(f"{path}: an entry of {section} has no Name; give the tensor's")
         return
-    source, desired = entry.get(SOURCE) or {}, entry.get(DESIRED) or {}
+    source = entry.get(SOURCE) or {}
+    desired = entry.get(DESIRED) or {}
     _only(source, (*TYPES, "Layout"), path, f"{SOURCE} of {name}")
     _only(desired, (*TYPES, "Layout", "Shape", "Color Conversion", "QuantParams"), path, f"{DESIRED} of {name}")
     for key in ("Color Conversion", "QuantParams"):

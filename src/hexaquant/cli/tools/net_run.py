@@ -275,7 +275,9 @@ def _run_graph(runtime: Runtime, job: Job, folder: Path, options: argparse.Names
     wanted = chosen_outputs(job.listed, listed.outputs, runtime.outputs)
     tell.debug(f"inputs {', '.join(map(str, runtime.inputs))}; outputs {', '.join(map(str, wanted))}")
     feeds = stored(repeated(data, options.num_inferences), runtime.inputs, native)
-    keep, count, start = options.keep_num_outputs, 0, time.monotonic()
+    keep = options.keep_num_outputs
+    count = 0
+    start = time.monotonic()
     forms = forms_of(options)
     results = runtime.map(feeds) if options.profiling_level is None else map(runtime.run, feeds)
     for count, found in enumerate(results, 1):

@@ -190,7 +190,8 @@ def _dlc_path(options: argparse.Namespace) -> Path:
 
 
 def _report(files: QnnFiles, calibrated: Calibrated | None, tell: Messages) -> None:
-    done, recording = files.converted, files.recording
+    done = files.converted
+    recording = files.recording
     document: dict[str, Any] = record_of(done) | calibration.calibration_record(calibrated)
     document |= {
         "net_json": str(files.net_json),
@@ -205,7 +206,8 @@ def _report(files: QnnFiles, calibrated: Calibrated | None, tell: Messages) -> N
 def _text(files: QnnFiles, calibrated: Calibrated | None) -> str:
     """What was made, and how each file is used."""
     done = files.converted
-    dlc, size = done.dlc, bytes_text(done.dlc.stat().st_size)
+    dlc = done.dlc
+    size = bytes_text(done.dlc.stat().st_size)
     lines = [f"{done.scheme} for {done.target}; encodings in the DLC: {done.coverage.summary() or 'none (float)'}"]
     lines += calibration.calibration_lines(calibrated)
     lines += [

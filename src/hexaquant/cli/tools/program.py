@@ -181,7 +181,8 @@ def paths_of(text: str) -> list[Path]:
 
 def check_libraries(options: argparse.Namespace) -> None:
     """Raise InputError for any other backend than the HTP's, and for a model library: only DLCs are read."""
-    backend, model = options.backend, options.model
+    backend = options.backend
+    model = options.model
     if backend is not None and PurePath(backend).name not in HTP_LIBRARIES:
         raise InputError(f"--backend {backend} is not here: {HTP_ONLY}; give libQnnHtp.so or leave --backend out")
     if model is not None and PurePath(model).name not in DLC_LIBRARIES:

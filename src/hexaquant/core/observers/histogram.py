@@ -19,7 +19,8 @@ from hexaquant.core.errors import InputError
 from hexaquant.core.observers.observer import Range, require_elements, require_finite
 from hexaquant.core.observers.sampling import Sample, Tail, corrections, sample
 
-MIN_EXPONENT, MAX_EXPONENT = -110, 118
+MIN_EXPONENT = -110
+MAX_EXPONENT = 118
 """Bin widths are 2^e within these, so that width and inverse are normal float32 numbers."""
 
 BUFFER = 1 << 16
@@ -36,12 +37,15 @@ class Histogram:
             raise InputError(f"a histogram needs at least 64 bins, not {bins}")
         self.bins = bins
         self.range = Range()
-        self.exponent, self.start = MIN_EXPONENT, -1
+        self.exponent = MIN_EXPONENT
+        self.start = -1
         self.updates = 0
         self._counts = torch.zeros(bins, dtype=torch.float64)
         self._zeros = 0.0
         self._buffer = torch.empty(0)
-        self._waiting, self._weight, self._stride = 0, 1.0, 1
+        self._waiting = 0
+        self._weight = 1.0
+        self._stride = 1
         self._tails: list[Tail] = []
 
     @property
@@ -86,7 +90,8 @@ class Histogram:
         n = drawn.taken.numel()
         if drawn.weight != self._weight or self._waiting + n > BUFFER:
             self._flush()
-        self._weight, self._stride = drawn.weight, drawn.stride
+        self._weight = drawn.weight
+        self._stride = drawn.stride
         self._tails += drawn.tails
         if n > BUFFER:
             self._fit(*self.range.with_zero())
@@ -99,10 +104,12 @@ class Histogram:
 
     def _flush(self) -> None:
         """Count what waits."""
-        waiting, tails = self._buffer[: self._waiting], self._tails
+        waiting = self._buffer[: self._waiting]
+        tails = self._tails
         if not (waiting.numel() or tails):
             return
-        self._waiting, self._tails = 0, []
+        self._waiting = 0
+        self._tails = []
         self._fit(*self.range.with_zero())
         if waiting.numel():
             self._count(waiting, self._weight)
@@ -140,7 +147,9 @@ class Histogram:
         held = torch.nonzero(self._counts).flatten()
         places = ((held + self.start) >> min(exponent - self.exponent, 62)) - start
         moved = torch.zeros_like(self._counts).index_add_(0, places, self._counts[held])
-        self._counts, self.exponent, self.start = moved, exponent, start
+        self._counts = moved
+        self.exponent = exponent
+        self.start = start
 
     def trimmed(self, tight: bool = True) -> tuple[Tensor, Tensor]:
         """``edges`` and ``counts`` of the bins between the first and the last that hold anything or touch zero.
@@ -150,7 +159,8 @@ class Histogram:
         counts = self.counts.clamp(min=0)
         held = torch.nonzero(counts).flatten().tolist()
         zero = -self.start - 1
-        first, last = min([*held[:1], zero]), max([*held[-1:], zero])
+        first = min([*held[:1], zero])
+        last = max([*held[-1:], zero])
         edges = self.edges[first : last + 2]
         if tight and last > first:
             low, high = self.range.with_zero()
@@ -165,7 +175,8 @@ class Histogram:
         return {"counts": counts, "numbers": numbers} | self.range.state()
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        self._waiting, self._tails = 0, []
+        self._waiting = 0
+        self._tails = []
         self._counts = state["counts"].clone()
         self.bins = self._counts.numel()
         zeros, exponent, start, updates = state["numbers"].tolist()
@@ -183,11 +194,14 @@ class Histogram:
         self.range.merge(states)
         if not parts:
             return
-        least, ends = max(part.exponent for part in parts), self.range.with_zero()
+        least = max(part.exponent for part in parts)
+        ends = self.range.with_zero()
         for part in parts:
             part._fit(*ends, least)
-        self._waiting, self._tails = 0, []
+        self._waiting = 0
+        self._tails = []
         self._counts = torch.stack([part._counts for part in parts]).sum(0)
         self._zeros = sum(part._zeros for part in parts)
         self.updates = sum(part.updates for part in parts)
-        self.exponent, self.start = parts[0].exponent, parts[0].start
+        self.exponent = parts[0].exponent
+        self.start = parts[0].start

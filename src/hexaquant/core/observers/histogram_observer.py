@@ -62,7 +62,8 @@ class PercentileObserver(HistogramObserver):
         tail = 1 - self.percentile / 100
         if tail > 0:
             bottom, top = quantiles(self.histogram, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
-            low, high = max(low, min(bottom, 0.0)), min(high, max(top, 0.0))
+            low = max(low, min(bottom, 0.0))
+            high = min(high, max(top, 0.0))
         return encoding_from_range(torch.tensor(low), torch.tensor(high), self.grid)
 
 
@@ -83,7 +84,8 @@ def quantiles(histogram: Histogram, q: Tensor) -> Tensor:
     mass = torch.cat([mass[:split], torch.stack([before, before + histogram.zeros]), mass[split:] + histogram.zeros])
     wanted = q * mass[-1]
     right = torch.searchsorted(mass, wanted).clamp(1, mass.numel() - 1)
-    below, above = mass[right - 1], mass[right]
+    below = mass[right - 1]
+    above = mass[right]
     part = ((wanted - below) / (above - below).clamp(min=1e-300)).clamp(0, 1)
     return values[right - 1] + part * (values[right] - values[right - 1])
 
@@ -131,11 +133,14 @@ def divergence(edges: Tensor, counts: Tensor, lows: Tensor, highs: Tensor, level
     parts = torch.linspace(0, 1, levels + 1, dtype=torch.float64)
     bounds = lows[:, None] + (highs - lows)[:, None] * parts
     cut = ((bounds - edges[0]) / (edges[1] - edges[0]) - 0.5).ceil().clamp_(0, n).long()
-    first, last = cut[:, 0].clamp(max=n - 1), (cut[:, -1] - 1).clamp(min=0)
+    first = cut[:, 0].clamp(max=n - 1)
+    last = (cut[:, -1] - 1).clamp(min=0)
     mass = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
     holding = torch.nn.functional.pad((counts > 0).double().cumsum(0), (1, 0))
     p_log_p = torch.nn.functional.pad(torch.xlogy(counts, counts).cumsum(0), (1, 0))
-    kept, below, above = mass[cut].diff(dim=1), mass[first], mass[-1] - mass[last + 1]
+    kept = mass[cut].diff(dim=1)
+    below = mass[first]
+    above = mass[-1] - mass[last + 1]
     inside = mass[last + 1] - mass[first]
     q = kept / holding[cut].diff(dim=1).clamp(min=1) / inside.clamp(min=1e-300)[:, None]
     own = p_log_p[last + 1] - p_log_p[first]
@@ -153,7 +158,8 @@ def divergence(edges: Tensor, counts: Tensor, lows: Tensor, highs: Tensor, level
 # ends, with rounding noise s^2/12 and clipping noise from cumulative moments of the histogram (O(1) a candidate).
 # Then FINE x FINE combinations around the best, snapped to the grid, with the exact integral of core.observers.noise.
 
-COARSE, FINE = 64, 7
+COARSE = 64
+FINE = 7
 
 
 class MseObserver(HistogramObserver):
@@ -215,7 +221,10 @@ def _coarse_noise(edges: Tensor, counts: Tensor, lows: Tensor, highs: Tensor, le
 # and 21 offsets for asymmetric grids, 101 steps for symmetric ones, gamma = 3, on a histogram of at most 512 bins.
 # The noise is integrated (core.observers.noise) rather than taken at bin centres, so it holds for 16 bits as well.
 
-ASYMMETRIC_STEPS, SYMMETRIC_STEPS, OFFSETS, SEARCH_BINS = 17, 101, 21, 512
+ASYMMETRIC_STEPS = 17
+SYMMETRIC_STEPS = 101
+OFFSETS = 21
+SEARCH_BINS = 512
 
 
 class SqnrObserver(HistogramObserver):

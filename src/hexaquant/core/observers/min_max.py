@@ -82,7 +82,8 @@ class WholeObserver(MinMaxObserver):
 
     def encoding(self) -> Encoding:
         low, high = (torch.tensor(end) for end in self.range.with_zero())
-        low, high = torch.floor(low), torch.ceil(high)
+        low = torch.floor(low)
+        high = torch.ceil(high)
         encoding = encoding_from_range(low, high, self.grid)
         scale = torch.exp2(torch.ceil(torch.log2(encoding.scale)))
         if self.grid.is_float or float(scale) > 1:

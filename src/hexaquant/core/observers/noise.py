@@ -48,7 +48,8 @@ def expected_noise(
     jumps[1:] += density
     s = scale[:, None]
     t = edges[None, :] / s  # in steps
-    bottom, top = offset[:, None], offset[:, None] + (levels - 1)
+    bottom = offset[:, None]
+    top = offset[:, None] + (levels - 1)
     n = g.round_half_even(t).clamp_(bottom, top)
     inside = t.clamp(bottom - 0.5, top + 0.5)
     r = inside - n

@@ -66,14 +66,16 @@ class Range:
     """Exact running minimum and maximum of everything seen. Empty while ``low > high``."""
 
     def __init__(self) -> None:
-        self.low, self.high = math.inf, -math.inf
+        self.low = math.inf
+        self.high = -math.inf
 
     def add(self, low: float, high: float) -> None:
         self.low, self.high = min(self.low, low), max(self.high, high)
 
     def merge(self, states: Sequence[dict[str, Tensor]]) -> None:
         """The union of the ranges in ``states``."""
-        self.low, self.high = math.inf, -math.inf
+        self.low = math.inf
+        self.high = -math.inf
         for state in states:
             self.add(*state["range"].tolist())
 

@@ -23,7 +23,8 @@ WHOLE = 1 << 16
 STRIDES = ((1 << 18, 17), (1 << 62, 37))
 """Number of elements up to which about one element in so many is taken of larger tensors."""
 
-ROW, TAIL_ROWS = 64, 128
+ROW = 64
+TAIL_ROWS = 128
 """Row length of the search for tails; one row in TAIL_ROWS is looked at element by element."""
 
 
@@ -84,11 +85,14 @@ def sample(x: Tensor, phase: int) -> Sample:
 def _sample_with_tails(every: Tensor, k: int, phase: int) -> Sample:
     whole = every.numel() - every.numel() % ROW
     rows = every[:whole].view(-1, ROW)
-    bottoms, tops = rows.amin(1), rows.amax(1)
-    low, high = float(bottoms.amin()), float(tops.amax())
+    bottoms = rows.amin(1)
+    tops = rows.amax(1)
+    low = float(bottoms.amin())
+    high = float(tops.amax())
     if whole < every.numel():
         rest = every[whole:]
-        low, high = float(torch.cat([bottoms, rest]).amin()), float(torch.cat([tops, rest]).amax())
+        low = float(torch.cat([bottoms, rest]).amin())
+        high = float(torch.cat([tops, rest]).amax())
     tails = []
     if high > 0:
         tails.append(_tail(rows, tops, phase, 1))
@@ -101,9 +105,11 @@ def _sample_with_tails(every: Tensor, k: int, phase: int) -> Sample:
 def _tail(rows: Tensor, ends: Tensor, phase: int, side: int) -> Tail:
     """One in TAIL_ROWS of the rows: those with the most extreme ``ends``. The last of them sets the bound."""
     best = ends.topk(ends.numel() // TAIL_ROWS + 1, largest=side > 0)
-    picked, bound = rows[best.indices], best.values[-1:]
+    picked = rows[best.indices]
+    bound = best.values[-1:]
     if side < 0:
-        picked, bound = picked.neg_(), -bound
+        picked = picked.neg_()
+        bound = -bound
     bound = bound.clamp(min=0)  # zeros belong to the sample
     return Tail(picked, best.indices * ROW - phase, bound.expand(picked.shape[0]), side)
 

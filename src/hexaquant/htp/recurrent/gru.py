@@ -41,7 +41,8 @@ def unroll_gru(graph: Graph) -> int:
 
 
 def _cell(emit: Emitter, layer: Layer, direction: int) -> Cell:
-    shape, name = (layer.batch, layer.hidden), direction_name(layer, direction)
+    shape = (layer.batch, layer.hidden)
+    name = direction_name(layer, direction)
     reset_after = bool(int_attribute(layer.node, "linear_before_reset", 0))
     gates = (_reset_after if reset_after else _reset_before)(emit, layer, direction)
 
@@ -76,7 +77,9 @@ def _opened(emit: Emitter, layer: Layer, here: str, total: oir.Value) -> list[oi
 
 
 def _reset_after(emit: Emitter, layer: Layer, direction: int) -> Gates:
-    hidden, batch, name = layer.hidden, layer.batch, direction_name(layer, direction)
+    hidden = layer.hidden
+    batch = layer.batch
+    name = direction_name(layer, direction)
     wb, rb = np.split(layer.b[direction], 2)
     inner = np.concatenate([np.zeros(2 * hidden, rb.dtype), rb[2 * hidden :]])
     zr_in, n_in = _inputs(emit, layer, direction, wb + rb - inner)
@@ -84,7 +87,8 @@ def _reset_after(emit: Emitter, layer: Layer, direction: int) -> Gates:
     bias = emit.constant(f"{name}.bias_hh", inner)
 
     def gates(t: int, h: oir.Value | None) -> tuple[oir.Value, oir.Value]:
-        here, zr = f"{name}_t{t}", zr_in[t]
+        here = f"{name}_t{t}"
+        zr = zr_in[t]
         if h is None:
             recurrent_n = emit.constant(f"{name}.bias_hn", inner[None, 2 * hidden :])
         else:
@@ -101,13 +105,17 @@ def _reset_after(emit: Emitter, layer: Layer, direction: int) -> Gates:
 
 
 def _reset_before(emit: Emitter, layer: Layer, direction: int) -> Gates:
-    hidden, batch, name = layer.hidden, layer.batch, direction_name(layer, direction)
+    hidden = layer.hidden
+    batch = layer.batch
+    name = direction_name(layer, direction)
     zr_in, n_in = _inputs(emit, layer, direction, sum(np.split(layer.b[direction], 2)))  # type: ignore[arg-type]
     weight_zr = weight_of(emit, layer, direction, "weight_hzr", layer.r[direction, : 2 * hidden])
     weight_n = weight_of(emit, layer, direction, "weight_hn", layer.r[direction, 2 * hidden :])
 
     def gates(t: int, h: oir.Value | None) -> tuple[oir.Value, oir.Value]:
-        here, zr, total = f"{name}_t{t}", zr_in[t], n_in[t]
+        here = f"{name}_t{t}"
+        zr = zr_in[t]
+        total = n_in[t]
         if h is not None:
             recurrent = emit.linear(h, weight_zr, None, f"{here}_recurrent_zr")
             zr = emit.op("Add", [zr, recurrent], f"{here}_zr", (batch, 2 * hidden))

@@ -25,7 +25,8 @@ from hexaquant.htp.recurrent.steps import (
 from hexaquant.ir.emitter import Emitter
 from hexaquant.ir.graph import Graph
 
-INITIAL_H, INITIAL_C = 5, 6
+INITIAL_H = 5
+INITIAL_C = 6
 
 
 def unroll_lstm(graph: Graph) -> int:
@@ -34,7 +35,9 @@ def unroll_lstm(graph: Graph) -> int:
 
 
 def _cell(emit: Emitter, layer: Layer, direction: int) -> Cell:
-    hidden, batch, gates = layer.hidden, layer.batch, 4 * layer.hidden
+    hidden = layer.hidden
+    batch = layer.batch
+    gates = 4 * layer.hidden
     name = direction_name(layer, direction)
     bias = layer.b[direction, :gates] + layer.b[direction, gates:]
     inputs = cut_steps(emit, layer, project_inputs(emit, layer, direction, bias))

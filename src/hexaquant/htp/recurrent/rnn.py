@@ -27,7 +27,8 @@ def unroll_rnn(graph: Graph) -> int:
 
 
 def _cell(emit: Emitter, layer: Layer, direction: int) -> Cell:
-    shape, name = (layer.batch, layer.hidden), direction_name(layer, direction)
+    shape = (layer.batch, layer.hidden)
+    name = direction_name(layer, direction)
     bias: np.ndarray = np.add(*np.split(layer.b[direction], 2))
     inputs = cut_steps(emit, layer, project_inputs(emit, layer, direction, bias))
     weight = weight_of(emit, layer, direction, "weight_hh", layer.r[direction])

@@ -128,14 +128,17 @@ def _refuse_variants(node: oir.Node, origin: Origin, defaults: tuple[str, ...], 
 
 def project_inputs(emit: Emitter, layer: Layer, direction: int, bias: np.ndarray) -> oir.Value:
     """X W^T + ``bias`` of all steps: (steps * batch, gates * hidden), time first."""
-    x, batch, w = layer.node.inputs[0], layer.batch, layer.w[direction]
+    x = layer.node.inputs[0]
+    batch = layer.batch
+    w = layer.w[direction]
     name = direction_name(layer, direction)
     assert x is not None
     inputs = w.shape[1]
     if layer.batch_first:
         x = emit.op("Transpose", [x], f"{name}_time_first", (layer.steps, batch, inputs), perm=[1, 0, 2])
     flat = emit.reshape(x, [-1, inputs], f"{name}_frames", (_times(layer.steps, batch), inputs))
-    weight, vector = weight_of(emit, layer, direction, "weight_ih", w), emit.constant(f"{name}.bias_ih", bias)
+    weight = weight_of(emit, layer, direction, "weight_ih", w)
+    vector = emit.constant(f"{name}.bias_ih", bias)
     return emit.linear(flat, weight, vector, f"{name}_projected")
 
 
@@ -214,7 +217,8 @@ def _initial_state(emit: Emitter, layer: Layer, direction: int, value: oir.Value
     """The (batch, hidden) part of an initial state (D, batch, hidden), or (batch, D, hidden) when batch first."""
     if value is None:
         return None
-    name, axis = f"{direction_name(layer, direction)}_{value.name}", 1 if layer.batch_first else 0
+    name = f"{direction_name(layer, direction)}_{value.name}"
+    axis = 1 if layer.batch_first else 0
     data = constant(value)
     if data is not None:
         return emit.constant(name, np.take(data, direction, axis))
@@ -229,7 +233,10 @@ def _initial_state(emit: Emitter, layer: Layer, direction: int, value: oir.Value
 
 def _sequence_output(emit: Emitter, layer: Layer, runs: list[list[oir.Value]]) -> oir.Value:
     """Y: (steps, D, batch, hidden), or (batch, steps, D, hidden) when batch first."""
-    steps, batch, hidden, parts = layer.steps, layer.batch, layer.hidden, []
+    steps = layer.steps
+    batch = layer.batch
+    hidden = layer.hidden
+    parts = []
     for direction, run in enumerate(runs):
         name = direction_name(layer, direction)
         rows = emit.op("Concat", run, f"{name}_rows", (_times(steps, batch), hidden), axis=0) if steps > 1 else run[0]
@@ -245,7 +252,8 @@ def _sequence_output(emit: Emitter, layer: Layer, runs: list[list[oir.Value]]) -
 
 def _state_output(emit: Emitter, layer: Layer, states: list[oir.Value], name: str) -> oir.Value:
     """A last state: (D, batch, hidden), or (batch, D, hidden) when batch first."""
-    batch, hidden = layer.batch, layer.hidden
+    batch = layer.batch
+    hidden = layer.hidden
     axis = 1 if layer.batch_first else 0
     target: list[int] = [-1, hidden]
     shape: list[Dim] = [batch, hidden]

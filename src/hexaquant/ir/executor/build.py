@@ -79,9 +79,11 @@ def _free(parts: list[str], taken: dict[str, bool]) -> bool:
 
 
 def _unique(word: str, taken: set[str]) -> str:
-    candidate, count = word, 1
+    candidate = word
+    count = 1
     while candidate in taken:
-        candidate, count = f"{word}_{count}", count + 1
+        candidate = f"{word}_{count}"
+        count = count + 1
     taken.add(candidate)
     return candidate
 

@@ -23,7 +23,9 @@ from hexaquant.ir.edit import add_constant, producer, set_constant
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.ir.passes.match import is_number
 
-MASK, ANCHOR, LARGE = -100.0, 16.0, 1e4
+MASK = -100.0
+ANCHOR = 16.0
+LARGE = 1e4
 MOVES = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Expand", "Slice", "Cast", "Identity", "Tile"})
 PICKS = frozenset({"Concat", "Gather", "GatherElements", "GatherND", "Split"})
 """Movement whose other operands do not count: indices, or neighbours that stay what they are."""

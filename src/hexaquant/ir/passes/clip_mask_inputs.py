@@ -26,7 +26,8 @@ def clip_mask_inputs(graph: Graph) -> int:
         low = add_constant(graph.model.graph, f"{value.name}_low", np.array(MASK, np.float32))
         first = min((use.node for use in uses), key=list(graph.model.graph).index)
         clipped = insert_before(first, "Clip", [value, low], {}, f"{value.name}_clipped")
-        clipped.type, clipped.shape = value.type, value.shape
+        clipped.type = value.type
+        clipped.shape = value.shape
         for use in uses:
             use.node.replace_input_with(use.idx, clipped)
     return len(masks)

@@ -40,7 +40,8 @@ def _replace(graph: Graph, node: oir.Node, found: Affine) -> None:
     factor = _constant(graph, node.inputs[1], scale)
     offset = _constant(graph, node.inputs[2], shift)
     scaled = insert_before(node, "Mul", [source, factor], {}, f"{node.outputs[0].name}_scaled")
-    scaled.shape, scaled.type = node.outputs[0].shape or source.shape, source.type
+    scaled.shape = node.outputs[0].shape or source.shape
+    scaled.type = source.type
     replace_node(node, "Add", [scaled, offset], {})
 
 

@@ -22,7 +22,9 @@ Group = tuple[oir.Value, list[int], np.ndarray, np.ndarray]
 
 
 def _check(node: oir.Node) -> Group | Declined:
-    source, scale, bias = node.inputs[0], constant(node.inputs[1]), constant(node.inputs[2])
+    source = node.inputs[0]
+    scale = constant(node.inputs[1])
+    bias = constant(node.inputs[2])
     dims = list(source.shape)[1:] if source is not None and source.shape is not None else []
     static = [d for d in dims if isinstance(d, int)]
     if scale is None or bias is None:
@@ -34,7 +36,9 @@ def _check(node: oir.Node) -> Group | Declined:
 
 def _replace(graph: Graph, node: oir.Node, found: Group) -> None:
     source, dims, scale, bias = found
-    inner, name, groups = graph.model.graph, node.outputs[0].name or "group_norm", int_attribute(node, "num_groups", 1)
+    inner = graph.model.graph
+    name = node.outputs[0].name or "group_norm"
+    groups = int_attribute(node, "num_groups", 1)
     grouped = [0, groups, dims[0] // groups * math.prod(dims[1:-1]), dims[-1]]
     epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
     ones = add_constant(inner, f"{name}_unit", np.ones(groups, scale.dtype))

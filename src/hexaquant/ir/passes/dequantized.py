@@ -45,6 +45,7 @@ def dequantized_constant(node: oir.Node) -> Array | None:
 def on_grid(x: Array, scale: Array, zero: Array, axis: int) -> Array:
     """The numbers that ``x`` becomes by QuantizeLinear and DequantizeLinear; ``zero`` has the integer type."""
     limits = np.iinfo(zero.dtype)
-    step, shift = _spread(scale.astype(np.float64), x, axis, 0), _spread(zero.astype(np.float64), x, axis, 0)
+    step = _spread(scale.astype(np.float64), x, axis, 0)
+    shift = _spread(zero.astype(np.float64), x, axis, 0)
     q = np.clip(np.rint(x.astype(np.float64) / step) + shift, limits.min, limits.max)
     return ((q - shift) * step).astype(np.float32)

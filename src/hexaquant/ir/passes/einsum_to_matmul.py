@@ -98,7 +98,9 @@ class _Writer:
     """The operators in the place of one Einsum. ``sizes``: dimension by letter; ``result``: letters of its output."""
 
     def __init__(self, node: oir.Node, sizes: dict[str, sympy.Expr], result: str) -> None:
-        self.emit, self.sizes, self.result = Emitter(node), sizes, result
+        self.emit = Emitter(node)
+        self.sizes = sizes
+        self.result = result
         self.name = node.outputs[0].name or "einsum"
 
     def write(self, terms: list[Term]) -> None:
@@ -117,7 +119,8 @@ class _Writer:
 
     def _squeezed(self, term: Term) -> Term:
         """Without axes of 1 that broadcast against another operand's."""
-        dims, numbers = free_dims(term.value) or [], dims_of(term.value) or []
+        dims = free_dims(term.value) or []
+        numbers = dims_of(term.value) or []
         whole = (sympy.Integer(1), FREE_BATCH)
         kept = [i for i, letter in enumerate(term.letters) if numbers[i] != 1 or self.sizes[letter] in whole]
         if len(kept) == len(dims):
@@ -132,7 +135,8 @@ class _Writer:
             return term
         first, second = [i for i, letter in enumerate(term.letters) if letter == twice][:2]
         rest = [i for i in range(len(term.letters)) if i not in (first, second)]
-        value, size = self.emit.transposed(term.value, [*rest, first, second], f"{self.name}_turned"), self.sizes[twice]
+        value = self.emit.transposed(term.value, [*rest, first, second], f"{self.name}_turned")
+        size = self.sizes[twice]
         flat = [*((free_dims(value) or [])[:-2]), size * size]
         value = self.emit.reshaped(value, flat, f"{self.name}_flat")
         bounds = ([0], [int(size) ** 2], [len(rest)], [int(size) + 1])

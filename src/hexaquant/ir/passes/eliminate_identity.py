@@ -60,7 +60,8 @@ def _is_inference(node: oir.Node) -> bool:
 
 
 def _same_shape(left: oir.Value, right: oir.Value) -> bool:
-    a, b = dims_of(left), dims_of(right)
+    a = dims_of(left)
+    b = dims_of(right)
     return a is not None and a == b and "unknown__" not in str(b)
 
 
@@ -72,7 +73,8 @@ def _neutral(node: oir.Node) -> oir.Value | None:
     if node.op_type not in NEUTRAL or len(node.inputs) != 2:
         return None
     for index in (1, 0) if node.op_type in ("Add", "Mul") else (1,):
-        number, other = constant(node.inputs[index]), node.inputs[1 - index]
+        number = constant(node.inputs[index])
+        other = node.inputs[1 - index]
         if number is None or number.size != 1 or other is None or other.shape is None or constant(other) is not None:
             continue
         if number.ndim <= len(other.shape) and bool(np.all(number == NEUTRAL[node.op_type])):

@@ -31,20 +31,25 @@ def expand_attention(body: Body) -> bool:
     node = body.node
     q, k, v, mask, past_k, past_v = (body.input(i) for i in range(6))
     flat = rank_of(q) == 3
-    heads, kv_heads = int_attribute(node, "q_num_heads", 0), int_attribute(node, "kv_num_heads", 0)
+    heads = int_attribute(node, "q_num_heads", 0)
+    kv_heads = int_attribute(node, "kv_num_heads", 0)
     if q is None or k is None or v is None or body.input(6) is not None or len(node.outputs) > 3:
         return False
     if flat:
-        q, k, v = split_heads(body, q, heads), split_heads(body, k, kv_heads), split_heads(body, v, kv_heads)
+        q = split_heads(body, q, heads)
+        k = split_heads(body, k, kv_heads)
+        v = split_heads(body, v, kv_heads)
     past = 0 if past_k is None else static_dim(past_k, 2)
     if past is None or static_dim(q, 1) is None or static_dim(k, 1) is None:
         return False
-    k, v = appended(body, past_k, k), appended(body, past_v, v)
+    k = appended(body, past_k, k)
+    v = appended(body, past_v, v)
     if int_attribute(node, "is_causal", 0):
         mask = both(body, mask, causal_mask(body, q, k, past))
         if mask is None:
             return False
-    scale, softcap = float_attribute(node, "scale", 0.0), float_attribute(node, "softcap", 0.0)
+    scale = float_attribute(node, "scale", 0.0)
+    softcap = float_attribute(node, "softcap", 0.0)
     y = attended(body, q, k, v, [mask], scale, softcap)
     if y is None:
         return False
@@ -71,7 +76,8 @@ def appended(body: Body, past: Value, new: oir.Value) -> oir.Value:
 
 def causal_mask(body: Body, q: oir.Value, k: oir.Value, past: int, window: int = -1) -> Value:
     """(tokens, keys): -100 where a key lies in the future of a token, or ``window`` and more before it."""
-    tokens, keys = static_dim(q, 2), static_dim(k, 2)
+    tokens = static_dim(q, 2)
+    keys = static_dim(k, 2)
     if tokens is None or keys is None:
         return None
     distance = np.arange(tokens)[:, None] + past - np.arange(keys)[None]
@@ -97,11 +103,14 @@ def attended(
     body: Body, q: oir.Value, k: oir.Value, v: oir.Value, masks: list[Value], scale: float, softcap: float = 0.0
 ) -> Value:
     """softmax(q k' * scale + masks) v for (batch, heads, tokens, size); fewer heads of k and v are shared."""
-    size, heads, kv_heads = static_dim(q, 3), static_dim(q, 1), static_dim(k, 1)
+    size = static_dim(q, 3)
+    heads = static_dim(q, 1)
+    kv_heads = static_dim(k, 1)
     if size is None or heads is None or kv_heads is None:
         return None
     if heads != kv_heads:
-        k, v = repeated(body, k, heads), repeated(body, v, heads)
+        k = repeated(body, k, heads)
+        v = repeated(body, v, heads)
     scores = body.op("MatMul", q, body.op("Transpose", k, perm=[0, 1, 3, 2]))
     scores = body.op("Mul", scores, body.constant(scale or size**-0.5))
     if softcap:
@@ -127,12 +136,15 @@ def expand_rotary(body: Body, x: oir.Value, cos: oir.Value, sin: oir.Value, posi
     half = static_dim(cos, -1) or 0
     width = int_attribute(body.node, "rotary_embedding_dim", 0) or static_dim(x, 3) or 2 * half
     if positions is not None:
-        cos, sin = body.op("Gather", cos, positions, axis=0), body.op("Gather", sin, positions, axis=0)
+        cos = body.op("Gather", cos, positions, axis=0)
+        sin = body.op("Gather", sin, positions, axis=0)
     if half != width // 2:
         cut = (body.ints(0), body.ints(width // 2), body.ints(-1))
-        cos, sin = body.op("Slice", cos, *cut), body.op("Slice", sin, *cut)
+        cos = body.op("Slice", cos, *cut)
+        sin = body.op("Slice", sin, *cut)
     axis = body.ints(1) if rank_of(cos) == 3 else body.ints(0)
-    cos, sin = body.op("Unsqueeze", cos, axis), body.op("Unsqueeze", sin, axis)
+    cos = body.op("Unsqueeze", cos, axis)
+    sin = body.op("Unsqueeze", sin, axis)
     size = static_dim(x, 3) or width
     rest: list[oir.Value] = []
     if size > width:
@@ -148,7 +160,8 @@ def _halves(body: Body, x: oir.Value, width: int) -> tuple[oir.Value, oir.Value]
     if not int_attribute(body.node, "interleaved", 0) and not int_attribute(body.node, "rotary_interleaved", 0):
         first, second = body.ops("Split", [x, body.ints(width // 2, width // 2)], 2, axis=-1)
         return first, second
-    even, odd = np.arange(0, width, 2), np.arange(1, width, 2)
+    even = np.arange(0, width, 2)
+    odd = np.arange(1, width, 2)
     picked = [body.op("Gather", x, body.constant(which, np.int64), axis=3) for which in (even, odd)]
     return picked[0], picked[1]
 
@@ -198,7 +211,8 @@ def expand_microsoft_attention(body: Body) -> bool:
     """com.microsoft: input, weights (features, q + k + v), bias, mask, past, bias of the scores."""
     node = body.node
     x, weights, bias, mask, past, scores_bias = (body.input(i) for i in range(6))
-    heads, total = int_attribute(node, "num_heads", 0), static_dim(weights, 1)
+    heads = int_attribute(node, "num_heads", 0)
+    total = static_dim(weights, 1)
     if x is None or weights is None or not heads or total is None or past is not None:
         return False
     if int_attribute(node, "do_rotary", 0):
@@ -222,7 +236,8 @@ def expand_microsoft_attention(body: Body) -> bool:
 
 def padding_mask(body: Body, mask: Value, k: oir.Value) -> Value:
     """Additive, of integers: lengths (batch), or 1 for what is seen (batch, keys), (batch, tokens, keys)."""
-    rank, keys = rank_of(mask), static_dim(k, 2)
+    rank = rank_of(mask)
+    keys = static_dim(k, 2)
     if mask is None or rank is None:
         return None
     if rank == 1:
@@ -252,7 +267,8 @@ def expand_multi_head(body: Body) -> bool:
     past = 0 if past_k is None else static_dim(past_k, 2)
     if past is None:
         return False
-    k, v = appended(body, past_k, k), appended(body, past_v, v)
+    k = appended(body, past_k, k)
+    v = appended(body, past_v, v)
     masks = [padding_mask(body, padding, k), scores_bias]
     if int_attribute(node, "unidirectional", 0):
         masks.append(causal_mask(body, q, k, past))
@@ -281,8 +297,10 @@ def expand_group_query(body: Body) -> bool:
     node = body.node
     q, k, v, past_k, past_v, lengths = (body.input(i) for i in range(6))
     cos, sin, positions, scores_bias = (body.input(i) for i in range(7, 11))
-    heads, kv_heads = int_attribute(node, "num_heads", 0), int_attribute(node, "kv_num_heads", 0)
-    tokens, past = static_dim(q, 1), 0 if past_k is None else static_dim(past_k, 2)
+    heads = int_attribute(node, "num_heads", 0)
+    kv_heads = int_attribute(node, "kv_num_heads", 0)
+    tokens = static_dim(q, 1)
+    past = 0 if past_k is None else static_dim(past_k, 2)
     if q is None or past is None or tokens is None or body.input(11) is not None or static_dim(q, 2) is None:
         return False
     known = constant(lengths)
@@ -291,11 +309,15 @@ def expand_group_query(body: Body) -> bool:
     if k is None or v is None:
         size = (static_dim(q, 2) or 0) // (heads + 2 * kv_heads)
         q, k, v = body.ops("Split", [q, body.ints(heads * size, kv_heads * size, kv_heads * size)], 3, axis=-1)
-    q, k, v = split_heads(body, q, heads), split_heads(body, k, kv_heads), split_heads(body, v, kv_heads)
+    q = split_heads(body, q, heads)
+    k = split_heads(body, k, kv_heads)
+    v = split_heads(body, v, kv_heads)
     if int_attribute(node, "do_rotary", 0) and cos is not None and sin is not None:
         positions = positions or body.constant(np.arange(past, past + tokens)[None], np.int64)
-        q, k = expand_rotary(body, q, cos, sin, positions), expand_rotary(body, k, cos, sin, positions)
-    k, v = appended(body, past_k, k), appended(body, past_v, v)
+        q = expand_rotary(body, q, cos, sin, positions)
+        k = expand_rotary(body, k, cos, sin, positions)
+    k = appended(body, past_k, k)
+    v = appended(body, past_v, v)
     masks = [causal_mask(body, q, k, past, int_attribute(node, "local_window_size", -1)), scores_bias]
     y = attended(body, q, k, v, masks, float_attribute(node, "scale", 0.0), float_attribute(node, "softcap", 0.0))
     if y is None:

@@ -88,13 +88,15 @@ def _finish_activated(body: Body, y: oir.Value, numbers: list[float]) -> bool:
 
 
 def _matmul(body: Body) -> bool:
-    a, b = body.input(0), body.input(1)
+    a = body.input(0)
+    b = body.input(1)
     if a is None or b is None:
         return False
     for index, label in ((0, "A"), (1, "B")):
         value = (a, b)[index]
         rank = rank_of(value)
-        batch, last = int_attribute(body.node, f"transBatch{label}", 0), int_attribute(body.node, f"trans{label}", 0)
+        batch = int_attribute(body.node, f"transBatch{label}", 0)
+        last = int_attribute(body.node, f"trans{label}", 0)
         if not batch and not last:
             continue
         if rank is None:
@@ -130,7 +132,8 @@ def _skip_norm(norm: str) -> Expand:
 def _simplified_norm(body: Body) -> bool:
     if _used(body, 1):
         return False
-    axis, epsilon = int_attribute(body.node, "axis", -1), float_attribute(body.node, "epsilon", 1e-5)
+    axis = int_attribute(body.node, "axis", -1)
+    epsilon = float_attribute(body.node, "epsilon", 1e-5)
     body.finish(body.op("RMSNormalization", body.input(0), body.input(1), axis=axis, epsilon=epsilon))
     return True
 
@@ -139,7 +142,8 @@ def _gelu(approximate: str) -> Expand:
     """Input and perhaps a bias."""
 
     def expand(body: Body) -> bool:
-        x, bias = body.input(0), body.input(1)
+        x = body.input(0)
+        bias = body.input(1)
         x = body.op("Add", x, bias) if bias is not None else x
         body.finish(body.op("Gelu", x, approximate=approximate))
         return True
@@ -151,7 +155,8 @@ def _swish(name: str, default: float) -> Expand:
     """x * sigmoid(alpha x); ``default``: of alpha."""
 
     def expand(body: Body) -> bool:
-        x, alpha = body.input(0), float_attribute(body.node, name, default)
+        x = body.input(0)
+        alpha = float_attribute(body.node, name, default)
         scaled = x if alpha == 1 else body.op("Mul", x, body.constant(alpha))
         body.finish(body.op("Mul", x, body.op("Sigmoid", scaled)))
         return True
@@ -200,7 +205,8 @@ def _group_norm(body: Body) -> bool:
     x, gamma, beta = (body.input(i) for i in range(3))
     if rank_of(x) != 4 or not int_attribute(body.node, "channels_last", 1):
         return False
-    groups, epsilon = int_attribute(body.node, "groups", 1), float_attribute(body.node, "epsilon", 1e-5)
+    groups = int_attribute(body.node, "groups", 1)
+    epsilon = float_attribute(body.node, "epsilon", 1e-5)
     moved = body.op("Transpose", x, perm=[0, 3, 1, 2])
     y = body.op("GroupNormalization", moved, gamma, beta, num_groups=groups, epsilon=epsilon)
     y = body.op("Mul", y, body.op("Sigmoid", y)) if int_attribute(body.node, "activation", 0) else y

@@ -37,15 +37,19 @@ def flat_pooling(graph: Graph) -> int:
 
 
 def _in_two(node: oir.Node, dims: list[sympy.Expr]) -> bool:
-    kernel, result = ints_attribute(node, "kernel_shape"), free_dims(node.outputs[0])
+    kernel = ints_attribute(node, "kernel_shape")
+    result = free_dims(node.outputs[0])
     if len(kernel) != 3 or result is None or (len(node.outputs) > 1 and node.outputs[1].uses()):
         return False
     if int_attribute(node, "ceil_mode", 0) and not _covers(node, dims, result):
         return False
     ones = [1, 1, 1]
-    steps, spread = ints_attribute(node, "strides", ones), ints_attribute(node, "dilations", ones)
+    steps = ints_attribute(node, "strides", ones)
+    spread = ints_attribute(node, "dilations", ones)
     pads = _pads(node, dims, result, kernel, steps)
-    emit, source, name = Emitter(node), node.inputs[0], node.outputs[0].name or "pool"
+    emit = Emitter(node)
+    source = node.inputs[0]
+    name = node.outputs[0].name or "pool"
     assert source is not None
     n, c, d, h, w = dims
     after = [int(x) for x in result[2:]]
@@ -64,8 +68,10 @@ def _in_two(node: oir.Node, dims: list[sympy.Expr]) -> bool:
 
 def _covers(node: oir.Node, dims: Sequence[sympy.Expr], result: Sequence[sympy.Expr]) -> bool:
     """Whether rounding up gives the size that rounding down gives."""
-    kernel, steps = ints_attribute(node, "kernel_shape"), ints_attribute(node, "strides", [1, 1, 1])
-    pads, spread = ints_attribute(node, "pads", [0] * 6), ints_attribute(node, "dilations", [1, 1, 1])
+    kernel = ints_attribute(node, "kernel_shape")
+    steps = ints_attribute(node, "strides", [1, 1, 1])
+    pads = ints_attribute(node, "pads", [0] * 6)
+    spread = ints_attribute(node, "dilations", [1, 1, 1])
     sizes = [int(d) + pads[i] + pads[i + 3] - (kernel[i] - 1) * spread[i] - 1 for i, d in enumerate(dims[2:])]
     return all(size // steps[i] + 1 == int(result[2 + i]) for i, size in enumerate(sizes))
 
@@ -81,7 +87,8 @@ def _pads(
         max(0, (int(out) - 1) * step + size - int(dim))
         for out, step, size, dim in zip(result[2:], steps, kernel, dims[2:])
     ]
-    less, more = [t // 2 for t in total], [t - t // 2 for t in total]
+    less = [t // 2 for t in total]
+    more = [t - t // 2 for t in total]
     return [*less, *more] if way == "SAME_UPPER" else [*more, *less]
 
 
@@ -104,7 +111,9 @@ def _attributes(windows: list[Window]) -> dict[str, Any]:
 
 
 def _flattened(node: oir.Node, dims: list[sympy.Expr]) -> None:
-    emit, source, name = Emitter(node), node.inputs[0], node.outputs[0].name or "flat"
+    emit = Emitter(node)
+    source = node.inputs[0]
+    name = node.outputs[0].name or "flat"
     assert source is not None
     n, c, d, h, w = dims
     flat = emit.reshaped(source, [n, c, d * h, w], f"{name}_flat")

@@ -75,8 +75,10 @@ def _add(layer: oir.Node, operand: oir.Value, vector: np.ndarray) -> bool:
 
 
 def _multiply(layer: oir.Node, operand: oir.Value, vector: np.ndarray) -> bool:
-    weight, bias = layer.inputs[1], _bias(layer)
-    data, shift = private_constant(weight), private_constant(bias)
+    weight = layer.inputs[1]
+    bias = _bias(layer)
+    data = private_constant(weight)
+    shift = private_constant(bias)
     if weight is None or data is None or (bias is not None and shift is None):
         return False
     set_constant(weight, _scaled(layer, data, vector).astype(data.dtype))

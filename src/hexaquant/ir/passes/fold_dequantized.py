@@ -35,7 +35,8 @@ def fold_dequantized(graph: Graph) -> int:
 
 
 def _fold(graph: Graph, node: oir.Node, dequantize: oir.Node) -> bool:
-    integers, scale = constant(dequantize.inputs[0]), constant(dequantize.inputs[1])
+    integers = constant(dequantize.inputs[0])
+    scale = constant(dequantize.inputs[1])
     zero = dequantize.inputs[2] if len(dequantize.inputs) > 2 else None
     if integers is None or scale is None or (zero is not None and constant(zero) is None):
         return False

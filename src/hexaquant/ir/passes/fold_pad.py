@@ -38,7 +38,8 @@ def fold_pad(graph: Graph) -> int:
 
 def spatial_pads(pad: oir.Node, any_value: bool = False) -> list[int] | None:
     """Zeros (or ``any_value``) that ``pad`` adds in space, [begins..., ends...]; None if it does more."""
-    amounts, value = constant(pad.inputs[1]), pad.inputs[2] if len(pad.inputs) > 2 else None
+    amounts = constant(pad.inputs[1])
+    value = pad.inputs[2] if len(pad.inputs) > 2 else None
     if string_attribute(pad, "mode", "constant") != "constant" or amounts is None or bool((amounts < 0).any()):
         return None
     number = constant(value)
@@ -57,7 +58,8 @@ def _all_axes(pad: oir.Node, amounts: np.ndarray) -> np.ndarray | None:
     """Pads of every dimension, when the optional input ``axes`` names only some."""
     if len(pad.inputs) < 4 or pad.inputs[3] is None:
         return amounts
-    axes, source = constant(pad.inputs[3]), pad.inputs[0]
+    axes = constant(pad.inputs[3])
+    source = pad.inputs[0]
     if axes is None or source is None or source.shape is None:
         return None
     rank = len(source.shape)

@@ -54,7 +54,8 @@ def _factor(node: oir.Node) -> float | None:
     if source is None or constant(source) is not None or source.dtype != oir.DataType.FLOAT or source.shape is None:
         return None
     other = node.inputs[0] if node.inputs[1] is source else node.inputs[1]
-    number, data = scalar(other), constant(other)
+    number = scalar(other)
+    data = constant(other)
     if number is None or data is None or data.ndim > len(source.shape) or node.outputs[0].is_graph_output():
         return None
     factor = number if node.op_type == "Mul" else (1.0 / number if number else np.inf)

@@ -29,7 +29,8 @@ def form_gemm(graph: Graph) -> int:
 
 
 def _fuse_bias(node: oir.Node) -> bool:
-    x, weight = node.inputs[0], constant(node.inputs[1])
+    x = node.inputs[0]
+    weight = constant(node.inputs[1])
     add = next_op(node.outputs[0], "Add")
     if x is None or x.shape is None or len(x.shape) != 2 or weight is None or weight.ndim != 2 or add is None:
         return False

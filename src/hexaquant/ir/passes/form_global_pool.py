@@ -14,7 +14,8 @@ from hexaquant.ir.rule import Rule
 
 def _check(node: oir.Node) -> oir.Value | None:
     """The input of a mean over both spatial axes."""
-    axes, source = constant(node.inputs[1]) if len(node.inputs) > 1 else None, node.inputs[0]
+    axes = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    source = node.inputs[0]
     if axes is None or source is None or source.shape is None or len(source.shape) != 4:
         return None
     is_spatial = sorted(int(a) % 4 for a in axes.reshape(-1)) == [2, 3] and int_attribute(node, "keepdims", 1)

@@ -24,13 +24,15 @@ def _check(divide: oir.Node) -> Norm | Declined | None:
     root = producer(divide.inputs[1], "Sqrt")
     if root is None or producer(divide.inputs[0], "Sub") is None:
         return None
-    x, add = _centred_input(divide.inputs[0]), producer(root.inputs[0], "Add")
+    x = _centred_input(divide.inputs[0])
+    add = producer(root.inputs[0], "Add")
     if x is None:
         return Declined("what is subtracted is not the mean over the last axis, kept")
     if add is None:
         return Declined("no epsilon is added under the square root")
     for index in (0, 1):
-        epsilon, square = scalar(add.inputs[index]), mean_over_last(add.inputs[1 - index])
+        epsilon = scalar(add.inputs[index])
+        square = mean_over_last(add.inputs[1 - index])
         centred = squared(square)
         if epsilon is None or centred is None or _centred_input(centred) is not x:
             continue

@@ -38,7 +38,8 @@ def _check(node: oir.Node) -> Norm | Declined | None:
         if x is None or add is None:
             continue
         for index in (0, 1):
-            epsilon, mean = scalar(add.inputs[index]), mean_over_last(add.inputs[1 - index])
+            epsilon = scalar(add.inputs[index])
+            mean = mean_over_last(add.inputs[1 - index])
             if epsilon is None or squared(mean) is not x:
                 reason = reason or "under the root is no mean over the last axis of x^2, plus a single number"
                 continue
@@ -58,7 +59,8 @@ def _problem(x: oir.Value) -> str:
 
 def _quotients(node: oir.Node) -> list[tuple[oir.Value | None, oir.Value | None]]:
     """(x, v) for every way to read ``node`` as x / sqrt(v)."""
-    left, right = node.inputs[0], node.inputs[1]
+    left = node.inputs[0]
+    right = node.inputs[1]
     if node.op_type == "Div":
         return [(left, _root(right))]
     return [(left, _inverse_root(right)), (right, _inverse_root(left))]

@@ -11,7 +11,8 @@ from onnx_ir.passes.common import InlinePass
 from hexaquant.core.errors import InputError
 from hexaquant.ir.graph import Graph
 
-GROWTH, AT_LEAST = 20, 2000
+GROWTH = 20
+AT_LEAST = 2000
 """Inlining may make so many times the operators of the file, and so many in any case."""
 
 

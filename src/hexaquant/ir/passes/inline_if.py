@@ -49,7 +49,8 @@ def where_if(graph: Graph) -> int:
         for old, left, right in zip(node.outputs, chosen, other):
             name = old.name or "if"
             picked = insert_before(node, "Where", [node.inputs[0], left, right], {}, f"{name}_chosen")
-            picked.type, picked.shape = left.type, left.shape
+            picked.type = left.type
+            picked.shape = left.shape
             _hand_over(graph.model.graph, node, old, picked)
         graph.model.graph.remove(node, safe=True)
         name_everything(graph)
@@ -98,10 +99,12 @@ def _bring_out(outer: oir.Graph, node: oir.Node, branch: oir.Graph) -> list[oir.
 
 def _hand_over(outer: oir.Graph, node: oir.Node, old: oir.Value, new: oir.Value) -> None:
     if old.is_graph_output():
-        name, old.name = old.name, None
+        name = old.name
+        old.name = None
         identity = oir.node("Identity", [new])
         identity.outputs[0].name = name
-        identity.outputs[0].shape, identity.outputs[0].type = new.shape or old.shape, new.type or old.type
+        identity.outputs[0].shape = new.shape or old.shape
+        identity.outputs[0].type = new.type or old.type
         outer.insert_before(node, identity)
         new = identity.outputs[0]
     old.replace_all_uses_with(new, replace_graph_outputs=True)

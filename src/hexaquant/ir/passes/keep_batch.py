@@ -28,7 +28,8 @@ def keep_batch(graph: Graph) -> int:
     for node in graph.nodes:
         if node.domain != "" or node.op_type != "Reshape":
             continue
-        target, before = constant(node.inputs[1]), dims_of(node.inputs[0])
+        target = constant(node.inputs[1])
+        before = dims_of(node.inputs[0])
         if target is None or target.size < 2 or target[0] != 1 or not before or not _same_rest(before, target):
             continue
         copied = np.concatenate([[0], target[1:]]).astype(np.int64)

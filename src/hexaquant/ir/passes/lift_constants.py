@@ -44,7 +44,8 @@ def lift_constants(graph: Graph) -> int:
 def _keep_output(inner: oir.Graph, node: oir.Node, lifted: oir.Value, name: str) -> None:
     identity = oir.node("Identity", [lifted], name=node.name)
     identity.outputs[0].name = name
-    identity.outputs[0].shape, identity.outputs[0].type = lifted.shape, lifted.type
+    identity.outputs[0].shape = lifted.shape
+    identity.outputs[0].type = lifted.type
     inner.insert_before(node, identity)
     node.outputs[0].replace_all_uses_with(identity.outputs[0], replace_graph_outputs=True)
 

@@ -69,7 +69,8 @@ def _skip_reshape(node: oir.Node) -> bool:
     first = between.producer() if between is not None else None
     if between is None or first is None or first.op_type not in RESHAPING or first.domain != "":
         return False
-    source, dims = first.inputs[0], _wanted(node, between, first.inputs[0])
+    source = first.inputs[0]
+    dims = _wanted(node, between, first.inputs[0])
     if source is None or dims is None or constant(source) is not None or len(between.shape or ()) <= MAX_RANK:
         return False
     emit = Emitter(node)
@@ -79,7 +80,9 @@ def _skip_reshape(node: oir.Node) -> bool:
 
 def _wanted(node: oir.Node, between: oir.Value, source: oir.Value | None) -> list[sympy.Expr] | None:
     """The shape of ``node``'s output with one free dimension at most, as its target writes it; else None."""
-    dims, before, middle = dims_of(node.outputs[0]), None if source is None else free_dims(source), free_dims(between)
+    dims = dims_of(node.outputs[0])
+    before = None if source is None else free_dims(source)
+    middle = free_dims(between)
     target = constant(node.inputs[1]) if node.op_type == "Reshape" else None
     if dims is None or not before or not middle:
         return None
@@ -107,7 +110,8 @@ def _slab(node: oir.Node) -> bool:
     if found is None or dims_of(updates) is None:
         return False
     axis, start, stop = found
-    emit, name = Emitter(node), node.outputs[0].name or "scattered"
+    emit = Emitter(node)
+    name = node.outputs[0].name or "scattered"
     ends = [*(free_dims(data) or [])]
     ends[axis] = ends[axis] * 0 + (stop - start)
     parts = [emit.reshaped(updates, ends, f"{name}_part")]
@@ -126,7 +130,8 @@ def slab_of(index: np.ndarray, shape: list[int]) -> tuple[int, int, int] | None:
     flat = index.reshape(-1, depth)
     if not len(flat) or (flat < 0).any():
         return None
-    low, high = flat.min(0), flat.max(0) + 1
+    low = flat.min(0)
+    high = flat.max(0) + 1
     short = [axis for axis in range(depth) if low[axis] > 0 or high[axis] < shape[axis]]
     if len(short) > 1:
         return None

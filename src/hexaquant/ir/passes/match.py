@@ -32,7 +32,8 @@ def is_op(node: oir.Node | None, *op_types: str) -> bool:
 
 def other_operand(node: oir.Node, value: oir.Value) -> oir.Value | None:
     """The operand of a two-input node that is not ``value``; ``value`` itself when both are."""
-    left, right = node.inputs[0], node.inputs[1]
+    left = node.inputs[0]
+    right = node.inputs[1]
     return right if left is value else left
 
 
@@ -57,7 +58,8 @@ def mean_over_last(value: oir.Value | None) -> oir.Value | None:
     node = producer(value, "ReduceMean")
     if node is None or int_attribute(node, "keepdims", 1) != 1 or len(node.inputs) < 2:
         return None
-    axes, source = constant(node.inputs[1]), node.inputs[0]
+    axes = constant(node.inputs[1])
+    source = node.inputs[0]
     if axes is None or axes.size != 1 or source is None:
         return None
     axis = int(axes.reshape(-1)[0])

@@ -94,7 +94,8 @@ def merged(dims: Dims, groups: Groups) -> Dims:
 
 
 def _write(node: oir.Node, plan: Plan, groups: Groups) -> None:
-    emit, name = Emitter(node), node.outputs[0].name or "merged"
+    emit = Emitter(node)
+    name = node.outputs[0].name or "merged"
     inputs: list[oir.Value | None] = []
     for value, dims in zip(node.inputs, plan.inputs):
         keep = value is None or dims is None
@@ -224,7 +225,8 @@ def _split(node: oir.Node, inputs: list[Dims], outputs: list[Dims]) -> Plan | No
 
 
 def _gather(node: oir.Node, inputs: list[Dims], outputs: list[Dims]) -> Plan | None:
-    data, places = inputs[0], inputs[1]
+    data = inputs[0]
+    places = inputs[1]
     axis = int_attribute(node, "axis", 0) % len(data)
     keys = _single_axis(len(data), axis, [data])
     result = [*data[:axis], *places, *data[axis + 1 :]]
@@ -240,7 +242,8 @@ def _gather(node: oir.Node, inputs: list[Dims], outputs: list[Dims]) -> Plan | N
 
 def _elements(node: oir.Node, inputs: list[Dims], outputs: list[Dims]) -> Plan | None:
     """GatherElements and ScatterElements: indices and data have the same size at the axes that merge."""
-    axis, rank = int_attribute(node, "axis", 0) % len(inputs[0]), len(inputs[0])
+    axis = int_attribute(node, "axis", 0) % len(inputs[0])
+    rank = len(inputs[0])
     keys = _single_axis(rank, axis, inputs)
     same = [len({dims[i] for dims in inputs}) == 1 for i in range(rank)]
     keys = [key if key is None or same[i] or i == axis else ("cut", i) for i, key in enumerate(keys)]
@@ -295,7 +298,8 @@ def _slice(node: oir.Node, inputs: list[Dims], outputs: list[Dims]) -> Plan | No
 
     def bounds(emit: Emitter, groups: Groups) -> list[oir.Value | None]:
         places = [(group[0], at) for at, group in enumerate(groups) if group[0] in cut]
-        order, at = [cut[axis] for axis, _ in places], [place for _, place in places]
+        order = [cut[axis] for axis, _ in places]
+        at = [place for _, place in places]
         arrays = (starts[order], ends[order], np.array(at), steps[order])
         return [emit.constant(f"{node.outputs[0].name}_cut", array.astype(np.int64)) for array in arrays]
 
@@ -308,7 +312,8 @@ def _like(dims: Dims, source: Dims) -> Dims:
 
 
 def _pad(node: oir.Node, inputs: list[Dims], outputs: list[Dims]) -> Plan | None:
-    pads, rank = constant(node.inputs[1]), len(inputs[0])
+    pads = constant(node.inputs[1])
+    rank = len(inputs[0])
     if pads is None or (len(node.inputs) > 3 and node.inputs[3] is not None):
         return None
     before, after = pads.reshape(2, -1)
@@ -356,7 +361,8 @@ def _matmul(node: oir.Node, inputs: list[Dims], outputs: list[Dims]) -> Plan | N
     if min(len(left), len(right)) < 2:
         return None
     rank = len(outputs[0])
-    a, b = _aligned(left, rank), _aligned(right, rank)
+    a = _aligned(left, rank)
+    b = _aligned(right, rank)
     keys: list[Hashable] = [_spread([a[i], b[i]]) for i in range(rank - 2)]
     keys += ["rows", "columns"]
     batch = [x if x != 1 else y for x, y in zip(a[:-2], b[:-2])]

@@ -35,8 +35,10 @@ def merge_reshapes(graph: Graph) -> int:
 
 
 def _skip_first(first: oir.Node, second: oir.Node) -> bool:
-    target, source = constant(second.inputs[1]), first.inputs[0]
-    between, before = dims_of(first.outputs[0]), dims_of(source)
+    target = constant(second.inputs[1])
+    source = first.inputs[0]
+    between = dims_of(first.outputs[0])
+    before = dims_of(source)
     if target is None or source is None or not before or not between or int_attribute(second, "allowzero", 0):
         return False
     if (target[1:] == 0).any() or (target[0] == 0 and before[0] != between[0]):
@@ -47,7 +49,8 @@ def _skip_first(first: oir.Node, second: oir.Node) -> bool:
 
 def _keep_dimensions(reduce: oir.Node, reshape: oir.Node) -> bool:
     axes = constant(reduce.inputs[1]) if len(reduce.inputs) > 1 else None
-    before, after = dims_of(reduce.inputs[0]), dims_of(reshape.outputs[0])
+    before = dims_of(reduce.inputs[0])
+    after = dims_of(reshape.outputs[0])
     if axes is None or int_attribute(reduce, "keepdims", 1) or not before or not after:
         return False
     listed = {int(a) % len(before) for a in axes.reshape(-1)}

@@ -35,7 +35,9 @@ def _swap_last_two(last: oir.Node) -> bool:
     if sole_consumer(first.outputs[0]) is not middle or sole_consumer(middle.outputs[0]) is not last:
         return False
     source = first.inputs[0]
-    before, merged, after = dims_of(source), dims_of(first.outputs[0]), dims_of(last.outputs[0])
+    before = dims_of(source)
+    merged = dims_of(first.outputs[0])
+    after = dims_of(last.outputs[0])
     if source is None or before is None or merged is None or after is None or len(before) != len(after):
         return False
     if len(before) < 3 or before[-2:] != merged[1:] or after != [*before[:-2], before[-1], before[-2]]:
@@ -51,7 +53,8 @@ def _compose(second: oir.Node) -> bool:
     first = producer(second.inputs[0], "Transpose")
     if first is None or sole_consumer(first.outputs[0]) is not second:
         return False
-    inner, outer = ints_attribute(first, "perm"), ints_attribute(second, "perm")
+    inner = ints_attribute(first, "perm")
+    outer = ints_attribute(second, "perm")
     if not inner or len(inner) != len(outer):
         return False
     replace_node(second, "Transpose", [first.inputs[0]], {"perm": [inner[axis] for axis in outer]})

@@ -84,7 +84,8 @@ def perm_of(node: oir.Node | None) -> Perm | None:
 
 def _simplify(graph: Graph, node: oir.Node) -> bool:
     """Rule 1."""
-    perm, source = perm_of(node), node.inputs[0]
+    perm = perm_of(node)
+    source = node.inputs[0]
     assert perm is not None and source is not None
     if perm == tuple(range(len(perm))):
         return bypass(graph, node, source)
@@ -107,7 +108,8 @@ def _precedes(graph: Graph, first: oir.Node, second: oir.Node) -> bool:
 
 def _as_reshape(graph: Graph, node: oir.Node) -> bool:
     """Rule 3."""
-    perm, source = perm_of(node), node.inputs[0]
+    perm = perm_of(node)
+    source = node.inputs[0]
     if perm is None or source is None or source.shape is None:
         return False
     moving = [axis for axis in perm if source.shape[axis] != 1]
@@ -120,7 +122,8 @@ def _as_reshape(graph: Graph, node: oir.Node) -> bool:
     node_shape = add_constant(graph.model.graph, base, np.array(numbers, np.int64))
     old = node.outputs[0]
     value = insert_before(node, "Reshape", [source, node_shape], {}, f"{old.name}_reshaped")
-    value.shape, value.type = oir.Shape(target), old.type
+    value.shape = oir.Shape(target)
+    value.type = old.type
     return bypass(graph, node, value)
 
 
@@ -163,7 +166,8 @@ def _gain(node: oir.Node, rewrite: Rewrite, missing: list[int]) -> int:
 
 def _pull(graph: Graph, transpose: oir.Node, taken: set[str]) -> bool:
     """Rule 4."""
-    perm, source = perm_of(transpose), transpose.inputs[0]
+    perm = perm_of(transpose)
+    source = transpose.inputs[0]
     node = source.producer() if source is not None else None
     if perm is None or source is None or node is None or len(node.outputs) != 1 or source.is_graph_output():
         return False
@@ -213,13 +217,15 @@ def _rebuild(graph: Graph, node: oir.Node, rewrite: Rewrite, data: dict[int, oir
 
 def _hand_over(node: oir.Node, old: oir.Value, new: oir.Value, perm: Perm, taken: set[str]) -> None:
     """Consumers of ``old`` read the Transpose of ``new``; the name goes to ``new`` unless the graph returns it."""
-    new.type, name = old.type, old.name or ""
+    new.type = old.type
+    name = old.name or ""
     if old.shape is not None and len(old.shape) == len(perm):
         new.shape = oir.Shape([old.shape[axis] for axis in inverse(perm)])
     transpose = oir.node("Transpose", [new], {"perm": list(perm)}, name=unique_name(f"{name}_Transpose", taken))
     transpose.metadata_props.update(node.metadata_props)
     outer = transpose.outputs[0]
-    outer.shape, outer.type = old.shape, old.type
+    outer.shape = old.shape
+    outer.type = old.type
     assert node.graph is not None
     node.graph.insert_before(node, transpose)
     returned = old.is_graph_output()

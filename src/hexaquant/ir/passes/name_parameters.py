@@ -61,7 +61,8 @@ def _name_biases(graph: Graph) -> int:
     for node in graph.nodes:
         if node.op_type not in ("Conv", "ConvTranspose", "Gemm") or len(node.inputs) < 3:
             continue
-        weight, bias = node.inputs[1], node.inputs[2]
+        weight = node.inputs[1]
+        bias = node.inputs[2]
         if weight is None or bias is None or not bias.is_initializer() or SOURCES in bias.meta:
             continue
         if weight.name and weight.name.endswith(".weight"):

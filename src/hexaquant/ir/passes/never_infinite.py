@@ -50,7 +50,8 @@ def _logic(graph: Graph, node: oir.Node) -> bool:
     if node.outputs[0].is_graph_output():
         return False
     for index in (0, 1):
-        data, other = constant(node.inputs[index]), node.inputs[1 - index]
+        data = constant(node.inputs[index])
+        other = node.inputs[1 - index]
         if data is None or other is None or data.any() or constant(other) is not None or other.shape is None:
             continue
         if data.size != 1 or data.ndim > len(other.shape):

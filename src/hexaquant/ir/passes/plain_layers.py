@@ -33,7 +33,8 @@ def plain_layers(graph: Graph) -> int:
 
 
 def _undilated(node: oir.Node) -> bool:
-    spread, weight = ints_attribute(node, "dilations"), constant(node.inputs[1])
+    spread = ints_attribute(node, "dilations")
+    weight = constant(node.inputs[1])
     if weight is None or all(d == 1 for d in spread):
         return False
     sizes = [(size - 1) * d + 1 for size, d in zip(weight.shape[2:], spread, strict=True)]
@@ -49,7 +50,8 @@ def _undilated(node: oir.Node) -> bool:
 
 
 def _last_axis(node: oir.Node) -> bool:
-    source, scale = node.inputs[0], constant(node.inputs[1])
+    source = node.inputs[0]
+    scale = constant(node.inputs[1])
     bias = constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
     dims = free_dims(source) if source is not None else None
     if source is None or dims is None or scale is None or any(v.uses() for v in node.outputs[1:]):
@@ -58,7 +60,8 @@ def _last_axis(node: oir.Node) -> bool:
     if axis == len(dims) - 1 or axis == 0 or not all(d.is_Integer for d in dims[axis:]):
         return False
     rest = [int(d) for d in dims[axis:]]
-    emit, name = Emitter(node), node.outputs[0].name or "normalized"
+    emit = Emitter(node)
+    name = node.outputs[0].name or "normalized"
     flat = emit.reshaped(source, [*dims[:axis], sympy.Integer(math.prod(rest))], f"{name}_flat")
     given = [(node.inputs[1], scale), *([] if bias is None else [(node.inputs[2], bias)])]
     vectors = [emit.constant(f"{v.name if v else name}_flat", np.broadcast_to(a, rest).reshape(-1)) for v, a in given]
@@ -72,7 +75,9 @@ def _min_of_max(node: oir.Node) -> bool:
     low, high = (*node.inputs[1:3], None, None)[:2]
     if all(value is None or constant(value) is not None for value in (low, high)):
         return False
-    emit, value, name = Emitter(node), node.inputs[0], node.outputs[0].name or "clipped"
+    emit = Emitter(node)
+    value = node.inputs[0]
+    name = node.outputs[0].name or "clipped"
     for op_type, bound in (("Max", low), ("Min", high)):
         if bound is not None:
             value = emit.op(op_type, [value, bound], f"{name}_{op_type.lower()}")
@@ -82,11 +87,14 @@ def _min_of_max(node: oir.Node) -> bool:
 
 
 def _remainder(node: oir.Node) -> bool:
-    a, divisor = node.inputs[0], constant(node.inputs[1])
+    a = node.inputs[0]
+    divisor = constant(node.inputs[1])
     whole = a is not None and a.dtype is not None and a.dtype.is_integer()
     if a is None or not whole or divisor is None or (divisor <= 0).any() or int_attribute(node, "fmod", 0):
         return False
-    emit, name, b = Emitter(node), node.outputs[0].name or "remainder", node.inputs[1]
+    emit = Emitter(node)
+    name = node.outputs[0].name or "remainder"
+    b = node.inputs[1]
     value = _rest(emit, a, b, name)
     if may_be_negative(a):
         value = _rest(emit, emit.op("Add", [value, b], f"{name}_raised"), b, name)

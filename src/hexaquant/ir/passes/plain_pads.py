@@ -24,7 +24,8 @@ def plain_pads(graph: Graph) -> int:
     for node in graph.nodes:
         if node.op_type != "Pad" or node.domain != "":
             continue
-        ends, mode = _ends(node), string_attribute(node, "mode", "constant")
+        ends = _ends(node)
+        mode = string_attribute(node, "mode", "constant")
         has_axes = len(node.inputs) > 3 and node.inputs[3] is not None
         if ends is None or not (has_axes or (ends < 0).any() or _gathers(node, mode)):
             continue
@@ -37,7 +38,8 @@ def plain_pads(graph: Graph) -> int:
 
 def _ends(node: oir.Node) -> np.ndarray | None:
     """(2, rank): what is added before and after each axis."""
-    source, pads = dims_of(node.inputs[0]), constant(node.inputs[1])
+    source = dims_of(node.inputs[0])
+    pads = constant(node.inputs[1])
     given = node.inputs[3] if len(node.inputs) > 3 else None
     axes = constant(given) if given is not None else np.arange(len(source or ()))
     if source is None or pads is None or axes is None:
@@ -58,7 +60,9 @@ def _sizes_known(node: oir.Node, ends: np.ndarray) -> bool:
 
 
 def _rewrite(node: oir.Node, ends: np.ndarray, mode: str) -> None:
-    emit, value, dims = Emitter(node), node.inputs[0], dims_of(node.inputs[0]) or []
+    emit = Emitter(node)
+    value = node.inputs[0]
+    dims = dims_of(node.inputs[0]) or []
     assert value is not None
     if mode != "constant" and ((ends < 0).any() or _gathers(node, mode)):
         for axis in np.flatnonzero(ends.any(0)):

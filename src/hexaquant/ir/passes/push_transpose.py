@@ -152,7 +152,8 @@ def _axis(node: oir.Node, perm: Perm, default: int) -> dict[str, int]:
 
 
 def _concat(node: oir.Node, perm: Perm) -> Rewrite | None:
-    constants, data = {}, []
+    constants = {}
+    data = []
     for index, value in enumerate(node.inputs):
         array = constant(value)
         if array is None:

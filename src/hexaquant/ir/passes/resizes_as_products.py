@@ -40,7 +40,8 @@ def resizes_as_products(graph: Graph) -> int:
 
 
 def _rewrite(node: oir.Node) -> bool:
-    attributes, dims = _attributes(node), dims_of(node.inputs[0])
+    attributes = _attributes(node)
+    dims = dims_of(node.inputs[0])
     if dims is None or not all(d.is_Integer for d in dims[1:]) or any(_is_computed(v) for v in node.inputs[1:]):
         return False
     nearest = attributes.get("mode", "nearest") == "nearest"
@@ -50,7 +51,8 @@ def _rewrite(node: oir.Node) -> bool:
     matrices = _matrices(node, shape, attributes)
     if matrices is None or (nearest and _stands(node, shape, attributes, matrices)):
         return False
-    emit, value = Emitter(node), node.inputs[0]
+    emit = Emitter(node)
+    value = node.inputs[0]
     assert value is not None
     if nearest and (transform := _right_transform(matrices, shape)):
         emit.finish(_resize(emit, value, _scales(matrices, shape), transform))
@@ -71,7 +73,8 @@ def _is_computed(value: oir.Value | None) -> bool:
 
 def _is_plain(node: oir.Node, attributes: dict[str, object], rank: int) -> bool:
     transform = string_attribute(node, "coordinate_transformation_mode", "half_pixel")
-    before, after = dims_of(node.inputs[0]) or [], dims_of(node.outputs[0]) or []
+    before = dims_of(node.inputs[0]) or []
+    after = dims_of(node.outputs[0]) or []
     if transform == "pytorch_half_pixel" and 1 in after[2:]:
         return False  # only this mode reads the first element then
     usual = all(attributes.get(key, default) == default for key, default in USUAL.items())
@@ -150,7 +153,8 @@ def _pick(emit: Emitter, value: oir.Value, axis: int, index: np.ndarray) -> oir.
 
 def _multiply(emit: Emitter, value: oir.Value, axis: int, matrix: np.ndarray) -> oir.Value:
     assert value.shape is not None
-    order, name = list(range(len(value.shape))), f"{value.name}_axis{axis}"
+    order = list(range(len(value.shape)))
+    name = f"{value.name}_axis{axis}"
     order[axis], order[-1] = order[-1], order[axis]
     weight = emit.constant(f"{name}_weight", matrix.T.astype(np.float32))
     product = emit.op("MatMul", [emit.transposed(value, order, f"{name}_turned"), weight], f"{name}_product")

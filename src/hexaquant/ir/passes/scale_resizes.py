@@ -23,7 +23,8 @@ def scale_resizes(graph: Graph) -> int:
         contents.evaluate(node)
         if node.op_type != "Resize" or node.domain != "" or len(node.inputs) < 4 or "axes" in node.attributes:
             continue
-        sizes, source = contents.get(node.inputs[3]), dims_of(node.inputs[0])
+        sizes = contents.get(node.inputs[3])
+        source = dims_of(node.inputs[0])
         if sizes is None or source is None or constant(node.inputs[3]) is not None or len(sizes) != len(source):
             continue
         scales = [_scale(old, new) for old, new in zip(source, sizes)]

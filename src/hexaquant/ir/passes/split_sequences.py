@@ -57,9 +57,12 @@ def _replace(graph: Graph, node: oir.Node, readers: list[oir.Node], sizes: list[
     inner.insert_before(node, split)
     for reader in readers:
         index = int(constant(reader.inputs[1]).reshape(-1)[0])  # type: ignore[union-attr]
-        old, new = reader.outputs[0], split.outputs[index]
-        name, first = old.name, not list(new.uses()) and not new.is_graph_output()
-        new.type, new.shape = old.type or new.type, old.shape or new.shape
+        old = reader.outputs[0]
+        new = split.outputs[index]
+        name = old.name
+        first = not list(new.uses()) and not new.is_graph_output()
+        new.type = old.type or new.type
+        new.shape = old.shape or new.shape
         old.replace_all_uses_with(new, replace_graph_outputs=True)
         old.name = None
         if first:

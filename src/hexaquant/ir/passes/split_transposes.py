@@ -71,7 +71,9 @@ def _steps(perm: Perm, limit: int) -> tuple[Perm, ...] | None:
 
 
 def _write(node: oir.Node, dims: list[sympy.Expr], steps: tuple[Perm, ...], result: list[sympy.Expr]) -> None:
-    emit, value, name = Emitter(node), node.inputs[0], node.outputs[0].name or "turned"
+    emit = Emitter(node)
+    value = node.inputs[0]
+    name = node.outputs[0].name or "turned"
     assert value is not None
     for step in steps:
         runs = blocks(step)

@@ -81,7 +81,9 @@ def _product(op_type: str, axis: int) -> Callable[[Body], bool]:
     """MatMulInteger and ConvInteger: x, weights, zero points of both. ``axis``: of the weights' output channels."""
 
     def undo(body: Body) -> bool:
-        x, weight, zero = _source(body.input(0)), constant(body.input(1)), constant(body.input(3))
+        x = _source(body.input(0))
+        weight = constant(body.input(1))
+        zero = constant(body.input(3))
         if x is None or weight is None or (body.input(3) is not None and zero is None):
             return False
         if not _forget_scale(body.input(0)):
@@ -101,7 +103,8 @@ def _product(op_type: str, axis: int) -> Callable[[Body], bool]:
 
 def _fold_factor(graph: Graph, node: oir.Node) -> bool:
     """product * factor = x (weights * factor), for a constant factor per output channel or for all."""
-    reader, weight = sole_consumer(node.outputs[0]), constant(node.inputs[1])
+    reader = sole_consumer(node.outputs[0])
+    weight = constant(node.inputs[1])
     if reader is not None and reader.op_type == "Cast":
         return bypass(graph, reader, node.outputs[0])
     if reader is None or reader.op_type != "Mul" or weight is None:
@@ -121,7 +124,10 @@ def _fold_factor(graph: Graph, node: oir.Node) -> bool:
 
 def _dynamic_matmul(body: Body) -> bool:
     """DynamicQuantizeMatMul: x, weights, their scale and zero point, bias."""
-    weight, scale, zero, bias = constant(body.input(1)), constant(body.input(2)), constant(body.input(3)), body.input(4)
+    weight = constant(body.input(1))
+    scale = constant(body.input(2))
+    zero = constant(body.input(3))
+    bias = body.input(4)
     if weight is None or scale is None or (body.input(3) is not None and zero is None):
         return False
     return _finish_linear(body, body.input(0), dequantized(weight, scale, zero, weight.ndim - 1), bias)
@@ -145,7 +151,9 @@ def _lstm(body: Body) -> bool:
     """DynamicQuantizeLSTM: X, W, R (directions, in, 4 hidden), B, lengths, states, P, then scale and zero of W, R."""
     found = []
     for index, scale, zero in ((1, 8, 9), (2, 10, 11)):
-        q, s, z = constant(body.input(index)), constant(body.input(scale)), constant(body.input(zero))
+        q = constant(body.input(index))
+        s = constant(body.input(scale))
+        z = constant(body.input(zero))
         if q is None or s is None:
             return False
         per_direction = s.reshape(q.shape[0], -1) if s.size > 1 else s.reshape(1, 1)
@@ -179,12 +187,15 @@ def _embeddings(body: Body) -> bool:
     """QEmbedLayerNormalization: ids, segments, five constants, mask, then their scales and their zero points."""
     tables: list[oir.Value | None] = []
     for index in range(2, 7):
-        q, s, z = constant(body.input(index)), constant(body.input(index + 6)), constant(body.input(index + 11))
+        q = constant(body.input(index))
+        s = constant(body.input(index + 6))
+        z = constant(body.input(index + 11))
         tables.append(None if q is None or s is None else body.constant(dequantized(q, s, z)))
     made = oir.node("EmbedLayerNormalization", [*body.node.inputs[:2], *tables, body.input(7)], body.node.attributes)
     if tables[0] is None or tables[1] is None:
         return False
-    made.domain, made.name = MS, body.node.name
+    made.domain = MS
+    made.name = body.node.name
     graph = body.node.graph
     assert isinstance(graph, oir.Graph)
     made.resize_outputs(len(body.node.outputs))
@@ -197,8 +208,10 @@ def _embeddings(body: Body) -> bool:
 
 def _n_bits(body: Body) -> bool:
     """MatMulNBits: x (..., K), weights (N, blocks, bytes), scales, zero points, group indices, bias."""
-    bits, block = int_attribute(body.node, "bits", 4), int_attribute(body.node, "block_size", 32)
-    k, n = int_attribute(body.node, "K", 0), int_attribute(body.node, "N", 0)
+    bits = int_attribute(body.node, "bits", 4)
+    block = int_attribute(body.node, "block_size", 32)
+    k = int_attribute(body.node, "K", 0)
+    n = int_attribute(body.node, "N", 0)
     q, scales, zeros = (constant(body.input(i)) for i in (1, 2, 3))
     if q is None or scales is None or body.input(4) is not None or (body.input(3) is not None and zeros is None):
         return False

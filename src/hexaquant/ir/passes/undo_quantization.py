@@ -61,10 +61,13 @@ class _Undo:
             self._move(node)
 
     def _quantize(self, node: oir.Node) -> None:
-        x, scale, zero = node.inputs[0], constant(node.inputs[1]), self._zero(node, 2)
+        x = node.inputs[0]
+        scale = constant(node.inputs[1])
+        zero = self._zero(node, 2)
         if x is None or scale is None or zero is None:
             return
-        body, data = Body(node), constant(x)
+        body = Body(node)
+        data = constant(x)
         if data is not None:
             twin = body.constant(on_grid(data, scale, zero, int_attribute(node, "axis", 1)))
         else:
@@ -118,7 +121,8 @@ class _Undo:
         self, body: Body, q: oir.Value | None, scale: oir.Value | None, zero: oir.Value | None, axis: int = 1
     ) -> oir.Value | None:
         """The float tensor of the integers ``q``."""
-        data, step = constant(q), constant(scale)
+        data = constant(q)
+        step = constant(scale)
         if q is not None and q in self.twins:
             return self.twins[q]
         if data is not None and step is not None:
@@ -151,7 +155,8 @@ class _Undo:
             twin = self.twins.get(value)
             if twin is None or twin is value or value.producer() is None:
                 continue
-            name, value.name = value.name, None
+            name = value.name
+            value.name = None
             if twin.producer() is None or twin.is_graph_output():
                 twin = Body(value.producer()).op("Identity", twin)  # type: ignore[arg-type]
             outputs[index] = twin
@@ -168,7 +173,8 @@ Rule = Callable[[_Undo, Body], "tuple[oir.Value, np.ndarray | None, np.ndarray |
 
 def _never_negative(value: oir.Value) -> bool:
     """Whether the operators before ``value`` say that it is never below zero."""
-    node, data = value.producer(), constant(value)
+    node = value.producer()
+    data = constant(value)
     if data is not None:
         return bool((data >= 0).all())
     if node is None or not node.inputs:
@@ -192,8 +198,11 @@ def _with_grid(y: oir.Value | None, body: Body, index: int) -> Any:
 
 def _conv(undo: _Undo, body: Body) -> Any:
     """QLinearConv: x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias."""
-    x, w, bias = undo.operand(body, 0), undo.operand(body, 3, 0), constant(body.input(8))
-    x_scale, w_scale = constant(body.input(1)), constant(body.input(4))
+    x = undo.operand(body, 0)
+    w = undo.operand(body, 3, 0)
+    bias = constant(body.input(8))
+    x_scale = constant(body.input(1))
+    w_scale = constant(body.input(4))
     if x is None or w is None or x_scale is None or w_scale is None:
         return None
     more = [] if bias is None else [body.constant(bias * (x_scale * w_scale).reshape(-1))]
@@ -202,14 +211,18 @@ def _conv(undo: _Undo, body: Body) -> Any:
 
 def _matmul(undo: _Undo, body: Body) -> Any:
     """QLinearMatMul: a and b with their grids, y_scale, y_zero."""
-    a, b = undo.operand(body, 0), undo.operand(body, 3, -1)
+    a = undo.operand(body, 0)
+    b = undo.operand(body, 3, -1)
     return None if a is None or b is None else _with_grid(body.op("MatMul", a, b), body, 6)
 
 
 def _gemm(undo: _Undo, body: Body) -> Any:
     """QGemm: a and b with their grids, int32 c, y_scale, y_zero (absent: the output is float)."""
-    a, b = undo.operand(body, 0), undo.operand(body, 3, 0 if int_attribute(body.node, "transB", 0) else 1)
-    c, a_scale, b_scale = constant(body.input(6)), constant(body.input(1)), constant(body.input(4))
+    a = undo.operand(body, 0)
+    b = undo.operand(body, 3, 0 if int_attribute(body.node, "transB", 0) else 1)
+    c = constant(body.input(6))
+    a_scale = constant(body.input(1))
+    b_scale = constant(body.input(4))
     if a is None or b is None or a_scale is None or b_scale is None:
         return None
     attribute = body.node.attributes.get("alpha")
@@ -222,7 +235,8 @@ def _binary(op_type: str) -> Rule:
     """QLinearAdd, QLinearMul: a and b with their grids, y_scale, y_zero."""
 
     def rule(undo: _Undo, body: Body) -> Any:
-        a, b = undo.operand(body, 0), undo.operand(body, 3)
+        a = undo.operand(body, 0)
+        b = undo.operand(body, 3)
         return None if a is None or b is None else _with_grid(body.op(op_type, a, b), body, 6)
 
     return rule
@@ -243,7 +257,8 @@ def _unary(op_type: str, *attributes: str) -> Rule:
 
 def _mean(undo: _Undo, body: Body) -> Any:
     """QLinearReduceMean: x with its grid, y_scale, y_zero; axes is an attribute."""
-    x, axes = undo.operand(body, 0), body.node.attributes.get("axes")
+    x = undo.operand(body, 0)
+    axes = body.node.attributes.get("axes")
     if x is None or axes is None:
         return None
     keep = int_attribute(body.node, "keepdims", 1)

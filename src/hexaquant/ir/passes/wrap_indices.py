@@ -62,7 +62,8 @@ def _operands(node: oir.Node) -> list[oir.Value | None]:
 
 def _is_wrapped(node: oir.Node) -> bool:
     """Whether ``node`` is Where (i < 0, i + n, i)."""
-    less, other = node.inputs[0], node.inputs[2]
+    less = node.inputs[0]
+    other = node.inputs[2]
     test = None if less is None else less.producer()
     zero = None if test is None else constant(test.inputs[1])
     is_test = test is not None and test.op_type == "Less" and test.inputs[0] is other
@@ -70,12 +71,14 @@ def _is_wrapped(node: oir.Node) -> bool:
 
 
 def _wrap(node: oir.Node) -> bool:
-    index, data = node.inputs[1], dims_of(node.inputs[0])
+    index = node.inputs[1]
+    data = dims_of(node.inputs[0])
     if index is None or data is None or constant(index) is not None or index.dtype is None:
         return False
     axis = int_attribute(node, "axis", 0)
     if node.op_type == "GatherND":
-        skipped, places = int_attribute(node, "batch_dims", 0), dims_of(index)
+        skipped = int_attribute(node, "batch_dims", 0)
+        places = dims_of(index)
         if places is None or not places[-1].is_Integer:
             return False
         sizes = data[skipped : skipped + int(places[-1])]
@@ -83,8 +86,11 @@ def _wrap(node: oir.Node) -> bool:
         sizes = [data[axis]]
     if not all(size.is_Integer for size in sizes):
         return False
-    emit, kind, name = Emitter(node), index.dtype.numpy(), index.name or "index"
-    zero, length = emit.constant(f"{name}_zero", np.array(0, kind)), np.array([int(s) for s in sizes], kind)
+    emit = Emitter(node)
+    kind = index.dtype.numpy()
+    name = index.name or "index"
+    zero = emit.constant(f"{name}_zero", np.array(0, kind))
+    length = np.array([int(s) for s in sizes], kind)
     size = emit.constant(f"{name}_length", length if len(sizes) > 1 else length.reshape(()))
     before = emit.op("Less", [index, zero], f"{name}_before")
     raised = emit.op("Add", [index, size], f"{name}_raised")

@@ -20,7 +20,9 @@ class Best:
     """Without an ``error`` function the last integers are the best."""
 
     def __init__(self, error: Callable[[Tensor], float] | None) -> None:
-        self._error, self._least, self._misses = error, math.inf, 0
+        self._error = error
+        self._least = math.inf
+        self._misses = 0
         self._found: Integers | None = None
 
     @property
@@ -34,7 +36,9 @@ class Best:
         found = Integers(Q, S.expand_as(Q).contiguous())
         now = -math.inf if self._error is None else self._error(found.values)
         if now < self._least or self._error is None:
-            self._found, self._least, self._misses = found, now, 0
+            self._found = found
+            self._least = now
+            self._misses = 0
         else:
             self._misses += 1
 
@@ -130,7 +134,8 @@ def flexround(
     ``fixed_steps``: they do not; ``smallest`` (g, O, 1): they stay above; ``error``: see adaround; without it E itself
     says which integers were the best.
     """
-    factors, row = torch.zeros_like(W), torch.zeros_like(W[..., :1])
+    factors = torch.zeros_like(W)
+    row = torch.zeros_like(W[..., :1])
     norm = 1 / torch.diagonal(H, dim1=1, dim2=2).sum(1)[:, None, None].clamp(min=1e-20)
     optimizer = torch.optim.Adam([factors, row], lr=RATE_FLEXROUND)
     best = Best(error or (lambda Wq: float(((Wq @ H - 2 * G) * Wq).sum())))

@@ -78,7 +78,10 @@ class Rounder:
     """The visitor that collects a layer's moments and then rounds it."""
 
     def __init__(self, model: QuantizedModel, layers: list[Layer], method: Method, columns: int, seed: int) -> None:
-        self.model, self.method, self.columns, self.seed = model, method, columns, seed
+        self.model = model
+        self.method = method
+        self.columns = columns
+        self.seed = seed
         self.smallest = safe_weight_scales(model, least=True)
         self.parameters = model.parameters_by_name()
         self.last = {layer.input_key: layer for layer in layers}
@@ -105,7 +108,8 @@ class Rounder:
 
     def _fit(self, layer: Layer, x: Tensor, y: Tensor, samples: int) -> None:
         at = self._positions(layer, y, self._columns(layer) // max(samples - samples // HELD_OUT, 1) + 1)
-        X, Y = layer.columns(x, y, at), layer.outputs(y, at)
+        X = layer.columns(x, y, at)
+        Y = layer.outputs(y, at)
         if self.moments is None:
             shared = self.inputs.get(layer.input_key)
             self.collecting = shared is None or shared[0] != samples
@@ -139,10 +143,13 @@ class Rounder:
         self._round(layer, gram, held)
         if self.last[layer.input_key] is layer:
             del self.inputs[layer.input_key]
-        self.moments, self.held, self.seen = None, [], 0
+        self.moments = None
+        self.held = []
+        self.seen = 0
 
     def _round(self, layer: Layer, gram: Gram, held: HeldOut | None) -> None:
-        quantizer, has_bias = self.model.quantizers[layer.weight], layer.bias is not None
+        quantizer = self.model.quantizers[layer.weight]
+        has_bias = layer.bias is not None
         before = quantizer.encoding
         problem = self._problem(layer, gram, held)
         found = solve(problem, self.method, has_bias)
@@ -172,7 +179,8 @@ class Rounder:
         )
 
     def _problem(self, layer: Layer, gram: Gram, held: HeldOut | None) -> Problem:
-        encoding, w = self.model.quantizers[layer.weight].encoding, self.original(layer)
+        encoding = self.model.quantizers[layer.weight].encoding
+        w = self.original(layer)
         one_scale = isinstance(encoding.grid.granularity, PerTensor)
         W = layer.matrix(w)
         S = layer.matrix(encoding.expanded(w.shape)[0].expand(w.shape))

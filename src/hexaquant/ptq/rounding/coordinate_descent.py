@@ -81,7 +81,8 @@ def coordinate_descent(
 
 def _sweep(q: Tensor, R: Tensor, H: Tensor, E: Tensor, S: Tensor, limits: tuple[float, float]) -> int:
     """One pass over all columns; q = w / S, R, S are (g, K, O), q and R change in place. Returns how many q changed."""
-    K, changed = q.shape[1], 0
+    K = q.shape[1]
+    changed = 0
     for start in range(0, K, BLOCK):
         at = slice(start, min(start + BLOCK, K))
         D = _block(q[:, at], R[:, at], H[:, at, at], E[:, at], S[:, at], limits)
@@ -110,8 +111,10 @@ def _block(q: Tensor, R: Tensor, H: Tensor, E: Tensor, S: Tensor, limits: tuple[
 
 def _refit(q: Tensor, R: Tensor, G: Tensor, S: Tensor, smallest: Tensor | None) -> None:
     """Multiply each row's scale by its optimum, S and R in place: R = G - H w, so H w is at hand."""
-    w, fitted = q * S, G - R
-    along, curvature = (w * G).sum(1, keepdim=True), (w * fitted).sum(1, keepdim=True)
+    w = q * S
+    fitted = G - R
+    along = (w * G).sum(1, keepdim=True)
+    curvature = (w * fitted).sum(1, keepdim=True)
     factor = torch.where((curvature > 0) & (along > 0), along / curvature.clamp(min=1e-30), torch.ones_like(along))
     factor = factor.clamp_(0.5, 2)
     if smallest is not None:

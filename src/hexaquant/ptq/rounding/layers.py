@@ -68,7 +68,8 @@ class Layer:
         if self.op_type == "Conv":
             return matrix.reshape(self.shape).contiguous()
         if self.op_type == "ConvTranspose":
-            g, rows = self.groups, self.shape[1]
+            g = self.groups
+            rows = self.shape[1]
             split = matrix.reshape(g, rows, self.shape[0] // g, *self.shape[2:]).transpose(1, 2)
             return split.reshape(self.shape).flip(tuple(range(2, len(self.shape)))).contiguous()
         return (matrix[0] if self.attributes.get("transB") else matrix[0].t()).contiguous()
@@ -140,7 +141,8 @@ def _patch_indices(
 def find_layers(model: QuantizedModel) -> list[Layer]:
     """The layers of ``model`` in order of execution that rounding can treat."""
     calls = {n.meta["node"]: n for n in model.network.graph.nodes if n.op == "call_function" and "node" in n.meta}
-    found, uses = [], _uses(model)
+    found = []
+    uses = _uses(model)
     parameters = model.parameters_by_name()
     for node in model.source_graph.nodes:
         call = calls.get(node.name)
@@ -150,7 +152,8 @@ def find_layers(model: QuantizedModel) -> list[Layer]:
         quantizer = model.quantizers.get(weight)
         if not isinstance(quantizer, ConstantQuantizer) or quantizer.plan.role != "weight" or uses[weight] > 1:
             continue
-        shape, attributes = tuple(parameters[weight].shape), dict(call.kwargs)
+        shape = tuple(parameters[weight].shape)
+        attributes = dict(call.kwargs)
         if not _is_plain(node.op_type, attributes, shape) or not isinstance(call.args[0], fx.Node):
             continue
         bias = node.inputs[2].name if len(node.inputs) > 2 and node.inputs[2] is not None else None

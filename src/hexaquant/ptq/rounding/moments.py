@@ -82,7 +82,8 @@ class Moments:
     """Streams chunks of one layer; ``inputs`` may be another layer's with the same columns."""
 
     def __init__(self, inputs: Inputs, Y: Tensor, centered: bool) -> None:
-        self.inputs, self.centered = inputs, centered
+        self.inputs = inputs
+        self.centered = centered
         self.shift = Y.mean(2) if centered else Y.new_zeros(Y.shape[:2])
         self.G = Y.new_zeros(*Y.shape[:2], inputs.sum.shape[1])
         self.sum = Y.new_zeros(Y.shape[:2])
@@ -99,9 +100,13 @@ class Moments:
 
     def gram(self) -> Gram:
         """The moments; H is normalised in place where no other layer shares it."""
-        n, inputs = self.n, self.inputs
-        mean_x, mean_y = inputs.sum / n, self.sum / n
-        H, G, power = inputs.H / n, self.G / n, self.power / n
+        n = self.n
+        inputs = self.inputs
+        mean_x = inputs.sum / n
+        mean_y = self.sum / n
+        H = inputs.H / n
+        G = self.G / n
+        power = self.power / n
         if not self.centered:
             return Gram(H, G, power, mean_x, mean_y, n)
         H.baddbmm_(mean_x[:, :, None], mean_x[:, None, :], alpha=-1)

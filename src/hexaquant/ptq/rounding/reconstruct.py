@@ -39,7 +39,9 @@ class SoftRounding:
     """``V`` is what is learned. W, S, Q have the shape of the weight; Q is within low..high."""
 
     def __init__(self, W: Tensor, S: Tensor, Q: Tensor, low: int, high: int) -> None:
-        self.S, self.low, self.high = S, low, high
+        self.S = S
+        self.low = low
+        self.high = high
         start = Q + (W / S - Q).clamp(-EDGE, EDGE)
         self.floor = torch.floor(start)
         part = (start - self.floor).clamp(0.01, 0.99)
@@ -177,7 +179,8 @@ def reconstruct_blocks(
                 if len(reports) >= PATIENCE and not any(report.kept for report in reports[-PATIENCE:]):
                     break
         finally:
-            machine.replaced, machine.drop = {}, 0.0
+            machine.replaced = {}
+            machine.drop = 0.0
             model.set_state("on")
     protect_from_overflow(model)
     return sum(sizes), reports
@@ -214,7 +217,11 @@ class _Task:
         layers: list[Layer],
         sizes: list[int],
     ) -> None:
-        self.model, self.machine, self.store, self.block, self.layers = model, machine, store, block, layers
+        self.model = model
+        self.machine = machine
+        self.store = store
+        self.block = block
+        self.layers = layers
         self.parameters = model.parameters_by_name()
         self.sizes, self.chunks = sizes, list(range(len(sizes)))
         self.held = self.chunks[HELD_OUT - 1 :: HELD_OUT] or self.chunks[-1:]
@@ -261,7 +268,8 @@ class _Task:
     def _output(self, chunk: int, pick: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(wanted, got) of a chunk, or of some of its samples."""
         env = self.store.peek(chunk)
-        wanted, quant = env.float[self.block.output], dict(env.quant)
+        wanted = env.float[self.block.output]
+        quant = dict(env.quant)
         if pick is not None and len(pick) < self.sizes[chunk] and self._has_rows(chunk, [wanted, *quant.values()]):
             wanted = wanted[pick]
             quant = {n: v[pick] for n, v in quant.items()}

@@ -136,7 +136,8 @@ class Problem:
         if total <= count or self.W.shape[0] > 1:
             return self
         at = torch.linspace(0, total - 1, count).long()
-        gram, held = self.gram, self.held
+        gram = self.gram
+        held = self.held
         return replace(
             self,
             W=self.W[:, at],
@@ -195,7 +196,8 @@ def _choose(problem: Problem, method: Method, has_bias: bool) -> tuple[float, fl
     """
     if problem.held is None or problem.gram.n >= PLENTY * problem.W.shape[2]:
         return SHRINKAGES[0]
-    part, quick = problem.rows(ROWS), replace(method, sweeps=1, iterations=min(method.iterations, 60))
+    part = problem.rows(ROWS)
+    quick = replace(method, sweeps=1, iterations=min(method.iterations, 60))
     found: Iterable[Integers] = (_round(part, quick, shrinkage, has_bias) for shrinkage in SHRINKAGES)
     if method.name == "coordinate_descent":
         found = _descents(part, quick, [(shrinkage, 1.0) for shrinkage in SHRINKAGES])
@@ -205,7 +207,8 @@ def _choose(problem: Problem, method: Method, has_bias: bool) -> tuple[float, fl
         error = float(part.error(integers.values, has_bias).sum())
         if error >= least:
             return best
-        best, least = shrinkage, error
+        best = shrinkage
+        least = error
     plain = nearest(part.W, part.S, part.low, part.high)
     return WITHOUT_DATA if float(part.error(plain.values, has_bias).sum()) < least else best
 
@@ -230,7 +233,10 @@ def _round(problem: Problem, method: Method, shrinkage: tuple[float, float], has
     if method.name == "coordinate_descent":
         return _descend(problem, method, shrinkage)
     H, G = shrunk(problem.gram, problem.W, *shrinkage)
-    W, S, low, high = problem.W, problem.S, problem.low, problem.high
+    W = problem.W
+    S = problem.S
+    low = problem.low
+    high = problem.high
     if method.name == "gptq":
         return gptq(H, G, S, low, high)
 
@@ -262,9 +268,11 @@ def _descend(problem: Problem, method: Method, shrinkage: tuple[float, float]) -
     E, G = shrunk_rows(problem.gram, problem.W, *shrinkage)
     errors = torch.stack([((i.values @ problem.gram.H + E * i.values - 2 * G) * i.values).sum(2) for i in found])
     best = errors.argmin(0)[..., None]
-    Q, S = found[0].Q, found[0].S
+    Q = found[0].Q
+    S = found[0].S
     for index, integers in enumerate(found):
-        Q, S = torch.where(best == index, integers.Q, Q), torch.where(best == index, integers.S, S)
+        Q = torch.where(best == index, integers.Q, Q)
+        S = torch.where(best == index, integers.S, S)
     return Integers(Q, S)
 
 

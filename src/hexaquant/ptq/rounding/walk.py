@@ -63,7 +63,8 @@ def walk(
 
     Returns how many were used. Quantizers are on afterwards. Raises InputError when there is no sample.
     """
-    machine, by_node = Machine(model), {layer.y: layer for layer in layers}
+    machine = Machine(model)
+    by_node = {layer.y: layer for layer in layers}
     with LiveStore() as store:
         try:
             sizes = feed(machine, batches, samples, store)
@@ -72,7 +73,8 @@ def walk(
             done: list[fx.Node] = []
             present = joined
             for part in (events or Events()).track(parts, title):
-                layer, chunk = by_node[part[-1]], 0
+                layer = by_node[part[-1]]
+                chunk = 0
                 while chunk < joined:
                     env = store.take(chunk)
                     _advance(machine, part, env, done if chunk >= present else done[-1:])
@@ -83,7 +85,8 @@ def walk(
                     store.put(chunk, env)
                     chunk += 1
                 visitor.finish(layer)
-                present, done = joined, done + part
+                present = joined
+                done = done + part
         finally:
             model.set_state("on")
     return sum(sizes[:joined])
@@ -152,7 +155,8 @@ def added_to(node: fx.Node) -> fx.Node | None:
     """The other operand of the Add that alone reads ``node`` (through its quantizer)."""
     readers = list(node.users)
     while len(readers) == 1 and readers[0].op == "call_module":
-        node, readers = readers[0], list(readers[0].users)
+        node = readers[0]
+        readers = list(readers[0].users)
     if len(readers) != 1 or readers[0].meta.get("op_type") != "Add":
         return None
     others = [n for n in readers[0].all_input_nodes if n is not node]

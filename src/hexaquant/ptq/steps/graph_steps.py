@@ -42,7 +42,8 @@ class EqualizeLayers:
 
     def apply_to_graph(self, graph: Graph, batches: Batches, events: Events) -> StepReport:
         """Raises HexaquantError should the function change on the first batch."""
-        before, maxima = graph.clone(), {}
+        before = graph.clone()
+        maxima = {}
         if self.cross_relu6:
             clips = [n.inputs[0].name or "" for n in graph.nodes if n.op_type == "Clip" and n.inputs[0] is not None]
             maxima = channel_maxima(graph, events.track(batches(), self.title), clips) if clips else {}
@@ -79,7 +80,8 @@ class SmoothActivations:
 
     def apply_to_graph(self, graph: Graph, batches: Batches, events: Events) -> StepReport:
         """Raises HexaquantError should the function change on the first batch."""
-        before, names = graph.clone(), read_tensors(graph)
+        before = graph.clone()
+        names = read_tensors(graph)
         values: dict[str, Tensor] = {}
 
         def see(name: str) -> Callable[[Tensor], None]:

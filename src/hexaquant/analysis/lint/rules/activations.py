@@ -29,7 +29,8 @@ from hexaquant.ir.graph import Graph, constant
 # EfficientNet-Lite0 the worst has a ratio of 3.2 and 27 dB.
 
 LONG_TAIL = "long-tail"
-RATIO, LEAST_DB_LONG_TAIL = 4.0, 25.0
+RATIO = 4.0
+LEAST_DB_LONG_TAIL = 25.0
 """Peak over bulk, and SQNR of the tensor in 8 bits over its whole range."""
 
 
@@ -37,7 +38,8 @@ def long_tail(subject: Subject) -> Iterator[Finding]:
     """One warning per tensor of 8 bits."""
     for node in subject.prepared.nodes:
         tensor = node.outputs[0].name or ""
-        seen, plan = subject.statistics.get(tensor), subject.plan.tensors.get(tensor)
+        seen = subject.statistics.get(tensor)
+        plan = subject.plan.tensors.get(tensor)
         if seen is None or plan is None or plan.how != "observed" or plan.grid is None or plan.grid.bits != 8:
             continue
         ratio = seen.peak / seen.bulk if seen.bulk > 0 else 1.0
@@ -90,10 +92,8 @@ def wide_residual(subject: Subject) -> Iterator[Finding]:
 
 def _left_of(subject: Subject, node: oir.Node) -> tuple[float, str]:
     """(SQNR of the operand that suffers more, its name); infinite where nothing is known."""
-    seen, plan = (
-        subject.statistics.get(node.outputs[0].name or ""),
-        subject.plan.tensors.get(node.outputs[0].name or ""),
-    )
+    seen = subject.statistics.get(node.outputs[0].name or "")
+    plan = subject.plan.tensors.get(node.outputs[0].name or "")
     found = (math.inf, "")
     if seen is None or plan is None or plan.grid is None or plan.grid.bits != 8 or seen.high == seen.low:
         return found
@@ -155,7 +155,8 @@ def softmax_input(subject: Subject) -> Iterator[Finding]:
 # weight, which the target assumes without looking.
 
 WRONG_ENCODING = "wrong-encoding"
-WORSE_DB, GOOD_DB = 12.0, 40.0
+WORSE_DB = 12.0
+GOOD_DB = 40.0
 """An encoding is wrong when it is so much worse than the tensor's own and not good in itself."""
 FIX = "calibrate again, or leave the tensor out of the encodings: hexaquant quantize computes it"
 
@@ -182,11 +183,13 @@ def wrong_encoding(subject: Subject) -> Iterator[Finding]:
 def _activations(subject: Subject) -> Iterator[Finding]:
     for node in subject.prepared.nodes:
         for value in node.outputs:
-            given, seen = subject.given.get(value.name or ""), subject.statistics.get(value.name or "")
+            given = subject.given.get(value.name or "")
+            seen = subject.statistics.get(value.name or "")
             if given is None or seen is None or given.grid.is_float or given.grid.bits == 32:
                 continue
             seen = _clipped(seen, value)
-            own, got = seen.sqnr_db(seen.encoding(given.grid.bits)), seen.sqnr_db(given)
+            own = seen.sqnr_db(seen.encoding(given.grid.bits))
+            got = seen.sqnr_db(given)
             if math.isnan(own) or got > own - WORSE_DB or got >= GOOD_DB:
                 continue
             span = f"[{float(given.min):.3g}, {float(given.max):.3g}]"

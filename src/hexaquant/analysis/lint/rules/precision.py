@@ -111,7 +111,8 @@ def coarse_16bit(subject: Subject) -> Iterator[Finding]:
 # zero. In float16 numbers below 6e-8 vanish: an epsilon of 1e-12 no longer guards a division.
 
 OVERFLOWING_CONSTANT = "overflowing-constant"
-LARGEST, SMALLEST = 65504.0, 5.96e-8
+LARGEST = 65504.0
+SMALLEST = 5.96e-8
 """Of float16."""
 
 

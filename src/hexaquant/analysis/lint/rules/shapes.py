@@ -50,7 +50,8 @@ def dynamic_reshape(subject: Subject) -> Iterator[Finding]:
     computed = [node for node in subject.written.nodes if has_computed_shape(node)]
     if not computed:
         return
-    left, frozen = _computed_names(subject.imported), _computed_names(_frozen(subject.imported))
+    left = _computed_names(subject.imported)
+    frozen = _computed_names(_frozen(subject.imported))
     for node in computed:
         text = f"{node.op_type} with a computed {'shape' if node.op_type in ('Reshape', 'Expand') else 'parameter'}"
         if node.name not in left:

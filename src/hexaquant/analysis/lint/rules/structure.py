@@ -265,7 +265,8 @@ def dead_branch(subject: Subject) -> Iterator[Finding]:
 def _idle(graph: Graph) -> Iterator[Finding]:
     for value in graph.inputs:
         if not list(value.uses()) and not value.is_graph_output():
-            layer, why = Origin(node=f"input {value.name}"), "it must be fed all the same"
+            layer = Origin(node=f"input {value.name}")
+            why = "it must be fed all the same"
             yield Finding(
                 DEAD_BRANCH, "warning", layer, "input", "nothing reads it", why, "remove it", value.name or ""
             )
@@ -320,5 +321,6 @@ def rewritten(subject: Subject) -> Iterator[Finding]:
         reasons = [f"{f.reason(what)}: it becomes {f.mended_as}" for f, what in faults_of(view, node) if f.mend]
         reasons += [UNROLLED[node.op_type]] if node.op_type in UNROLLED else []
         if reasons and node.name not in bad:
-            text, why = f"{node.op_type} is rewritten", "; ".join(reasons)
+            text = f"{node.op_type} is rewritten"
+            why = "; ".join(reasons)
             yield about(subject.imported, node, REWRITTEN, "info", text, why, BEFORE_PLANNING)

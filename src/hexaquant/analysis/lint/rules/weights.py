@@ -106,7 +106,8 @@ def _worst(weight: Weight, grid: Grid) -> tuple[float, int]:
     data = torch.tensor(weight.data).float()
     encoding = encoding_of(data, grid) if grid.bits >= 8 else mse_weight_encoding(data, grid)
     noise = rows_of(weight.node, (fake_quantize(data, encoding) - data).double().numpy())
-    signal, lost = (weight.rows**2).sum(1), (noise**2).sum(1)
+    signal = (weight.rows**2).sum(1)
+    lost = (noise**2).sum(1)
     alive = signal > 1e-12 * signal.max()
     dbs = 10 * np.log10(signal[alive] / np.maximum(lost[alive], 1e-30 * signal.max()))
     if not dbs.size:
@@ -141,7 +142,8 @@ def dead_channel(subject: Subject) -> Iterator[Finding]:
 # channel does counts (coarse_weight.py). Seen in the weights of the layer that writes the tensor, or in the activations
 # themselves when there is data; the quantizer's cost is measured then.
 OUTLIER_CHANNEL = "outlier-channel"
-RATIO, WEIGHT_RATIO = 8.0, 12.0
+RATIO = 8.0
+WEIGHT_RATIO = 12.0
 """The largest channel over the 90th percentile of the channels: 8 costs the others three bits. Weights tell less than
 activations (a depthwise layer of EfficientNet-Lite0 has 9, and activations of 6 at most)."""
 FIX = "equalize: recipe 'best' does, or the step equalize_layers; else 16 bits for this tensor (--overrides)"
@@ -166,7 +168,8 @@ def _of_weights(subject: Subject) -> Iterator[Finding]:
 def _of_activations(subject: Subject) -> Iterator[Finding]:
     for node in subject.prepared.nodes:
         tensor = node.outputs[0].name or ""
-        seen, plan = subject.statistics.get(tensor), subject.plan.tensors.get(tensor)
+        seen = subject.statistics.get(tensor)
+        plan = subject.plan.tensors.get(tensor)
         if seen is None or plan is None or plan.how != "observed" or subject.activation_bits(node) != 8:
             continue
         if _is_scores(node):

@@ -34,13 +34,17 @@ def attention(
         raise UnsupportedOpError("Attention's output qk_matmul_output is not supported: remove it from the graph")
     flat = q.dim() == 3
     if flat:
-        q, k, v = _heads(q, q_num_heads), _heads(k, kv_num_heads), _heads(v, kv_num_heads)
+        q = _heads(q, q_num_heads)
+        k = _heads(k, kv_num_heads)
+        v = _heads(v, kv_num_heads)
     if past_key is not None and past_value is not None:
-        k, v = torch.cat([past_key, k], 2), torch.cat([past_value, v], 2)
+        k = torch.cat([past_key, k], 2)
+        v = torch.cat([past_value, v], 2)
     present = (k, v)
     times = q.shape[1] // k.shape[1]
     if times > 1:
-        k, v = k.repeat_interleave(times, 1), v.repeat_interleave(times, 1)
+        k = k.repeat_interleave(times, 1)
+        v = v.repeat_interleave(times, 1)
     mask = _full_mask(q, k, mask, bool(is_causal), 0 if past_key is None else past_key.shape[2])
     y = _attend(q, k, v, mask, q.shape[-1] ** -0.5 if scale is None else scale, softcap)
     y = y.transpose(1, 2).flatten(2) if flat else y
@@ -86,12 +90,16 @@ def rotary_embedding(
     """x (B, heads, S, size) or (B, S, heads * size); cos, sin (positions, size/2) or (B, S, size/2)."""
     heads = _heads(x, num_heads) if x.dim() == 3 else x
     if position_ids is not None:
-        cos, sin = cos[position_ids], sin[position_ids]
+        cos = cos[position_ids]
+        sin = sin[position_ids]
     size = rotary_embedding_dim or heads.shape[-1]
-    turned, rest = heads[..., :size], heads[..., size:]
-    cos, sin = cos[..., : size // 2].unsqueeze(1), sin[..., : size // 2].unsqueeze(1)
+    turned = heads[..., :size]
+    rest = heads[..., size:]
+    cos = cos[..., : size // 2].unsqueeze(1)
+    sin = sin[..., : size // 2].unsqueeze(1)
     if interleaved:
-        a, b = turned[..., 0::2], turned[..., 1::2]
+        a = turned[..., 0::2]
+        b = turned[..., 1::2]
         y = torch.stack([a * cos - b * sin, b * cos + a * sin], -1).flatten(-2)
     else:
         a, b = turned.chunk(2, -1)

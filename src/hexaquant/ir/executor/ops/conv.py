@@ -32,7 +32,8 @@ def conv(
     win = window.resolve(x.shape[2:], w.shape[2:], strides, dilations, pads, auto_pad)
     padding = win.before
     if not win.symmetric:
-        x, padding = F.pad(x, win.flat_pads()), (0,) * len(padding)
+        x = F.pad(x, win.flat_pads())
+        padding = (0,) * len(padding)
     return _CONV[len(padding)](x, w, b, win.stride, padding, win.dilation, group)
 
 
@@ -55,10 +56,12 @@ def conv_transpose(
     Size per axis: stride * (size - 1) + output_padding + extent - before - after. Padding that differs
     between the ends, or an output longer than torch's output_padding allows, is cropped or zero-filled.
     """
-    size, rank = x.shape[2:], w.dim() - 2
+    size = x.shape[2:]
+    rank = w.dim() - 2
     win = window.resolve(size, w.shape[2:], strides, dilations, pads, "NOTSET")
     extra = tuple(output_padding) if output_padding else (0,) * rank
-    before, after = list(win.before), list(win.after)
+    before = list(win.before)
+    after = list(win.after)
     if output_shape or auto_pad.startswith("SAME"):
         goal = list(output_shape)[-rank:] if output_shape else [n * s for n, s in zip(size, win.stride)]
         full = [s * (n - 1) + o + e for s, n, o, e in zip(win.stride, size, extra, win.extent)]

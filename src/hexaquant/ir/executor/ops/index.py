@@ -32,7 +32,8 @@ def gather_elements(x: Tensor, index: Tensor, *, axis: int = 0) -> Tensor:
 
 def gather_nd(x: Tensor, index: Tensor, *, batch_dims: int = 0) -> Tensor:
     """Slices of x at the index tuples in the last axis of ``index``, batch by batch."""
-    depth, batch = index.shape[-1], x.shape[:batch_dims]
+    depth = index.shape[-1]
+    batch = x.shape[:batch_dims]
     count = math.prod(batch)
     flat, rows = _flat_index(index, x.shape[batch_dims : batch_dims + depth])
     rest = x.shape[batch_dims + depth :]
@@ -61,7 +62,8 @@ def scatter_nd(x: Tensor, index: Tensor, updates: Tensor, *, reduction: str = "n
     """x with the slices at the index tuples in the last axis of ``index`` replaced or reduced by ``updates``."""
     depth = index.shape[-1]
     flat, rows = _flat_index(index, x.shape[:depth])
-    source, flat = x.reshape(rows, -1), flat.reshape(-1)
+    source = x.reshape(rows, -1)
+    flat = flat.reshape(-1)
     values = updates.reshape(flat.numel(), -1)
     if reduction == "none":
         return source.index_copy(0, flat, values).reshape(x.shape)
@@ -103,7 +105,9 @@ def trilu(x: Tensor, k: Number | IntList | None = None, *, upper: int = 1) -> Te
 
 def range_(start: Number | Tensor, limit: Number | Tensor, delta: Number | Tensor) -> Tensor:
     """start, start + delta, ... up to, without, ``limit``; on the host."""
-    first, end, step = number(start), number(limit), number(delta)
+    first = number(start)
+    end = number(limit)
+    step = number(delta)
     count = max(math.ceil((end - first) / step), 0)
     dtype = torch.float32 if isinstance(first, float) else torch.int64
     return first + step * torch.arange(count, dtype=dtype)

@@ -64,7 +64,8 @@ def group_normalization(
     """Opset 21: scale and b have one value per channel (opset 18: one per group, repeated here)."""
     if scale.numel() == num_groups != x.shape[1]:
         times = x.shape[1] // num_groups
-        scale, b = scale.repeat_interleave(times), b.repeat_interleave(times)
+        scale = scale.repeat_interleave(times)
+        b = b.repeat_interleave(times)
     return F.group_norm(x, num_groups, scale, b, epsilon)
 
 

@@ -67,7 +67,8 @@ def max_pool(
 
 
 def _max_pool_with_indices(x: Tensor, win: Window, ceil_mode: int, storage_order: int) -> tuple[Tensor, Tensor]:
-    size, rank = x.shape[2:], len(win.kernel)
+    size = x.shape[2:]
+    rank = len(win.kernel)
     wide = _padded(x, win, ceil_mode, -math.inf)
     y, index = _MAX[rank](wide, win.kernel, win.stride, 0, win.dilation, return_indices=True)
     place: list[Tensor] = []

@@ -54,7 +54,8 @@ def activations_of(
     """
     usual = [name.lower() for name in default] * directions
     wanted = [name.lower() for name in names] or usual
-    alpha, beta = iter(alphas), iter(betas)
+    alpha = iter(alphas)
+    beta = iter(betas)
     functions = [_function(name, alpha, beta) for name in wanted]
     each = len(functions) // directions
     return [tuple(functions[d * each : (d + 1) * each]) for d in range(directions)], wanted == usual
@@ -228,7 +229,8 @@ def _fused(
     direction: str,
 ) -> tuple[Tensor, ...]:
     """One layer by torch's kernel; the output as (T, D, B, H)."""
-    both, backwards = direction == "bidirectional", direction == "reverse"
+    both = direction == "bidirectional"
+    backwards = direction == "reverse"
     y, *states = kernel(x.flip(0) if backwards else x, state, params, has_biases, 1, 0.0, False, both, False)
     y = y.reshape(y.shape[0], y.shape[1], 2 if both else 1, -1).transpose(1, 2)
     return (y.flip(0) if backwards else y), *states
@@ -245,7 +247,8 @@ def _loop(
     both_biases: bool,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run each direction's step over time. Input products of all times are one matrix product."""
-    outputs, finals = [], []
+    outputs = []
+    finals = []
     for d, step in enumerate(steps):
         inputs = x @ w[d].t()
         if b is not None:

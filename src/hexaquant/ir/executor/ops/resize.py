@@ -88,7 +88,8 @@ def axis_matrices(
     x = torch.empty(tuple(shape), device="meta")
     result = {}
     for p in _plan(x, roi, scales, sizes, axes, transform, keep_aspect_ratio_policy):
-        place, unit = _coordinates(p, transform, torch.device("cpu")), torch.eye(p.size)
+        place = _coordinates(p, transform, torch.device("cpu"))
+        unit = torch.eye(p.size)
         matrix = _along(unit, replace(p, axis=0), place, mode, nearest_mode, cubic_coeff_a, exclude_outside, antialias)
         beyond = (place < 0) | (place > p.size - 1)
         if transform == "tf_crop_and_resize" and bool(beyond.any()):

@@ -66,7 +66,8 @@ def slice_(
     x: Tensor, starts: IntList, ends: IntList, axes: IntList | None = None, steps: IntList | None = None
 ) -> Tensor:
     """x[start:end:step] along each of ``axes``; a negative step walks backwards."""
-    first, last = ints(starts), ints(ends)
+    first = ints(starts)
+    last = ints(ends)
     where = list(range(len(first))) if axes is None else ints(axes)
     strides = [1] * len(first) if steps is None else ints(steps)
     index = [slice(None)] * x.dim()

@@ -49,7 +49,8 @@ def resolve(
         large = tuple(w - w // 2 for w in whole)
         before, after = (small, large) if auto_pad == "SAME_UPPER" else (large, small)
     elif pads and auto_pad == "NOTSET":
-        before, after = tuple(pads[:rank]), tuple(pads[rank:])
+        before = tuple(pads[:rank])
+        after = tuple(pads[rank:])
     else:
         before = after = (0,) * rank
     return Window(tuple(kernel), stride, dilation, before, after)
