@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 # Either {"backend_extensions": {"shared_library_path": "libQnnHtpNetRunExtensions.so", "config_file_path": F}} with the
 # options in F (relative to the current folder or to the config file), or the options themselves:
 # {"graphs": [{"graph_names": [..], "vtcm_mb": 8, "O": 3}], "devices": [{"soc_model": 57, "dsp_arch": "v75"}]}.
-# ``graphs`` and ``devices`` may be one object, as older files have it. Every other key is refused by name.
+# ``graphs`` and ``devices`` may be one object, as older files have it. {"context": {"weight_sharing_enabled": true}}
+# keeps equal weights of the graphs once. Every other key that decides about a binary is refused by name.
 
 EXTENSION_LIBRARIES = ("libQnnHtpNetRunExtensions.so", "QnnHtpNetRunExtensions.dll")
 AT_RUN_TIME = ("cores", "device_id", "pd_session")
