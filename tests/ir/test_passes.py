@@ -283,3 +283,12 @@ def test_groupnorm_of_opset_18_gets_one_scale_a_channel() -> None:
     constants = {"g": random(2, seed=1), "b": random(2, seed=2)}
     per_channel = {k: np.repeat(v, 2) for k, v in constants.items()}
     assert_same(normalize(graph(text, 21, **per_channel)), normalize(graph(text, 18, **constants)), X4)
+
+
+def test_zeros_that_are_no_bias_are_left_out() -> None:
+    """PyTorch's exporter writes them for Conv3d without a bias."""
+    text = "(float[1,2,3,4,4] x) => (float y) { c = Conv (x, W, Z) y = BatchNormalization (c, g, b, m, v) }"
+    after = normalize(graph(text, W=random(4, 2, 1, 1, 1), Z=np.zeros((4, 2), np.float32), **BN))
+    assert ops(after) == ["Conv"] and len(after.nodes[0].inputs) == 3
+    plain = graph(text.replace(", Z", ""), W=random(4, 2, 1, 1, 1), **BN)
+    assert_same(plain, after, {"x": random(1, 2, 3, 4, 4)}, rtol=2e-6)

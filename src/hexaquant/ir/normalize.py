@@ -22,6 +22,7 @@ from hexaquant.ir.passes.decompose_batchnorm import decompose_batchnorm
 from hexaquant.ir.passes.decompose_groupnorm import decompose_groupnorm
 from hexaquant.ir.passes.drop_constant_inputs import drop_constant_inputs, drop_empty_operands
 from hexaquant.ir.passes.drop_infinite_bounds import drop_infinite_bounds
+from hexaquant.ir.passes.drop_zero_biases import drop_zero_biases
 from hexaquant.ir.passes.drop_zero_states import drop_zero_states
 from hexaquant.ir.passes.eliminate_identity import eliminate_identity
 from hexaquant.ir.passes.expand_functions import expand_functions
@@ -61,6 +62,7 @@ CLEANUP: tuple[Pass, ...] = (
     inline_if,
     lift_constants,
     resolve_casts,
+    drop_zero_biases,
     drop_zero_states,
     split_sequences,
     drop_empty_operands,

@@ -3,8 +3,7 @@
     y = (W x + b - mean) * s + beta,  s = scale / sqrt(var + eps)   =>   W' = s W,  b' = (b - mean) s + beta
 
 1. BatchNormalization's parameters are constants, and its input comes from the layer and goes nowhere else.
-2. The layer's weight is a constant that no other node reads; its bias is absent or a constant. A bias that other
-   nodes read (exporters share zeros of one size) gets a copy.
+2. The layer's weight is a constant that no other node reads; its bias is absent or such a constant.
 3. Gemm: alpha and beta are 1, transA is 0. ConvTranspose: any group (output channels lie in group-major order).
 4. The sums are done in float64 and stored in the weight's type; names of weight and bias stay; a new bias is called
    as the BatchNormalization's.
