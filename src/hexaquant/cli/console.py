@@ -127,6 +127,7 @@ class Console:
             record_command(folder, self.arguments)
         except BaseException:
             progress.finish(failed=True)
+            _leave_nothing_alone(folder / PROGRESS)
             raise
         progress.finish()
 
@@ -135,6 +136,14 @@ class Console:
 
         width = None if stream.isatty() else PIPE_WIDTH
         return RichConsole(file=stream, width=width, highlight=False)
+
+
+def _leave_nothing_alone(progress: Path) -> None:
+    """Remove the progress file of a job that failed before its folder held anything else."""
+    state, folder = progress.parent, progress.parents[1]
+    if state.is_dir() and list(state.iterdir()) == [progress] and list(folder.iterdir()) == [state]:
+        progress.unlink()
+        state.rmdir()
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[int] = ()) -> Fitted:

@@ -67,6 +67,8 @@ def _guarded(console: Console, work: Callable[[], int]) -> int:
     except BrokenPipeError:
         return _nobody_reads(console)
     except SystemExit as leave:
+        if isinstance(leave.__context__, BrokenPipeError):  # typer turns it into an exit of its own
+            return _nobody_reads(console)
         sentence = f"error: a function that the command called ended the program (exit code {leave.code}); repair it"
         return fail(console, InputError.exit_code, sentence, leave)
     except HexaquantError as error:
