@@ -89,6 +89,10 @@ def test_eval_resumes_without_measuring_again(folder: Path, tmp_path: Path) -> N
     (folder / ".state/llm_eval.json").write_text(json.dumps(state))
     again = llm.evaluate(folder, text, length=40, limit=2, who=["simulation"])
     assert again["figures"]["simulation"]["same_argmax"] < 0 < whole["figures"]["simulation"]["same_argmax"]
+    more = llm.evaluate(folder, text, length=40, limit=3, who=["simulation"])
+    assert more["figures"]["simulation"]["same_argmax"] < 0 and more["figures"]["simulation"]["tokens"] == 120
+    fewer = llm.evaluate(folder, text, length=40, limit=1, who=["simulation"])
+    assert fewer["figures"]["simulation"]["same_argmax"] > 0 and fewer["figures"]["simulation"]["tokens"] == 40
 
 
 def test_tally_is_the_textbooks() -> None:

@@ -100,8 +100,8 @@ def _spec(runtime: Runtime, name: str) -> TensorSpec:
 def native(values: Mapping[str, np.ndarray], specs: Mapping[str, TensorSpec]) -> Feed:
     """``values`` as Genie gives them: the mask as 0 or 65535, cosine and sine rounded down with the cosine's encoding.
 
-    Measured with release 2.7.0: logits differ from Genie's with any other rounding (docs/llm.md). The cache is
-    in integers already.
+    Measured with Genie of release 2.7.0: its logits are these with this rounding and no other. The cache is in
+    integers already.
     """
     found: Feed = {}
     for name, value in values.items():

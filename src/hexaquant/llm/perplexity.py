@@ -39,7 +39,7 @@ def evaluate(
     """Figures over the text file ``text`` for FP32 and each of ``who`` (simulation, target), kept in the manifest.
 
     The text is cut into sequences of ``length`` tokens (default: the context), each read from an empty cache; of these
-    the first ``limit``. What was measured before the run was interrupted is not measured again.
+    the first ``limit``. What was measured before the run was interrupted, or with a lower limit, is not measured again.
     """
     log = events or Events()
     folder, record = open_llm(out)
@@ -50,9 +50,10 @@ def evaluate(
     size = record.context if length is None else length
     if not 2 <= size <= record.context:
         raise InputError(f"sequences of {size} tokens do not fit: give 2 to {record.context}")
-    sequences = text_sequences(source.tokenizer, record.bos, text, size)[:limit]
-    key = _key(folder, sequences)
-    tallies = _load(folder, key)
+    every = text_sequences(source.tokenizer, record.bos, text, size)
+    sequences = every[:limit]
+    key = _key(folder, every)
+    tallies = _load(folder, key, len(sequences))
     with ExitStack() as stack:
         others: dict[str, LogitsOf] = {}
         if "simulation" in who:
@@ -105,12 +106,14 @@ def _key(folder: Path, sequences: Sequence[Sequence[int]]) -> str:
     return hashlib.sha256(json.dumps([files, list(sequences)], sort_keys=True).encode()).hexdigest()
 
 
-def _load(folder: Path, key: str) -> dict[str, Any]:
+def _load(folder: Path, key: str, limit: int) -> dict[str, Any]:
+    """The tallies of an earlier run over the same text, of ``limit`` sequences at most; {} where there are none."""
     if not (folder / STATE).is_file():
         return {}
     try:
         kept = read_json(folder / STATE, "state")
-        return dict(kept["tallies"]) if kept["key"] == key else {}
+        tallies = dict(kept["tallies"]) if kept["key"] == key else {}
+        return {} if any(entry["sequences"] > limit for entry in tallies.values()) else tallies
     except (InputError, KeyError, TypeError):
         return {}
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -65,12 +67,15 @@ def _trial(
     recipe: Recipe, plan: Callable[[Graph], QuantPlan], batches: Batches, specs: Sequence[InputSpec]
 ) -> Callable[[Graph], QuantizedModel]:
     """Quantizes a graph by the model steps of ``recipe`` up to the first optional one, on TRIAL samples."""
-    few = first(batches(), specs, TRIAL)
+
+    @functools.cache
+    def few() -> list[Mapping[str, Any]]:  # read for an optional step only
+        return first(batches(), specs, TRIAL)
 
     def quantized(graph: Graph) -> QuantizedModel:
         model = QuantizedModel(graph, plan(graph))
         for step in itertools.takewhile(lambda step: not isinstance(step, IfBetter), recipe.model_steps):
-            step.apply(model, lambda: few, Events())  # type: ignore[union-attr]
+            step.apply(model, few, Events())  # type: ignore[union-attr]
         return model
 
     return quantized
