@@ -139,6 +139,21 @@ CASES = {
         {"s": np.array([1, 2, 3, 8, 5])},
         unmended_db=None,
     ),
+    "turned square": Case(
+        "turned-square",
+        "(float[8,1,8] x) => (float[1,8,8,1] y) { t = Transpose <perm=[1,2,0]> (x)\n r = Reshape (t, s)\n"
+        " y = Add (r, c) }",
+        lambda seed: random(8, 1, 8, seed=seed),
+        {"s": np.array([1, 8, 8, 1]), "c": random(1, 8, 8, 1, seed=5)},
+    ),
+    "turned square of rank 4": Case(
+        "turned-square",
+        "(float[1,5,1,5] x) => (float[25] y) { t = Transpose <perm=[2,0,3,1]> (x)\n y = Reshape (t, s) }",
+        lambda seed: random(1, 5, 1, 5, seed=seed),
+        {"s": np.array([25])},
+        scheme="w8a16",
+        db=60,
+    ),
     "one number of a pool": Case(
         "number-of-a-pool",
         "(float[1,1,4,10] x) => (float[1,1,1,1,1] y) { a = GlobalMaxPool (x)\n y = Reshape (a, s) }",
@@ -283,6 +298,24 @@ def test_layers_of_several_rows_or_features_are_left(text: str) -> None:
     constants = {"w": random(6, int(text[-1]), seed=5)}
     model = graph(f"(float[{text}] x) => (float[{text[0]},6] y) {{ y = Gemm <transB=1> (x, w) }}", **constants)
     assert mend_faults(normalize(model))["lone-feature"] == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "order", "after"),
+    [
+        ([8, 1, 6], [1, 2, 0], [1, 6, 8, 1]),
+        ([8, 1, 8], [2, 1, 0], [8, 8, 1]),
+        ([8, 1, 8], [2, 0, 1], [1, 8, 8, 1]),
+        ([8, 8], [1, 0], [1, 8, 8, 1]),
+        ([1, 8, 1, 8], [0, 2, 1, 3], [64]),
+        ([1, 1, 8, 1, 8], [0, 1, 3, 4, 2], [64]),
+    ],
+)
+def test_other_transposes_are_left(before: list[int], order: list[int], after: list[int]) -> None:
+    given, wanted = (",".join(map(str, shape)) for shape in (before, after))
+    nodes = f"t = Transpose <perm={order}> (x)\n y = Reshape (t, s)"
+    model = graph(f"(float[{given}] x) => (float[{wanted}] y) {{ {nodes} }}", s=np.array(after))
+    assert mend_faults(model)["turned-square"] == 0
 
 
 @pytest.mark.parametrize("shape", [[1, 4, 2, 2, 2], [1, 1, 2, 4, 4, 1], [2, 1, 4, 4]])

@@ -124,6 +124,16 @@ FAULTS: tuple[Fault, ...] = (
         "two reshapes, through a flat row",
     ),
     Fault(
+        "turned-square",
+        ("Transpose",),
+        movement.find_turned_square,
+        "leaves out",
+        "drop the unit axes first",
+        "-2 to 11 dB for every F in 8 and 16 bits: the values stay in their order; of rank 5 it is right",
+        movement.transpose_matrix,
+        "the transposition of a matrix between reshapes (exact)",
+    ),
+    Fault(
         "number-of-a-pool",
         ("Reshape",),
         movement.find_number_of_a_pool,

@@ -45,6 +45,34 @@ def flatten_first(view: View, node: oir.Node) -> bool:
     return True
 
 
+REGROUPING = ("Reshape", "Squeeze", "Unsqueeze", "Flatten")
+
+
+def find_turned_square(view: View, node: oir.Node) -> str:
+    """A Transpose of [F, 1, F] or [1, F, 1, F] to [..., F, F] that swaps the F, and a Reshape of what it gives."""
+    shape, wanted = (None if v is None else shape_of(v) for v in (node.inputs[0], node.outputs[0]))
+    if shape is None or wanted is None or len(shape) not in (3, 4) or not isinstance(shape[-1], int):
+        return ""
+    size, front = shape[-1], [1] * (len(shape) - 2)
+    if size == 1 or list(shape) != [*front[1:], size, 1, size] or list(wanted) != [*front, size, size]:
+        return ""
+    order = node.attributes.get_ints("perm", range(len(shape))[::-1])
+    if order[-1] != len(shape) - 3 or not any(reader.op_type in REGROUPING for reader in view.readers(node.outputs[0])):
+        return ""
+    return f"turns a square of {size} with a unit axis between, and its result is reshaped"
+
+
+def transpose_matrix(view: View, node: oir.Node) -> bool:
+    """Without the unit axes it is the transposition of a matrix."""
+    source, dims = node.inputs[0], [int(str(dim)) for dim in shape_of(node.outputs[0]) or ()]
+    name, square = node.outputs[0].name or "transpose", dims[-2:]
+    rows = view.integers(f"{name}_matrix_shape", square)
+    matrix = view.insert(node, "Reshape", [source, rows], {}, f"{name}_matrix", source, square)
+    turned = view.insert(node, "Transpose", [matrix], {"perm": [1, 0]}, f"{name}_turned", source, square)
+    view.replace(node, "Reshape", [turned, view.integers(f"{name}_shape", dims)])
+    return True
+
+
 WHOLE = {"GlobalMaxPool": "ReduceMax", "GlobalAveragePool": "ReduceMean"}
 """Pooling of everything -> the reduction that computes the same."""
 
