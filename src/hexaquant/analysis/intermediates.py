@@ -13,9 +13,11 @@ from types import TracebackType
 import numpy as np
 
 from hexaquant.core.errors import InputError
-from hexaquant.folder.manifest import amend_manifest, verify_files
+from hexaquant.folder.manifest import NAME, IoNames, amend_manifest, read_manifest
+from hexaquant.folder.resume import is_current, step_fingerprint
 from hexaquant.htp.soc import Target
 from hexaquant.io.qdq_writer import TENSOR
+from hexaquant.ir.fingerprint import fingerprint
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import freeze_batch
 from hexaquant.qnn.compile import compile_dlc
@@ -23,6 +25,8 @@ from hexaquant.qnn.lower import lower
 from hexaquant.qnn.pool import Pool
 
 Arrays = Mapping[str, np.ndarray]
+STEP = "shown"
+"""The manifest's section of the compiled copy."""
 
 
 def expose_intermediates(qdq: Graph) -> tuple[Graph, dict[str, str]]:
@@ -42,12 +46,18 @@ def expose_intermediates(qdq: Graph) -> tuple[Graph, dict[str, str]]:
     return graph, shown
 
 
-def _is_whole(binary: Path) -> bool:
+def _seal(graph: Graph, soc: Target, io: IoNames) -> str:
+    """Of all that decides what the copy's outputs are and are called."""
+    return step_fingerprint({"shown": fingerprint(graph), "target": soc.name, "io": io})
+
+
+def _is_whole(graph: Graph, soc: Target, binary: Path) -> bool:
+    """Whether the copy is of this network, made by these versions, and as it was written, its names too."""
     try:
-        verify_files(binary.parent, [binary.name])
+        io = read_manifest(binary.parent).lowering.io
     except InputError:
         return False
-    return True
+    return io is not None and is_current(binary.parent, STEP, _seal(graph, soc, io), [binary.name])
 
 
 def _compile(graph: Graph, soc: Target, folder: Path, binary: Path) -> None:
@@ -56,23 +66,27 @@ def _compile(graph: Graph, soc: Target, folder: Path, binary: Path) -> None:
     graph.save(model)
     report = lower(model, dlc, soc.model, soc.arch)
     compile_dlc(dlc, binary, soc.model, soc.arch)
-    amend_manifest(folder, files=[binary.name], sections={"lower": {"io": report.io.names()}})
+    (folder / NAME).unlink(missing_ok=True)
+    io = report.io.names()
+    sections = {"lower": {"io": io}, STEP: {"fingerprint": _seal(graph, soc, io)}}
+    amend_manifest(folder, files=[binary.name], sections=sections)
 
 
 class Intermediates:
     """The compiled copy of ``qdq`` for ``soc`` in ``folder``, on one process per core; use it as a context manager.
 
-    ``reuse``: take the copy that ``folder`` holds of an earlier call, if it is whole; the folder must be this network's
-    alone. Raises TargetError when the target refuses the copy.
+    ``reuse``: take the copy that ``folder`` holds of an earlier call, if it is this network's and whole. Raises
+    TargetError when the target refuses the copy.
     """
 
     def __init__(
         self, qdq: Graph, soc: Target, folder: Path, workers: int | None = None, *, reuse: bool = False
     ) -> None:
         graph, self.tensors = expose_intermediates(qdq)
+        graph = freeze_batch(graph, 1)
         binary = folder / "shown.bin"
-        if not (reuse and _is_whole(binary)):
-            _compile(freeze_batch(graph, 1), soc, folder, binary)
+        if not (reuse and _is_whole(graph, soc, binary)):
+            _compile(graph, soc, folder, binary)
         self._pool = Pool(binary, workers=workers, soc=soc.model)
 
     def run(self, samples: Iterable[Arrays]) -> Iterator[dict[str, np.ndarray]]:

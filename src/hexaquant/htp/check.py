@@ -86,13 +86,24 @@ def judge_node(
         return Judgement(layer, node.op_type, scheme, "refused", *_float16_problem(node.op_type, target))
     form = form_of(node)
     verdict = table.of_form(form, scheme, target.arch)
-    if kernels.rule_of(node.op_type) is None and not verdict.is_bad:
+    if _is_foreign(node):
+        verdict = Verdict("refused", f"nobody here knows {node.domain}.{node.op_type}, an operator of another domain")
+    elif kernels.rule_of(node.op_type) is None and not verdict.is_bad:
         verdict = Verdict("refused", "the target has no such operator")
     if not verdict.is_bad:
         return Judgement(layer, node.op_type, scheme, verdict.status)
     remedy = remedy_of(node.op_type, form, scheme, target, table)
     reason = verdict.reason if verdict.status == "refused" else f"the target computes it wrongly ({verdict.reason})"
     return Judgement(layer, node.op_type, scheme, verdict.status, reason, remedy)
+
+
+def _is_foreign(node: oir.Node) -> bool:
+    """Whether it is of a domain that is not ONNX's, and unknown there; its type may be that of a standard operator."""
+    if node.domain in ("", "ai.onnx"):
+        return False
+    from hexaquant.ir.executor.table import lookup  # PyTorch's: only such a network needs it here
+
+    return lookup(node) is None
 
 
 def needs_float16(op_type: str, scheme: str) -> bool:

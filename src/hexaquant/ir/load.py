@@ -154,10 +154,11 @@ def _require_unique(names: Sequence[str], what: str, source: str) -> None:
 
 
 def _load(path: Path) -> oir.Model:
-    """As onnx_ir.load, which keeps the last of two constants or graph inputs of one name and says nothing."""
+    """As onnx_ir.load, which keeps the last of two constants, inputs or outputs of one name and says nothing."""
     proto = onnx.load(path, load_external_data=False)
     _require_unique([tensor.name for tensor in proto.graph.initializer], "constants", str(path))
     _require_unique([value.name for value in proto.graph.input], "inputs", str(path))
+    _require_unique([value.name for value in proto.graph.output], "outputs", str(path))
     model = oir.from_proto(proto)
     oir.external_data.set_base_dir(model.graph, path.parent)
     return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,12 @@ from hexaquant.core.text_file import read_json
 
 MEMORY_PER_PARAMETER = 32
 """Bytes of the largest process, measured on a network of 135 million parameters (4.2 GB)."""
+SIZES = {
+    **dict.fromkeys(("num_hidden_layers", "n_layer", "num_attention_heads", "n_head"), 1024),
+    **dict.fromkeys(("hidden_size", "n_embd", "vocab_size"), 1 << 20),
+}
+"""Key of config.json -> the largest count that is taken: transformers builds a module for each layer before it looks at
+the weights."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ def open_source(model: Any, tokenizer: Any = None) -> Source:
     else:
         source = _read(str(model), tokenizer)
     _check_vocabulary(source)
+    _check_template(source)
     return source
 
 
@@ -82,20 +89,40 @@ def _read(text: str, tokenizer: Any) -> Source:
     folder, options = _place(text)
     if Path(folder).is_dir():
         _require_memory(Path(folder), options)
+    part = "its tokenizer"
     try:
         with quiet():
-            tokenizer = tokenizer or AutoTokenizer.from_pretrained(folder, **options)
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32", **options)
+            tokenizer = tokenizer or AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
+            part = "its configuration and weights"
+            model, loaded = AutoModelForCausalLM.from_pretrained(
+                folder, dtype="float32", output_loading_info=True, trust_remote_code=False, **options
+            )
     except ImportError as error:
         raise EnvironmentLacksError(f"{text}: {_line(error)}; pip install 'hexaquant[llm]'") from error
     except HexaquantError:
         raise
     except Exception as error:
-        raise InputError(f"{text} cannot be read as a language model: {_line(error)}") from error
+        raise InputError(f"{text} cannot be read as a language model, {part}: {_line(error)}") from error
     if not getattr(tokenizer, "is_fast", False):
         raise InputError(f"{text} has no tokenizer.json (a fast tokenizer), which Genie needs; convert its tokenizer")
+    _require_all_weights(text, model, loaded)
     where = str(Path(text).resolve()) if Path(text).exists() else text
     return Source(model.eval(), tokenizer, Path(text).name, where)
+
+
+def _require_all_weights(text: str, model: Any, loaded: Mapping[str, Any]) -> None:
+    """Raise InputError where transformers would fill up weights at random, or leave out layers, and only log it."""
+    if missing := sorted(loaded.get("missing_keys", ())):
+        raise InputError(
+            f"{text} holds no weights for '{missing[0]}' and {len(missing) - 1} more that its configuration asks for; "
+            "the files do not belong together, get the model again"
+        )
+    own = f"{model.base_model_prefix}."
+    if left := sorted(key for key in loaded.get("unexpected_keys", ()) if key.startswith(own)):
+        raise InputError(
+            f"{text} holds '{left[0]}' and {len(left) - 1} more weights that its configuration has no place for; "
+            "the files do not belong together, get the model again"
+        )
 
 
 def _place(text: str) -> tuple[str, dict[str, Any]]:
@@ -125,8 +152,11 @@ def _require_memory(folder: Path, options: dict[str, Any]) -> None:
         bits = 5.0 if "q4" in name.lower() else 9.0 if "q8" in name.lower() else 16.0
         parameters = (folder / name).stat().st_size * 8 / bits
     else:
+        for other in ("generation_config.json", "tokenizer_config.json"):
+            if (folder / other).is_file():
+                read_json(folder / other, "model configuration")  # transformers passes over what it cannot read
         files = list(folder.glob("*.safetensors")) or list(folder.glob("*.bin"))
-        dtype = str(read_json(folder / "config.json", "model configuration").get("dtype", "float32"))
+        dtype = str(_configuration(folder / "config.json").get("dtype", "float32"))
         parameters = sum(file.stat().st_size for file in files) / (2 if "16" in dtype else 4)
     need = parameters * MEMORY_PER_PARAMETER
     there = _available()
@@ -135,6 +165,18 @@ def _require_memory(folder: Path, options: dict[str, Any]) -> None:
             f"{folder} has about {parameters / 1e6:.0f} million parameters, which take {need / 2**30:.0f} GiB of "
             f"memory to quantize; {there / 2**30:.0f} GiB are free: close other programs, or use a larger machine"
         )
+
+
+def _configuration(path: Path) -> Mapping[str, Any]:
+    """``config.json``. Raises InputError where it is no object, or has no layer."""
+    content = read_json(path, "model configuration")
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is no object of JSON; give the model's own config.json")
+    for key, most in SIZES.items():
+        size = content.get(key, 1)
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= most:
+            raise InputError(f"{path}: {key} is {size!r}; give the number of the model's own config.json")
+    return content
 
 
 def _available() -> int | None:
@@ -153,6 +195,17 @@ def _check_vocabulary(source: Source) -> None:
             f"{source.name}: the tokenizer has {tokens} tokens but the network knows {size}: they do not belong "
             "together"
         )
+
+
+def _check_template(source: Source) -> None:
+    """Raises InputError where the chat template (jinja, which transformers runs in its sandbox) does not work."""
+    if not getattr(source.tokenizer, "chat_template", None):
+        return
+    try:
+        with quiet():
+            source.tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tokenize=False)
+    except Exception as error:
+        raise InputError(f"{source.name}: its chat template does not work: {_line(error)}") from error
 
 
 @contextlib.contextmanager
@@ -175,4 +228,7 @@ def quiet() -> Iterator[None]:
 
 def _line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    if lines and "ignore_mismatched_sizes" in lines[0]:
+        return "its weights have other shapes than its configuration says"
+    more = lines[1] if len(lines) > 1 and lines[0].endswith(":") else ""
+    return f"{lines[0]} {more}".rstrip() if lines else type(error).__name__

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
 
 from hexaquant.core.errors import EnvironmentLacksError
@@ -77,7 +77,7 @@ class QnnLibraries:
 def find_libraries() -> QnnLibraries:
     """Locate the installed libraries without loading them.
 
-    Raises EnvironmentLacksError when the wheel is missing, of an unknown release, or without libraries for
+    Raises EnvironmentLacksError when the wheel is missing, damaged, of an unknown release, or without libraries for
     this platform.
     """
     release = _installed_release()
@@ -96,7 +96,20 @@ def find_libraries() -> QnnLibraries:
             raise EnvironmentLacksError(
                 f"{PACKAGE} {release} has no {library.name} for {sys.platform}: use the reference backend here"
             )
+        _require_whole(library, release)
     return found
+
+
+def _require_whole(library: Path, release: str) -> None:
+    """Raise EnvironmentLacksError where the file has not the size that the wheel records: one that was cut short dies
+    of SIGBUS, or the target seems to refuse the network."""
+    recorded = next((file.size for file in files(PACKAGE) or () if file.name == library.name), None)
+    size = library.stat().st_size
+    if recorded is not None and size != recorded:
+        raise EnvironmentLacksError(
+            f"{library.name} of {PACKAGE} {release} is damaged ({size} bytes of {recorded}): run pip install "
+            f"--force-reinstall {PACKAGE}=={release}"
+        )
 
 
 def _installed_release() -> str:

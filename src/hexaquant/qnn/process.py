@@ -30,6 +30,8 @@ ERROR_KINDS: dict[str, type[HexaquantError]] = {
 
 SCANT_BYTES = 1 << 20
 """Free bytes of the disk of temporary files below which a child's unexplained death is laid to it."""
+NO_MEMORY = ("std::bad_alloc", "MemoryError", "Cannot allocate memory", "failed to map segment from shared object")
+"""What a child without memory says last: Python, C++, the system, the loader of libraries."""
 SECONDS = "HEXAQUANT_CHILD_SECONDS"
 """Environment variable: after how many seconds a child that does not answer is ended (default 600)."""
 
@@ -193,5 +195,7 @@ def _outcome(job: str, code: int | None, result_path: Path, stderr: str, limits:
         raise JobFailed(error["kind"], error["message"], stderr, error.get("details"))
     if code == DISK_FULL or shutil.disk_usage(result_path.parent).free < SCANT_BYTES:
         raise JobFailed("environment", "the disk is full; free some space and run again", stderr)
+    if any(words in stderr for words in NO_MEMORY):
+        raise JobFailed("worker", f"{job} ran out of its memory limit of {limits.memory_mb} MB, or of memory", stderr)
     told = last_lines(stderr, 3)
     raise JobFailed("worker", f"the process for {job} {describe_exit(code)}{f' after: {told}' if told else ''}", stderr)
