@@ -94,9 +94,10 @@ def _read(text: str, tokenizer: Any) -> Source:
         with quiet():
             tokenizer = tokenizer or AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
             part = "its configuration and weights"
-            model, loaded = AutoModelForCausalLM.from_pretrained(
+            found: Any = AutoModelForCausalLM.from_pretrained(
                 folder, dtype="float32", output_loading_info=True, trust_remote_code=False, **options
             )
+            model, loaded = found
     except ImportError as error:
         raise EnvironmentLacksError(f"{text}: {_line(error)}; pip install 'hexaquant[llm]'") from error
     except HexaquantError:
