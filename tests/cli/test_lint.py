@@ -153,3 +153,34 @@ def test_an_artifact_folder_is_checked_with_its_own_encodings(deployed: Path, da
     entry["scale"] = [entry["scale"][0] * 40]
     file.write_text(json.dumps(document))
     hexaquant("lint", deployed, "--data", data).assert_refused(3, "'y'", "is encoded for")
+
+
+def reshaped_by_an_input(path: Path) -> Path:
+    """float16, with a shape that is an input."""
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    g (float16[1,2,4] x, int64[2] dims) => (float16[1,8] y) {r = Relu(x) y = Reshape(r, dims)}"""
+    onnx.save(onnx.parser.parse_model(text), path)
+    return path
+
+
+def test_an_input_becomes_a_constant_and_what_import_changed_is_said(tmp_path: Path) -> None:
+    file = reshaped_by_an_input(tmp_path / "net.onnx")
+    assert hexaquant("lint", file).code != 0
+    done = hexaquant("lint", file, "--input", "dims=1,8", "--json")
+    assert done.code == 0, done.err
+    notes = ["input 'x' is float32 here, FLOAT16 in the file", "output 'y' is float32 here, FLOAT16 in the file"]
+    assert done.document["notes"] == notes and all(note in done.err for note in notes)
+    hexaquant("lint", file, "--input", "dims").assert_refused(2, "--input dims is not of the form")
+    hexaquant("lint", file, "--input", "dims=1,8", "--state", "x=z").assert_refused(2, "no output 'z'")
+
+
+def test_quantize_says_and_records_what_import_changed(tmp_path: Path) -> None:
+    file = reshaped_by_an_input(tmp_path / "net.onnx")
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).standard_normal((10, 1, 2, 4)).astype(np.float16))
+    common = [file, "--data", tmp_path / "x.npz", "--input", "dims=1,8"]
+    done = hexaquant("quantize", *common, "-o", tmp_path / "out", "--json")
+    assert done.code == 0, done.err
+    assert "input 'x' is float32 here, FLOAT16 in the file" in done.err
+    assert len(done.document["notes"]) == 2
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["sections"]["quantization"]["notes"] == done.document["notes"]

@@ -246,3 +246,33 @@ def test_exporter_metadata_becomes_words_of_the_user() -> None:
     assert module_path("not a list") == ""
     trace = 'File "/home/me/net/model.py", line 41, in forward\n File "/x/torch/nn/modules/conv.py", line 9, in forward'
     assert source_line(trace) == "model.py:41"
+
+
+class Head(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x)
+
+
+class Keep(nn.Module):
+    """As detectors end: what scores enough, three at most."""
+
+    def forward(self, boxes: torch.Tensor) -> torch.Tensor:
+        kept = boxes[boxes[..., 0] > 0]
+        return kept[:3] if kept.shape[0] > 3 else kept
+
+
+class Branch(nn.Module):
+    def forward(self, boxes: torch.Tensor) -> torch.Tensor:
+        return boxes if boxes.sum().item() > 0 else -boxes
+
+
+@pytest.mark.parametrize("kind", [Keep, Branch])
+def test_postprocessing_that_depends_on_data_is_told_to_stay_outside(kind: type[nn.Module]) -> None:
+    detector = nn.Sequential(Head(), kind())
+    with pytest.raises(InputError, match=r"its submodule '1' decides sizes or branches .*backbone and head alone"):
+        load(detector, (torch.randn(1, 6, 8),))
+    assert [value.name for value in load(detector[0], (torch.randn(1, 6, 8),)).outputs]

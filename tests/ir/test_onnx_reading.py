@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir
 import pytest
 from onnx_text import assert_same, graph, ops, proto, random
 
 from hexaquant.core.errors import InputError
 from hexaquant.frontends import load
+from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import normalize
 
 CONV = "(float[1,3,8,8] x) => (float[1,4,6,6] y) { y = Conv(x, w) }"
@@ -206,3 +208,11 @@ def test_damaged_files_never_escape_as_other_errors(tmp_path: Path) -> None:
             refused += 1
             assert "\n" not in str(error)
     assert refused > 10
+
+
+def test_normalizing_leaves_the_types_of_the_given_graph_as_they_were() -> None:
+    text = '<ir_version: 8, opset_import: ["" : 17]> g (float16[1,4] x) => (float16[1,4] y) {y = Relu(x)}'
+    model = onnx_ir.serde.from_proto(onnx.parser.parse_model(text))
+    graph = Graph(model, "half")
+    assert normalize(graph).inputs[0].dtype == onnx_ir.DataType.FLOAT
+    assert graph.inputs[0].dtype == graph.outputs[0].dtype == onnx_ir.DataType.FLOAT16

@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import onnx
 import onnx_ir as oir
 import pytest
 from onnx_text import assert_same, graph, ops, random
 
-from hexaquant.ir.graph import Graph
-from hexaquant.ir.normalize import normalize
+from hexaquant.frontends import load
+from hexaquant.htp.for_target import prepare_for_target
+from hexaquant.ir.graph import Graph, shape_of
+from hexaquant.ir.normalize import normalize, notes_of
 from hexaquant.ir.passes.einsum_to_matmul import parse
 from hexaquant.ir.passes.lower_ranks import slab_of
 from hexaquant.ir.passes.split_transposes import blocks
@@ -292,3 +295,14 @@ def test_names_of_outputs_and_layers_stay() -> None:
     rewrite_forms(model)
     assert [(n.op_type, n.name, n.outputs[0].name) for n in model.nodes] == [("Transpose", "turn", "y")]
     assert isinstance(model.model, oir.Model)
+
+
+def test_rank_six_behind_an_unknown_batch_is_rewritten_with_a_batch_of_one() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[N,8,4,4] x) => (float[M,2,16,16] y)
+    <int64[6] cut = {-1, 2, 2, 2, 8, 8}, int64[4] large = {-1, 2, 16, 16}, float[4] twice = {1.0, 1.0, 2.0, 2.0}>
+    {r = Resize<mode="nearest">(x, , twice) s = Reshape(r, cut) t = Transpose<perm=[0,1,4,2,5,3]>(s)
+    y = Reshape(t, large)}"""
+    graph = load(onnx.parser.parse_model(text))
+    assert notes_of(graph) == ["the batch is fixed to 1: the network computes shapes from it"]
+    prepare_for_target(graph)
+    assert max(len(shape_of(v) or ()) for node in graph.nodes for v in node.outputs) <= 5

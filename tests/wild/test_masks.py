@@ -67,24 +67,28 @@ COMPUTED = {
 }
 
 
+CONSTANTS = {
+    "one": np.array([1]),
+    "c": np.float32(1),
+    "never": LOWEST,
+    "big": np.float32(1e9),
+    "zero": np.float32(0),
+}
+
+
+def used_by(body: str) -> dict[str, np.ndarray]:
+    """Of CONSTANTS those that ``body`` names."""
+    words = body.replace("(", " ").replace(")", " ").replace(",", " ").split()
+    return {name: np.asarray(value) for name, value in CONSTANTS.items() if name in words}
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("kind", COMPUTED)
 def test_a_mask_computed_from_an_input(tmp_path: Path, scheme: str, kind: str) -> None:
     declared, body = COMPUTED[kind]
     dtype = {"int64": np.int64, "int32": np.int32, "bool": np.bool_, "float": np.float32}[declared.split("[")[0]]
     samples = [tokens(24, 1) | {"a": lengths(24, 3).astype(dtype)}, tokens(8, 2) | {"a": lengths(8, 4).astype(dtype)}]
-    constants = {
-        "one": np.array([1]),
-        "c": np.float32(1),
-        "never": LOWEST,
-        "big": np.float32(1e9),
-        "zero": np.float32(0),
-    }
-    used = {
-        name: value
-        for name, value in constants.items()
-        if name in body.replace("(", " ").replace(")", " ").replace(",", " ").split()
-    }
+    used = used_by(body)
     text = attention(body, ", " + declared)
     path = written(tmp_path / "net.onnx", text, w=normal(16, 16, size=0.2), **used)
     found = deployed(path, tmp_path / "out", scheme, *samples)["y"]
@@ -115,6 +119,28 @@ def test_a_mask_that_is_an_input(tmp_path: Path, scheme: str, never: float) -> N
     )
     by_hand = sqnr(outputs(path, finite[1])["y"], on_target(tmp_path / "hand", finite[1])["y"])
     assert found > by_hand - KEEP[scheme]
+
+
+MASKED = COMPUTED | {"float input, added": ("float[1,6] a", "u = Unsqueeze(a, one) m = Add(s, u)")}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("kind", MASKED)
+def test_a_mask_works_that_calibration_never_saw(tmp_path: Path, scheme: str, kind: str) -> None:
+    declared, body = MASKED[kind]
+    dtype = {"int64": np.int64, "int32": np.int32, "bool": np.bool_, "float": np.float32}[declared.split("[")[0]]
+
+    def masks(kept: np.ndarray) -> np.ndarray:
+        return np.where(kept, np.float32(0), LOWEST) if "added" in kind else kept.astype(dtype)
+
+    path = written(tmp_path / "net.onnx", attention(body, ", " + declared), w=normal(16, 16, size=0.2), **used_by(body))
+    seen = tokens(24, 1) | {"a": masks(lengths(24, 3) > 0)}
+    whole = tokens(24, 1) | {"a": masks(np.ones((24, 6), bool))}
+    unseen = tokens(8, 2) | {"a": masks(lengths(8, 4) > 0)}
+    by_masks = deployed(path, tmp_path / "seen", scheme, seen, unseen)["y"]
+    without = deployed(path, tmp_path / "whole", scheme, whole, unseen)["y"]
+    print(f"{kind} {scheme}: {by_masks:.1f} dB calibrated with masks, {without:.1f} dB without")
+    assert without > by_masks - KEEP[scheme]
 
 
 def _rows(samples: dict[str, np.ndarray]) -> list[list[np.ndarray]]:

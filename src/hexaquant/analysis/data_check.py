@@ -73,8 +73,9 @@ def look_at(data: Dataset) -> list[Look]:
         for name, array in take(batch, data.specs, slice(0, 1)).items():
             first.setdefault(name, array)
             equal[name] = equal[name] and np.array_equal(first[name], array)
+            numbers = array if array.dtype.kind == "f" else array.astype(np.float64)  # no infinity in integers
             seen[name].append(
-                (float(array.min(initial=np.inf)), float(array.max(initial=-np.inf)), float(array.mean()))
+                (float(numbers.min(initial=np.inf)), float(numbers.max(initial=-np.inf)), float(numbers.mean()))
             )
     looks = []
     for spec in data.specs:

@@ -29,7 +29,7 @@ from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
 from hexaquant.io.image_folder import ImageSpec
 from hexaquant.ir.graph import Graph
-from hexaquant.ir.normalize import float_network
+from hexaquant.ir.normalize import float_network, notes_of
 from hexaquant.ptq.apply import State
 from hexaquant.ptq.recipe import Recipe
 from hexaquant.sim.model import QuantizedModel
@@ -95,7 +95,7 @@ def quantize_folder(
         overrides=overrides,
         steps=list(model.steps),
         recipe=model.recipe,
-        made_from={"data": data.source, KEY: wanted},
+        made_from={"data": data.source, "notes": notes_of(reference), KEY: wanted},
     )
     state.path.unlink(missing_ok=True)
     return Quantized(exported, model)

@@ -33,6 +33,7 @@ from hexaquant.io.image_folder import ImageSpec
 from hexaquant.io.qdq_reader import from_qdq, is_qdq
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.input_spec import input_specs, sample_count
+from hexaquant.ir.normalize import notes_of
 
 SAMPLES = 8
 """Samples that the rules on activations look at."""
@@ -193,7 +194,7 @@ def _look(
     subject = _subject(raw, soc, kind, rules, shapes)
     subject = replace(subject, given=stored | _encodings(encodings, subject.imported))
     subject = replace(subject, judgements=_with_faults(subject.judgements, left, raw, kind))
-    notes: list[str] = []
+    notes = notes_of(subject.imported)
     batches: list[dict[str, Any]] = []
     count = 0
     if data is not None:

@@ -24,7 +24,7 @@ from hexaquant.io.data import open_data
 from hexaquant.io.dataset import Dataset
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.input_spec import first_samples, input_specs
-from hexaquant.ir.normalize import float_network, require_static
+from hexaquant.ir.normalize import float_network, notes_of, require_static
 from hexaquant.ptq.apply import State, apply_graph_steps, apply_recipe
 from hexaquant.ptq.graph_change import watch
 from hexaquant.ptq.recipe import Recipe
@@ -79,6 +79,8 @@ def quantize_graph(
     prepare_for_target(graph)
     dataset = open_data(data, reference)
     recipe = settings.recipe
+    for note in notes_of(reference):
+        (events or Events()).note("import", note)
 
     def plan(planned: Graph) -> QuantPlan:
         return make_plan(planned, settings.target, settings.scheme, settings.overrides)

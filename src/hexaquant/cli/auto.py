@@ -10,8 +10,8 @@ from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, table
 from hexaquant.cli.data import calibration_data, check_choice
 from hexaquant.cli.image_options import Images
-from hexaquant.cli.model import load_model
 from hexaquant.cli.option_groups import grouped
+from hexaquant.cli.quantization_options import Loading
 from hexaquant.cli.report import write_page
 from hexaquant.cli.reports import report_drawings
 from hexaquant.core.errors import ThresholdMissed
@@ -36,8 +36,7 @@ def auto(
     max_drop: Annotated[float, typer.Option(help="Points of the metric that may be lost against FP32.")] = 0.5,
     metric: Annotated[str, typer.Option(help="top1, top5 or module:function (executed).")] = "top1",
     target: o.TargetOption = o.DEFAULT_TARGET,
-    shape: o.ShapeOption = None,
-    state: o.StateOption = None,
+    loading: Loading = Loading(),
     limit: o.LimitOption = None,
     workers: o.WorkersOption = None,
     images: Images = None,
@@ -46,12 +45,10 @@ def auto(
     """Find the cheapest scheme and technique that hold the accuracy, in simulation and on the target."""
     console: Console = context.obj
     check_choice(data, False)
-    shapes = o.parse_shapes(shape)
     from hexaquant.api.auto import auto as run
-    from hexaquant.ir.states import with_states
 
     with console.events(out) as events:
-        graph = with_states(load_model(model, shapes), o.parse_states(state))
+        graph = loading.network(model)
         report = run(
             graph,
             calibration_data(graph, data, False, images),

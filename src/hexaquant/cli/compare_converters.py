@@ -10,8 +10,8 @@ from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, number, table
 from hexaquant.cli.data import calibration_data, check_choice
 from hexaquant.cli.image_options import Images
-from hexaquant.cli.model import load_model
 from hexaquant.cli.option_groups import grouped
+from hexaquant.cli.quantization_options import Loading
 
 EPILOG = """Examples:
 
@@ -38,7 +38,7 @@ def compare_converters(
     soc: Annotated[
         str, typer.Option("--estimate-soc", help="SoC of the estimates (see hexaquant estimate).")
     ] = "sa8255p",
-    shape: o.ShapeOption = None,
+    loading: Loading = Loading(),
     random_data: o.RandomOption = False,
     images: Images = None,
     json: o.JsonOption = False,
@@ -46,11 +46,10 @@ def compare_converters(
     """Convert a network in all the ways there are, run each on the same samples, and table what comes out."""
     console: Console = context.obj
     check_choice(data, random_data)
-    shapes = o.parse_shapes(shape)
     from hexaquant.analysis.metrics import find_metric
     from hexaquant.api import compare_converters as api
 
-    graph = load_model(model, shapes)
+    graph = loading.network(model)
     chosen = o.metric_name(metric)
     with console.events() as events:
         document = api.compare_converters(

@@ -12,8 +12,8 @@ import typer
 from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, table
 from hexaquant.cli.image_options import Images
-from hexaquant.cli.model import written_model
 from hexaquant.cli.option_groups import grouped
+from hexaquant.cli.quantization_options import Loading
 
 if TYPE_CHECKING:
     from hexaquant.analysis.lint.finding import Finding
@@ -50,7 +50,7 @@ def lint(
     data: Annotated[str | None, typer.Option(help=f"A few samples: {o.DATA_FORMS}.")] = None,
     encodings: Annotated[Path | None, typer.Option(help=ENCODINGS_HELP)] = None,
     overrides: o.OverridesOption = None,
-    shape: o.ShapeOption = None,
+    loading: Loading = Loading(),
     samples: Annotated[int, typer.Option(min=1, help="Samples of --data that are looked at.")] = SAMPLES,
     fix: Annotated[bool, typer.Option("--fix", help="Mend what is safe, check it, and write -o.")] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The mended .onnx file.")] = None,
@@ -66,16 +66,16 @@ def lint(
     """What will hurt the network on the target, layer by layer: why, what it costs, and what to do."""
     console: Console = context.obj
     _check_options(fix, output, fail_on)
-    shapes = o.parse_shapes(shape)
+    network = loading.written(model)
     from hexaquant.analysis.lint.run import NAMES
     from hexaquant.analysis.lint.suppress import read_config
     from hexaquant.api.lint import lint as lint_model
     from hexaquant.api.lint import lint_and_fix
 
-    options: dict[str, Any] = {"target": target, "scheme": scheme, "overrides": overrides, "shapes": shapes}
+    options: dict[str, Any] = {"target": target, "scheme": scheme, "overrides": overrides}
+    options["shapes"] = loading.left_shapes
     options |= {"data": data, "samples": samples, "images": images, "encodings": encodings}
     options["config"] = read_config(suppress or (), config, NAMES)
-    network = written_model(model, shapes)
     repairs = None
     if fix and output is not None:
         mended = lint_and_fix(network, **options)

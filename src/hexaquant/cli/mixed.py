@@ -11,8 +11,8 @@ from hexaquant.cli import options as o
 from hexaquant.cli.console import Console, table
 from hexaquant.cli.data import calibration_data, check_choice
 from hexaquant.cli.image_options import Images
-from hexaquant.cli.model import load_model
 from hexaquant.cli.option_groups import grouped
+from hexaquant.cli.quantization_options import Loading
 
 EPILOG = """Examples:
 
@@ -46,24 +46,20 @@ def mixed(
     choice: ChoiceOption = None,
     samples: Annotated[int, typer.Option(min=1, help="Samples that measure the layers.")] = 16,
     output: FileOption = None,
-    shape: o.ShapeOption = None,
-    state: o.StateOption = None,
+    loading: Loading = Loading(),
     images: Images = None,
     json: o.JsonOption = False,
 ) -> None:
     """Choose each layer's bits by sensitivity, under a budget; print the Pareto curve."""
     console: Console = context.obj
     check_choice(data, False)
-    shapes = o.parse_shapes(shape)
     from hexaquant.api.mixed import CHOICES, mixed_precision
     from hexaquant.htp.scheme import find_scheme
 
     for name in choice or ():
         find_scheme(name)
     budget = {cost: value for cost, value in (("bops", budget_bops), ("size", budget_size)) if value is not None}
-    from hexaquant.ir.states import with_states
-
-    graph = with_states(load_model(model, shapes), o.parse_states(state))
+    graph = loading.network(model)
     with console.events() as events:
         found = mixed_precision(
             graph,

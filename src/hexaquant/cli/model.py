@@ -34,12 +34,30 @@ def load_model(
     return float_network(graph)
 
 
-def written_model(text: str, shapes: Mapping[str, Sequence[int | str]] | None = None) -> Graph | Path:
-    """As :func:`load_model`, but not normalized; a file or folder as its path. Errors as there."""
+def written_model(
+    text: str,
+    shapes: Mapping[str, Sequence[int | str]] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    load_file: bool = False,
+) -> Graph | Path:
+    """As :func:`load_model`, but not normalized; without ``fixed`` and ``load_file`` a file or folder as its path.
+
+    Errors as there.
+    """
+    from hexaquant.frontends.onnx_file import load_written
+    from hexaquant.ir.shapes import fix_inputs
+
+    is_file = Path(text).exists() or not looks_like_function(text)
+    if is_file and not fixed and not load_file:
+        return Path(text)
+    graph = load_written(text, shapes=shapes) if is_file else _written(text, shapes)
+    return fix_inputs(graph, fixed) if fixed else graph
+
+
+def _written(text: str, shapes: Mapping[str, Sequence[int | str]] | None) -> Graph:
+    """What a function returns, not normalized."""
     from hexaquant.frontends.onnx_file import load_written
 
-    if Path(text).exists() or not looks_like_function(text):
-        return Path(text)
     made = _call(text)
     if isinstance(made, tuple) and len(made) in (2, 3) and hasattr(made[0], "named_parameters"):
         inputs = made[1] if isinstance(made[1], (tuple, list)) else (made[1],)

@@ -69,6 +69,7 @@ def summary(out: Path, reused: bool, files: tuple[Path, ...], lost: tuple[str, .
         "target": manifest.target,
         "scheme": manifest.scheme,
         "calibration_data": manifest.quantization.data,
+        "notes": list(manifest.quantization.notes),
         "reused": reused,
         "tensors": [{"role": r, "grid": g, "count": n} for (r, g), n in sorted(kinds.items())],
         "files": {f.name: {"path": str(f), "bytes": f.stat().st_size} for f in files},

@@ -47,9 +47,11 @@ class Section(BaseModel):
 
 
 class Quantization(Section):
-    """``data``: source of the calibration samples; ``training``: what the last training was asked and did."""
+    """``data``: source of the calibration samples; ``notes``: what import changed that the user should know;
+    ``training``: what the last training was asked and did."""
 
     data: str = ""
+    notes: tuple[str, ...] = ()
     encodings_version: str = "1.0.0"
     overrides: dict[str, Any] | None = None
     steps: tuple[dict[str, Any], ...] = ()

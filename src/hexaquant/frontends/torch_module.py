@@ -108,6 +108,7 @@ def _export(
     try:
         return _export_once(module, inputs, kwargs, None), note
     except Exception as error:
+        _refuse_data_dependence(module, error, name)
         raise InputError(f"{name}: PyTorch cannot export the module to ONNX: {_reason(error)}") from error
 
 
@@ -290,13 +291,52 @@ def _quiet() -> Iterator[None]:
         logging.disable(previous)
 
 
+DATA_DEPENDENT = frozenset(
+    {"GuardOnDataDependentSymNode", "DataDependentOutputException", "DynamicOutputShapeException"}
+)
+"""What torch.fx and torch.export raise where a size or a branch is decided by the values of a tensor."""
+
+
+def _refuse_data_dependence(module: nn.Module, error: BaseException, name: str) -> None:
+    """Raise InputError for a module whose sizes or branches depend on its data (the post-processing of a detector)."""
+    found = next((e for e in _causes(error) if type(e).__name__ in DATA_DEPENDENT), None)
+    if found is None:
+        return
+    from hexaquant.frontends.torch_translations import source_line
+
+    where = source_line(str(found)) or _raised_at(found)
+    path = _module_of(module, found)
+    part = f"its submodule '{path}'" if path else "its forward"
+    raise InputError(
+        f"{name}: {part} decides sizes or branches by the values of a tensor{f' (at {where})' if where else ''}, which "
+        "no static graph holds: give a module that ends before (backbone and head alone; of a detector the raw boxes "
+        "and scores), and run the rest (threshold, non-maximum suppression) on the host"
+    ) from error
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """``error`` and what it came from, the deepest last."""
+    now: BaseException | None = error
+    while now is not None:
+        yield now
+        now = now.__cause__ or now.__context__
+
+
+def _module_of(module: nn.Module, error: BaseException) -> str:
+    """The path in ``module`` of the innermost submodule whose code raised ``error``; empty for ``module`` itself."""
+    import traceback
+
+    paths = {id(submodule): path for path, submodule in module.named_modules()}
+    owners = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    known = [paths[id(owner)] for owner in owners if id(owner) in paths]
+    return known[-1] if known else ""
+
+
 def _reason(error: BaseException) -> str:
     """The deepest cause's first meaningful line, with the user's source line when the exporter knows it."""
     from hexaquant.frontends.torch_translations import source_line
 
-    root: BaseException = error
-    while root.__cause__ is not None or root.__context__ is not None:
-        root = root.__cause__ or root.__context__  # type: ignore[assignment]
+    *_, root = _causes(error)
     lines = [line.strip() for line in str(root).splitlines() if line.strip()]
     where = source_line(str(root)) or source_line(str(error)) or _raised_at(root)
     text = lines[0] if lines else type(root).__name__

@@ -40,6 +40,7 @@ from hexaquant.ir.passes.inline_functions import inline_functions
 from hexaquant.ir.passes.inline_if import inline_if, where_if
 from hexaquant.ir.passes.keep_batch import keep_batch
 from hexaquant.ir.passes.lift_constants import lift_constants
+from hexaquant.ir.passes.lower_ranks import MAX_RANK
 from hexaquant.ir.passes.merge_transposes import merge_transposes
 from hexaquant.ir.passes.name_everything import name_everything
 from hexaquant.ir.passes.name_parameters import mark_parameters, name_parameters
@@ -48,7 +49,7 @@ from hexaquant.ir.passes.remove_unused import remove_unused
 from hexaquant.ir.passes.resolve_casts import resolve_casts
 from hexaquant.ir.passes.scale_resizes import scale_resizes
 from hexaquant.ir.passes.split_sequences import split_sequences
-from hexaquant.ir.passes.to_float32 import to_float32
+from hexaquant.ir.passes.to_float32 import WAS, to_float32
 from hexaquant.ir.passes.undo_integers import fold_wide_constants, undo_integers
 from hexaquant.ir.passes.undo_quantization import undo_quantization
 from hexaquant.ir.shapes import apply_shapes, computed_shapes
@@ -132,8 +133,23 @@ def _frozen(graph: Graph, shapes: Mapping[str, Sequence[int | str]] | None) -> G
 
 
 def _noted(frozen: Graph) -> Graph:
-    frozen.model.metadata_props[NOTE] = "the batch is fixed to 1: the network computes shapes from it"
+    _note(frozen, "the batch is fixed to 1: the network computes shapes from it")
     return frozen
+
+
+def _note(graph: Graph, text: str) -> None:
+    before = graph.model.metadata_props.get(NOTE)
+    graph.model.metadata_props[NOTE] = f"{before}; {text}" if before else text
+
+
+def notes_of(graph: Graph) -> list[str]:
+    """What import changed that the user should know: a fixed batch, quantization undone, other types of inputs."""
+    notes = [note] if (note := graph.model.metadata_props.get(NOTE)) else []
+    for what, values in (("input", graph.inputs), ("output", graph.outputs)):
+        for value in values:
+            if WAS in value.metadata_props:
+                notes.append(f"{what} '{value.name}' is float32 here, {value.metadata_props[WAS]} in the file")
+    return notes
 
 
 def _has_free_batch(graph: Graph) -> bool:
@@ -141,21 +157,27 @@ def _has_free_batch(graph: Graph) -> bool:
 
 
 def _without_batch_arithmetic(graph: Graph) -> Graph:
-    """``graph`` with a batch of 1 where that folds shapes that it computes from a free batch; else as it is.
+    """``graph`` with a batch of 1 where that folds what is left of a free batch; else as it is.
+
+    Left are shapes computed from it, and tensors of a high rank whose batch is unknown: their axes cannot be merged.
 
     The target's graphs are static: what cannot be folded is refused, and it must not be refused for a freedom that
     ends at lowering anyway. (transformers' masks: Range, ConstantOfShape and Expand of the batch.)
     """
-    computed = len(computed_shapes(graph))
+    computed = _left_of_batch(graph)
     if not computed or not _has_free_batch(graph):
         return graph
     try:
         frozen = freeze_batch(graph)
     except InputError:
         return graph  # other dimensions are free as well
-    if len(computed_shapes(frozen)) == computed:
-        return graph
-    return _noted(frozen)
+    return graph if _left_of_batch(frozen) == computed else _noted(frozen)
+
+
+def _left_of_batch(graph: Graph) -> int:
+    shapes = [shape_of(value) or () for node in graph.nodes for value in node.outputs]
+    unknown = sum(len(shape) > MAX_RANK and None in shape for shape in shapes)
+    return len(computed_shapes(graph)) + unknown
 
 
 def _dims(graph: Graph) -> list[tuple[int | str | None, ...]]:
@@ -208,7 +230,7 @@ def float_network(graph: Graph) -> Graph:
     result = graph.clone()
     undo_quantization(result)
     result = normalize(result)
-    result.model.metadata_props[NOTE] = "it came quantized: its weights are kept, its activations are calibrated anew"
+    _note(result, "it came quantized: its weights are kept, its activations are calibrated anew")
     return result
 
 

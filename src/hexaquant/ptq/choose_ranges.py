@@ -26,12 +26,16 @@ from hexaquant.sim.quantizer import ActivationQuantizer
 def observed(model: QuantizedModel) -> dict[str, ActivationQuantizer]:
     """The quantizers whose range is a choice: those of observed activations on integer grids below 16 bits.
 
-    At 16 bits the step is no concern, but a value beyond the range is: calibration's headroom stays.
+    At 16 bits the step is no concern, but a value beyond the range is: calibration's headroom stays. So does the margin
+    of masked scores: the samples need not hold masks.
     """
     return {
         name: quantizer
         for name, quantizer in model.quantizers.items()
-        if isinstance(quantizer, ActivationQuantizer) and quantizer.plan.how == "observed" and quantizer.grid.bits < 16
+        if isinstance(quantizer, ActivationQuantizer)
+        and quantizer.plan.how == "observed"
+        and quantizer.plan.margin is None
+        and quantizer.grid.bits < 16
     }
 
 

@@ -18,6 +18,7 @@ from hexaquant.core.ranks import gathered, world_size
 from hexaquant.htp import kernels
 from hexaquant.htp.overflow import safe_weight_scale
 from hexaquant.ir.input_spec import input_specs, sample_count
+from hexaquant.ir.passes.clamp_masks import MASK
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.plan import TensorPlan
 from hexaquant.sim.quantizer import ActivationQuantizer, BiasQuantizer, ConstantQuantizer, tamed
@@ -118,7 +119,8 @@ def _take(quantizer: ActivationQuantizer, exact: bool) -> None:
     assert quantizer.observer is not None
     try:
         encoding = quantizer.observer.encoding()
-        quantizer.encoding = within_clamp(quantizer.plan, encoding if exact else with_headroom(encoding))
+        encoding = with_margin(quantizer.plan, encoding if exact else with_headroom(encoding))
+        quantizer.encoding = within_clamp(quantizer.plan, encoding)
     except InputError as error:
         raise InputError(f"tensor '{quantizer.plan.name}' ({quantizer.plan.layer}): {error}") from None
     quantizer.observer = None
@@ -136,11 +138,24 @@ def with_headroom(encoding: Encoding) -> Encoding:
     return encoding_from_range(low, high, encoding.grid)
 
 
+def with_margin(plan: TensorPlan, encoding: Encoding) -> Encoding:
+    """The encoding of masked scores reaches ``plan.margin`` lower, so that what is masked at run time vanishes behind
+    the Softmax; as it is where a mask was seen."""
+    if plan.margin is None or encoding.grid.is_float or float(encoding.min) <= MASK / 2:
+        return encoding
+    return encoding_from_range(encoding.min.clamp(max=0) - plan.margin, encoding.max, encoding.grid)
+
+
 def within_clamp(plan: TensorPlan, encoding: Encoding) -> Encoding:
     """Keep the encoding of a fused Relu or Clip(0, c) inside [0, c], whatever histogram bins rounded it to.
 
-    Only then does the target fuse the two operators; a range beyond c makes it refuse the model.
+    Only then does the target fuse the two operators; a range beyond c makes it refuse the model. The encoding of a mask
+    spans ``plan.holds``.
     """
+    if plan.holds is not None and not encoding.grid.is_float:
+        ends = encoding.min.clamp(max=plan.holds[0]), encoding.max.clamp(min=plan.holds[1])
+        spans = torch.equal(ends[0], encoding.min) and torch.equal(ends[1], encoding.max)
+        return encoding if spans else encoding_from_range(*ends, encoding.grid)
     if plan.clamp is None:
         return encoding
     high = float(encoding.max) if plan.clamp[1] is None else min(float(encoding.max), plan.clamp[1])

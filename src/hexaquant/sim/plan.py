@@ -30,6 +30,8 @@ class TensorPlan:
     *float* (not quantized, because ``reason``).
     ``clamp``: (low, high) of an activation function that this tensor's own clipping replaces.
     ``observer``: the observer that the user or the operator chose for this tensor, None for the recipe's.
+    ``holds``: (low, high) that the range of this *observed* tensor spans whatever was seen: an attention mask.
+    ``margin``: how far below the lowest value seen the range of masked scores reaches, unless masks were seen.
     ``tie``: the first of the tensors that share one encoding with this *observed* one, itself included; the range of
     all of them counts.
     """
@@ -47,6 +49,8 @@ class TensorPlan:
     reason: str = ""
     observer: str | None = None
     tie: str | None = None
+    holds: tuple[float, float] | None = None
+    margin: float | None = None
 
     @property
     def is_quantized(self) -> bool:

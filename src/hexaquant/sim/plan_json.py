@@ -11,7 +11,7 @@ from hexaquant.htp.scheme import Scheme
 from hexaquant.htp.soc import find_target
 from hexaquant.sim.plan import QuantPlan, TensorPlan
 
-_FIELDS = ("source", "weight", "low", "high", "clamp", "layer", "reason", "observer", "tie")
+_FIELDS = ("source", "weight", "low", "high", "clamp", "layer", "reason", "observer", "tie", "holds", "margin")
 
 
 def plan_to_json(plan: QuantPlan) -> dict[str, Any]:
@@ -50,8 +50,7 @@ def _tensor_json(plan: TensorPlan) -> dict[str, Any]:
 
 def _tensor(name: str, data: Mapping[str, Any]) -> TensorPlan:
     given = {key: data[key] for key in _FIELDS if key in data}
-    if "clamp" in given:
-        given["clamp"] = tuple(given["clamp"])
+    given |= {key: tuple(given[key]) for key in ("clamp", "holds") if key in given}
     grid = grid_from_json(data["grid"]) if "grid" in data else None
     return TensorPlan(name, data["role"], data["how"], grid, **given)
 

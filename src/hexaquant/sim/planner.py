@@ -8,7 +8,7 @@ Order of decisions (first that applies wins):
 4. output whose only reader is a Relu or Clip(0, c): *fused*, and the activation's output carries the encoding;
 5. output with a fixed range (Softmax, Sigmoid, Tanh): *fixed*;
 6. weight: *own* range, symmetric, per channel where the target can; bias: *derived*; other constants: *own*;
-7. everything else: *observed*.
+7. everything else: *observed*; what attention masks can be is within the range whatever is observed (sim/masks.py).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from hexaquant.sim.activation_grids import ActivationPlanner
 from hexaquant.sim.constants import bias_plan, constant_plan, is_parameter, weight_plan
 from hexaquant.sim.converts import insert_converts, only_moves
 from hexaquant.sim.einsum_products import products_as_einsum
+from hexaquant.sim.masks import MARGIN, mask_ranges, masked_scores
 from hexaquant.sim.node_schemes import node_schemes
 from hexaquant.sim.overrides import Overrides
 from hexaquant.sim.plan import QuantPlan, TensorPlan
@@ -92,7 +93,17 @@ class _Planner:
                 if value.name and value.name not in self.tensors:
                     self._add(self._plan_output(node, value))
             self._plan_biases(node)
+        self._allow_for_masks()
         return QuantPlan(self.target, self.scheme, self.tensors, tuple(self.bypass), tuple(self.warnings))
+
+    def _allow_for_masks(self) -> None:
+        masks = mask_ranges(self.graph)
+        scores = masked_scores(self.graph, masks)
+        for plan in list(self.tensors.values()):
+            if plan.how == "observed" and plan.name in masks:
+                self._add(replace(plan, holds=masks[plan.name]))
+            elif plan.how == "observed" and plan.name in scores:
+                self._add(replace(plan, margin=MARGIN))
 
     def _add(self, plan: TensorPlan) -> None:
         self.tensors[plan.name] = plan

@@ -44,12 +44,19 @@ def _convert_value(value: oir.Value) -> int:
     tensor = value.const_value
     if tensor is not None and tensor.dtype in TYPES:
         value.const_value = _float32(tensor)
-        value.dtype = oir.DataType.FLOAT
+        value.type = _in_float32(value.type)
         return 1
     if value.dtype not in TYPES:
         return 0
-    value.dtype = oir.DataType.FLOAT
+    value.type = _in_float32(value.type)
     return 1
+
+
+def _in_float32(kind: oir.TypeProtocol | None) -> oir.TypeProtocol:
+    """A new type: clones of a graph share theirs."""
+    if isinstance(kind, (oir.SequenceType, oir.OptionalType)):
+        return type(kind)(_in_float32(kind.elem_type), denotation=kind.denotation)
+    return oir.TensorType(oir.DataType.FLOAT)
 
 
 def _convert_attributes(node: oir.Node) -> int:
