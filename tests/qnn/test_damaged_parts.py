@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from hexaquant.cli.doctor import examine
 from hexaquant.core.errors import HexaquantError
 from hexaquant.qnn.compile import compile_dlc
 from hexaquant.qnn.inspect import inspect_dlc
-from hexaquant.qnn.libraries import find_libraries
+from hexaquant.qnn.libraries import altered_libraries, find_libraries
 from hexaquant.qnn.lower import lower
 from hexaquant.qnn.process import Limits
 from hexaquant.qnn.runtime import Runtime
@@ -72,6 +73,19 @@ def test_a_corrupted_writer_or_reader_is_named(damaged: str, conv_u8: Compiled, 
         inspect_dlc(conv_u8.lowered.path)
     one_sentence(caught.value)
     assert not (tmp_path / "new.dlc").exists()
+
+
+@pytest.mark.parametrize("damaged", [("libQnnSystem.so", 10**9)], indirect=True, ids=str)
+def test_doctor_finds_one_byte_that_was_changed(damaged: str) -> None:
+    assert altered_libraries(find_libraries()) == []
+    with (find_libraries().folder / damaged).open("r+b") as file:
+        file.seek(1 << 20)
+        byte = file.read(1)[0]
+        file.seek(1 << 20)
+        file.write(bytes([byte ^ 1]))
+    assert altered_libraries(find_libraries()) == [damaged]
+    (found,) = [check for check in examine() if check.name == "Qualcomm's libraries"]
+    assert not found.ok and damaged in found.detail and "onnxruntime-qnn" in found.remedy
 
 
 @pytest.mark.parametrize("megabytes", [60, 300, 600])

@@ -77,7 +77,7 @@ def _version(name: str) -> str | None:
 
 
 def _libraries() -> Check:
-    from hexaquant.qnn.libraries import find_libraries
+    from hexaquant.qnn.libraries import PACKAGE, altered_libraries, find_libraries
 
     name = "Qualcomm's libraries"
     try:
@@ -85,6 +85,9 @@ def _libraries() -> Check:
     except EnvironmentLacksError as error:
         detail, _, remedy = str(error).rpartition(": ")
         return Check(name, False, detail, remedy)
+    if altered := altered_libraries(found):
+        remedy = f"pip install --force-reinstall {PACKAGE}=={found.release}"
+        return Check(name, False, f"not as the wheel has them in {found.folder}: {', '.join(altered)}", remedy)
     return Check(name, True, f"release {found.release} in {found.folder}")
 
 

@@ -7,6 +7,8 @@ release has a row in :data:`KNOWN_RELEASES` and any other release is refused.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib.util
 import sys
 from dataclasses import dataclass
@@ -110,6 +112,21 @@ def _require_whole(library: Path, release: str) -> None:
             f"{library.name} of {PACKAGE} {release} is damaged ({size} bytes of {recorded}): run pip install "
             f"--force-reinstall {PACKAGE}=={release}"
         )
+
+
+def altered_libraries(found: QnnLibraries) -> list[str]:
+    """Names of the libraries whose SHA-256 is not the one that the wheel records. Reads them whole (130 MB)."""
+    altered = []
+    recorded = {file.name: file.hash for file in files(PACKAGE) or ()}
+    for library in (found.provider, found.htp, found.ir, found.system):
+        stated = recorded.get(library.name)
+        if stated is None or stated.mode != "sha256":
+            continue
+        with library.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+        if base64.urlsafe_b64encode(digest).decode().rstrip("=") != stated.value:
+            altered.append(library.name)
+    return altered
 
 
 def _installed_release() -> str:
