@@ -23,6 +23,14 @@ def test_an_encoder_runs_on_the_target_as_it_is(tmp_path: Path, name: str, schem
     assert found["last_hidden_state"] > LEAST[scheme]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", LEAST)
+@pytest.mark.parametrize("name", ["BERT", "DistilBERT"])
+def test_padding_is_masked_that_calibration_never_saw(tmp_path: Path, name: str, scheme: str) -> None:
+    found = hf.deploy(name, tmp_path / "out", "sm8650", scheme, masked=False)
+    assert found["last_hidden_state"] > LEAST[scheme]
+
+
 @pytest.mark.parametrize("name", ["RoBERTa", "T5 encoder", "Llama", "Phi-3"])
 def test_shapes_of_a_free_batch_do_not_refuse_a_network(name: str) -> None:
     assert hf.check(name, "sm8650", "w8a8") == "ok"
