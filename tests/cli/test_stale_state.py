@@ -93,6 +93,18 @@ def test_another_version_of_the_package_makes_it_again(folder: Path, monkeypatch
     assert not kept(quantized(folder))
 
 
+def test_training_does_not_go_on_from_a_checkpoint_of_other_data(folder: Path) -> None:
+    """A run that died after it wrote its checkpoint; then the data changed in place."""
+    words = ["qat", folder / "out", "--data", folder / "data.npz", "--steps", "2"]
+    assert hexaquant(*words, "--steps", "2").code == 0
+    state = folder / "out" / ".state"
+    assert not (state / "qat.request").exists()
+    (state / "qat.safetensors").write_bytes(b"of the run before")
+    (state / "qat.request").write_text("0" * 64)
+    in_place(folder / "data.npz", lambda path: np.savez(path, x=samples(4, seed=9)))
+    hexaquant(*words).assert_refused(2, "qat.safetensors", "of another run (data")
+
+
 FORMATS = {"newer": 2, "far newer": 10**30, "older": 0, "negative": -1, "text": "new", "nothing": None, "half": 1.5}
 
 

@@ -11,6 +11,7 @@ import onnx_ir as oir
 
 from hexaquant.api.finetune import finetune, measure
 from hexaquant.core import ranks
+from hexaquant.core.atomic import write_text
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.folder.artifacts import (
@@ -32,6 +33,8 @@ from hexaquant.qat.distill import Teacher
 from hexaquant.qat.finetune import Finetuned
 
 CHECKPOINT = ".state/qat.safetensors"
+REQUEST = ".state/qat.request"
+"""Beside the checkpoint: the fingerprint of data and options that it is of."""
 TRAINING = "training"
 """In the manifest's section "quantization": what the last training was asked and what it did."""
 UNCHANGING = ("log_dir",)
@@ -80,6 +83,7 @@ def finetune_folder(
     request = _request(whole, batch_size, options | judged)
     if not again and (made.training or {}).get("request") == request:
         return _kept(out, made, events)
+    _claim_checkpoint(out, request)
     training, held_out = whole.split()
     reference = Graph(oir.load(out / REFERENCE), str(out / REFERENCE))
     teacher = Teacher(reference)
@@ -113,8 +117,24 @@ def _export(model: Model, out: Path, made: Quantization, reference: Graph, train
         overrides=model.overrides,
         steps=list(model.steps),
         made_from={"data": made.data} | record,
-        obsolete=[CHECKPOINT],
+        obsolete=[CHECKPOINT, REQUEST],
     )
+
+
+def _claim_checkpoint(out: Path, request: str) -> None:
+    """Raise InputError where a checkpoint is of other data or options than ``request``; else note that."""
+    file = out / REQUEST
+    if (
+        (out / CHECKPOINT).is_file()
+        and file.is_file()
+        and file.read_text(encoding="utf-8", errors="replace") != request
+    ):
+        raise InputError(
+            f"checkpoint {out / CHECKPOINT} is of another run (data, options or versions differ); delete it"
+        )
+    if ranks.rank() == 0:
+        file.parent.mkdir(exist_ok=True)
+        write_text(file, request)
 
 
 def _request(data: Dataset, batch_size: int, options: Mapping[str, Any]) -> str:
