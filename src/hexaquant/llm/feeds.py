@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from hexaquant.llm.graphs import COS, IDS, INDEX, LOGITS, MASK, SIN, Form, causal_mask
+from hexaquant.llm.graphs import COS, IDS, INDEX, MASK, SIN, Form, causal_mask
 from hexaquant.llm.rope import Rope
 from hexaquant.llm.static_decoder import Shapes
 
@@ -68,6 +68,3 @@ def chunks(
             yield inputs
             if start + shapes.tokens < len(sequence):
                 cache.append(run(inputs), len(part))
-
-
-__all__ = ["LOGITS", "Cache", "Feed", "Run", "chunks", "feed"]
