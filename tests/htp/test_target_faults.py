@@ -286,6 +286,22 @@ def test_a_difference_that_stays_positive_is_exact(tmp_path: Path) -> None:
     assert agreement(simulation, tmp_path, case) > 60
 
 
+@pytest.mark.parametrize("product", ["Mul (c, a)", "Mul (a, c)"])
+@pytest.mark.parametrize(("scheme", "count", "db"), [("w8a8", 0, 30), ("w8a16", 1, 60), ("w4a16", 1, 45)])
+def test_lowering_keeps_a_gate_apart_from_its_product_in_16_bits(
+    product: str, scheme: str, count: int, db: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"(float[1,8,10,10] x) => (float[1,16,10,10] y) {{ c = Conv (x, w, b)\n a = Sigmoid (c)\n y = {product} }}"
+    constants = {"w": random(16, 8, 1, 1, seed=5), "b": random(16, seed=6)}
+    case = Case("gated-by-itself", text, lambda seed: random(1, 8, 10, 10, seed=seed), constants, scheme=scheme)
+    simulation = ready_made(normalize(graph(text, **constants)), tmp_path, case)
+    assert mend_or_refuse(oir.load(tmp_path / "model.qdq.onnx"), "it", ARCH)[case.fault] == count
+    assert agreement(simulation, tmp_path, case) > db
+    if count:
+        monkeypatch.setattr("hexaquant.qnn.lower.adapt_forms", lambda *_, **__: {})
+        assert agreement(simulation, tmp_path, case) < 30
+
+
 def test_the_reciprocal_of_a_sigmoid_is_exact_and_lowering_leaves_it(tmp_path: Path) -> None:
     case = Case("", f"{VEC}) {{ a = Sigmoid (x)\n y = Reciprocal (a) }}", wide)
     simulation = ready_made(normalize(graph(case.text)), tmp_path, case)

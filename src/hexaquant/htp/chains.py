@@ -95,3 +95,34 @@ def find_undone_difference(view: View, node: oir.Node) -> str:
     if not clips or view.root(difference.inputs[1]) is not view.root(node.inputs[1]):
         return ""
     return f"adds what '{difference.name}' (Sub) subtracted before an activation"
+
+
+def find_gated_by_itself(view: View, node: oir.Node) -> str:
+    """A Mul of x by Sigmoid(x) in 16 bits, in a QDQ graph."""
+    if view.bits(node.outputs[0]) != 16:
+        return ""
+    gate = _own_gate(view, node)
+    return "" if gate is None else f"multiplies by the Sigmoid of the same tensor ('{gate.name}') in 16 bits"
+
+
+def _own_gate(view: View, node: oir.Node) -> oir.Node | None:
+    first, second = node.inputs
+    for gate, other in ((first, second), (second, first)):
+        sigmoid = view.producer(gate, "Sigmoid")
+        if sigmoid is not None and view.root(sigmoid.inputs[0]) is view.root(other):
+            return sigmoid
+    return None
+
+
+def gate_apart(view: View, node: oir.Node) -> bool:
+    """A Max of the gate with -1, which it never falls to, keeps the target from merging the two. (Of zero, whose scale
+    is arbitrary, the target makes zeros.)"""
+    sigmoid, name = _own_gate(view, node), node.outputs[0].name or "gated"
+    if sigmoid is None:
+        return False
+    index = next(i for i, value in enumerate(node.inputs) if view.producer(value) is sigmoid)
+    gate = node.inputs[index]
+    bound = view.operand(node, f"{name}_bound", -1.0)
+    shape = () if gate is None else shape_of(gate) or ()
+    node.replace_input_with(index, view.insert(node, "Max", [gate, bound], {}, f"{name}_gate", gate, shape))
+    return True

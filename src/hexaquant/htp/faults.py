@@ -206,6 +206,17 @@ FAULTS: tuple[Fault, ...] = (
         "the same Add with its operands swapped (exact)",
     ),
     Fault(
+        "gated-by-itself",
+        ("Mul",),
+        chains.find_gated_by_itself,
+        "computes wrongly",
+        "put a Max with -1 behind the Sigmoid",
+        "SiLU in 16 bits, 1 to 27 dB for heights 2, 4 and 8 to 12 of a map, by chance; in 8 bits it is right",
+        chains.gate_apart,
+        "the same Mul with a Max of the gate and -1 between (exact)",
+        at_lowering=True,
+    ),
+    Fault(
         "partial-sum",
         ("CumSum",),
         movement.find_partial_sum,
