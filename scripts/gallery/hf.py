@@ -213,10 +213,10 @@ def samples(name: str, count: int, seed: int) -> list[dict[str, np.ndarray]]:
 def check(name: str, target: str, scheme: str) -> str:
     """ "ok" when ``name`` loads and is planned for ``target``, else the sentence that refuses it."""
     import hexaquant as hq
+    from hexaquant import make_plan
     from hexaquant.core.errors import HexaquantError
     from hexaquant.htp.for_target import prepare_for_target
     from hexaquant.ir.normalize import require_static
-    from hexaquant.sim.planner import make_plan
 
     module, examples = made(name)
     try:

@@ -107,9 +107,9 @@ def _without_backbone(short: str) -> dict[str, Any]:
 
 def planned(name: str) -> str:
     """Loaded and planned for TARGET at w8a8."""
+    from hexaquant import make_plan
     from hexaquant.frontends import load
     from hexaquant.htp.for_target import prepare_for_target
-    from hexaquant.sim.planner import make_plan
 
     module, inputs = network(name)
     graph = load(module, example_inputs=inputs)

@@ -49,7 +49,7 @@ _NAMES = {
     "WorkerError": ("hexaquant.core.errors", "WorkerError"),
     "DeadlineError": ("hexaquant.core.errors", "DeadlineError"),
     "OverloadError": ("hexaquant.core.errors", "OverloadError"),
-    "make_plan": ("hexaquant.sim.planner", "make_plan"),
+    "make_plan": ("hexaquant.api.settings", "make_plan"),
     "QuantizedModel": ("hexaquant.folder.artifacts", "Model"),
 }
 
@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from hexaquant.api.mixed import mixed_precision
     from hexaquant.api.quantize import quantize, random_data
     from hexaquant.api.report import write_report
+    from hexaquant.api.settings import make_plan
     from hexaquant.api.verify import verify_folder as verify
     from hexaquant.core.encoding import Encoding
     from hexaquant.core.errors import (
@@ -89,7 +90,6 @@ if TYPE_CHECKING:
     from hexaquant.ir.graph import Graph
     from hexaquant.llm.genie import Genie
     from hexaquant.qnn.runtime import Runtime
-    from hexaquant.sim.planner import make_plan
 
 
 def __getattr__(name: str) -> object:

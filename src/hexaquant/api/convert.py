@@ -204,12 +204,12 @@ def _require_unchanged(graph: Graph, given: Mapping[str, Encoding], raw: _Raw) -
             )
 
 
-def check_operators(graph: Graph, target: Target, given: Mapping[str, Encoding] | None = None) -> list[OpVerdict]:
+def check_operators(graph: Graph, target: str | Target, given: Mapping[str, Encoding] | None = None) -> list[OpVerdict]:
     """The verdict of ``target`` on every operator of ``graph``, in order, in the types that ``given`` encodings mean.
 
     Raises InputError for an unknown target.
     """
-    judgements = judge(graph, target, by_name(given_schemes(graph, given or {})))
+    judgements = judge(graph, find_target(target), by_name(given_schemes(graph, given or {})))
     return [
         OpVerdict(node.name or node.outputs[0].name or "", node.op_type, verdict_text(judgement))
         for node, judgement in zip(graph.nodes, judgements, strict=True)

@@ -11,8 +11,11 @@ from typing import Any
 from hexaquant.htp.scheme import DEFAULT_SCHEME, Scheme, check_scheme, find_scheme
 from hexaquant.htp.soc import DEFAULT_TARGET, Target, find_target
 from hexaquant.io.encoding_losses import check_version
+from hexaquant.ir.graph import Graph
 from hexaquant.ptq.recipe import Recipe, find_recipe
+from hexaquant.sim import planner
 from hexaquant.sim.overrides import Overrides, parse_overrides
+from hexaquant.sim.plan import QuantPlan
 
 GivenOverrides = Mapping[str, Any] | str | Path | Overrides | None
 """Glob of tensors or layers -> scheme or settings; or a YAML or JSON file with these."""
@@ -57,3 +60,18 @@ def resolve(
 def find_overrides(given: GivenOverrides) -> Overrides:
     """The overrides that ``given`` means. Raises InputError naming the entry that is wrong."""
     return given if isinstance(given, Overrides) else parse_overrides(given)
+
+
+def make_plan(
+    graph: Graph,
+    target: str | Target = DEFAULT_TARGET,
+    scheme: str | Scheme = DEFAULT_SCHEME,
+    overrides: GivenOverrides = None,
+) -> QuantPlan:
+    """The plan of ``graph``: every tensor's grid and where its encoding comes from. Mixed types add explicit convert
+    nodes to ``graph`` (see sim/converts.py).
+
+    Raises TargetError when the target refuses the scheme or an operator, InputError for names that do not exist and
+    for overrides that match nothing.
+    """
+    return planner.make_plan(graph, find_target(target), find_scheme(scheme), find_overrides(overrides))

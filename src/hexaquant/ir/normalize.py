@@ -52,7 +52,7 @@ from hexaquant.ir.passes.split_sequences import split_sequences
 from hexaquant.ir.passes.to_float32 import WAS, to_float32
 from hexaquant.ir.passes.undo_integers import fold_wide_constants, undo_integers
 from hexaquant.ir.passes.undo_quantization import undo_quantization
-from hexaquant.ir.shapes import apply_shapes, computed_shapes
+from hexaquant.ir.shapes import apply_shapes, batch_arithmetic
 
 Pass = Callable[[Graph], int]
 
@@ -177,7 +177,7 @@ def _without_batch_arithmetic(graph: Graph) -> Graph:
 def _left_of_batch(graph: Graph) -> int:
     shapes = [shape_of(value) or () for node in graph.nodes for value in node.outputs]
     unknown = sum(len(shape) > MAX_RANK and None in shape for shape in shapes)
-    return len(computed_shapes(graph)) + unknown
+    return len(batch_arithmetic(graph)) + unknown
 
 
 def _dims(graph: Graph) -> list[tuple[int | str | None, ...]]:

@@ -16,10 +16,31 @@ PARAMETERS = {"Reshape": (1,), "Expand": (1,), "Tile": (1,), "Slice": (1, 2, 3, 
 ARITHMETIC = frozenset({"Shape", "Size", "Range", "ConstantOfShape", "EyeLike"})
 """Operators that make numbers out of shapes; those over known dimensions are folded."""
 
+READING = frozenset({"Gather", "Slice", "Concat", "Squeeze", "Unsqueeze", "Reshape", "Cast", "Identity"})
+"""Operators that pick dimensions out of a shape and put them together, and compute nothing."""
+
 
 def computed_shapes(graph: Graph) -> list[oir.Node]:
     """The nodes of ``graph`` that make numbers out of shapes, or whose shape depends on something computed."""
     return [n for n in graph.nodes if n.domain == "" and (n.op_type in ARITHMETIC or has_computed_shape(n))]
+
+
+def batch_arithmetic(graph: Graph) -> list[oir.Node]:
+    """Those of :func:`computed_shapes` that need a batch of 1 to fold: all but an Expand to a shape that is read off
+    the batch (the class token of a vision transformer), which simulation and training run with any batch."""
+    found = computed_shapes(graph)
+    expands = {node for node in found if node.op_type == "Expand" and _is_read_off(node.inputs[1])}
+    return [node for node in found if node.op_type != "Shape" and node not in expands]
+
+
+def _is_read_off(value: oir.Value | None) -> bool:
+    """Whether a shape consists of dimensions that are only picked and put together."""
+    node = None if value is None else value.producer()
+    if node is None:
+        return constant(value) is not None
+    if node.op_type == "Shape":
+        return True
+    return node.op_type in READING and all(_is_read_off(v) for v in node.inputs)
 
 
 def has_computed_shape(node: oir.Node) -> bool:

@@ -128,7 +128,7 @@ def _require_no_blocks(graph: Graph, given: Mapping[str, Encoding]) -> None:
             continue
         if isinstance(encoding.grid.granularity, PerBlock | Lpbq):
             raise TargetError(
-                f"weight '{weight.name if weight else ''}' of {graph.origin(node)} ({node.op_type}) has one scale a "
+                f"weight '{weight.name if weight else ''}' of {graph.origin(node)} ({node.op_type}) has one scale per "
                 "block, which Qualcomm's lowering takes for MatMul only; export it with one scale per channel"
             )
 

@@ -108,7 +108,7 @@ def test_odd_tensors_get_legal_encodings(name: str, bits: int, symmetric: bool) 
         "negative constant": torch.full((100,), -0.3),
         "one element": torch.tensor(5.0),
         "tiny": torch.randn(100) * 1e-42,
-        "huge": torch.randn(100) * 1e37,
+        "huge": torch.randn(100) * 1e30,
         "positive": torch.rand(100_000) + 1,
         "integers": torch.arange(-5, 300),
         "bool": torch.tensor([True, False]),
@@ -121,6 +121,12 @@ def test_odd_tensors_get_legal_encodings(name: str, bits: int, symmetric: bool) 
         assert float(e.min) <= 0 <= float(e.max), label
         if label == "constant":
             assert float(e.fake_quantize(x)[0]) == pytest.approx(3.7, abs=0.51 * float(e.scale) + 1e-6), label
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_beyond_1e30_is_refused(name: str) -> None:
+    with pytest.raises(EncodingError, match="beyond 1e30 a step"):
+        observed(name, [torch.tensor([0.0, 3e38])])
 
 
 @pytest.mark.parametrize("name", NAMES)
