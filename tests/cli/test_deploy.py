@@ -19,6 +19,8 @@ OUTPUT_KEYS = {
     "fp32_vs_target_sqnr_db",
     "sim_vs_target_max_lsb",
     "top1_agreement_sim_target",
+    "values",
+    "all_zero_on_target",
 }
 
 

@@ -65,7 +65,10 @@ def test_an_empty_table_has_its_head() -> None:
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    yield from get_command(app).commands.items()  # type: ignore[attr-defined]
+    """All, those of groups as "llm deploy"."""
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        parts = getattr(command, "commands", None)
+        yield from ((f"{name} {part}", own) for part, own in parts.items()) if parts else ((name, command),)
 
 
 @pytest.mark.parametrize(("name", "command"), list(commands()))
