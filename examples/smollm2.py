@@ -6,7 +6,7 @@
 
 The residual stream is rotated before calibration (that wins about 5 dB of the logits with 16-bit activations, too).
 Then the emulator answers a few prompts, through our own loop and through Genie, and reads a text for its perplexity. It
-takes about 7 CPU seconds for a token or for a chunk of the prompt: --prompts, --tokens and --limit bound the work.
+takes 7 to 10 CPU seconds for a token or for a chunk of the prompt: --prompts, --tokens and --limit bound the work.
 """
 
 from __future__ import annotations
