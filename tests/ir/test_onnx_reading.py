@@ -49,7 +49,7 @@ def test_truncated_file_is_refused(tmp_path: Path) -> None:
         load(path)
 
 
-@pytest.mark.parametrize("opset", [6, 24])
+@pytest.mark.parametrize("opset", [6, onnx.defs.onnx_opset_version() + 1])
 def test_opset_out_of_range_is_refused(opset: int) -> None:
     with pytest.raises(InputError, match=f"opset {opset} is not supported"):
         normalize(graph("(float[1] x) => (float[1] y) { y = Relu(x) }", opset))
@@ -161,7 +161,7 @@ def test_weights_as_constant_nodes_become_initializers_under_their_names() -> No
 
 def test_data_dependent_control_flow_is_refused() -> None:
     text = """(float[2] x, bool c) => (float[2] y) {
-      y = If(c) <then_branch = a () => (float[2] p) { p = Relu(x) }, else_branch = b () => (float[2] q) { q = Neg(x) }>
+      y = If(c) <then_branch = a () => (float[2] p) { p = Relu(x) }, else_branch = b () => (float[2] q) { q = RandomNormalLike(x) }>
     }"""
     with pytest.raises(InputError, match="If that depends on data"):
         normalize(graph(text))

@@ -128,6 +128,8 @@ def collect_weight_noise(
         for index, node, live in walk.run({name: torch.as_tensor(value) for name, value in batch.items()}):
             for name in starting.get(index, ()):
                 wanted = walk.value(node, live)
+                if not isinstance(wanted, Tensor):
+                    continue  # a Split of a constant: it only moves it, no layer's sum is judged there
                 meter = found[name]
                 meter.quantized.add(walk.value(node, live, flips[name]), wanted)
                 meter.nearest.add(walk.value(node, live, replaced=nearest[name]), wanted)
