@@ -161,7 +161,8 @@ def test_weights_as_constant_nodes_become_initializers_under_their_names() -> No
 
 def test_data_dependent_control_flow_is_refused() -> None:
     text = """(float[2] x, bool c) => (float[2] y) {
-      y = If(c) <then_branch = a () => (float[2] p) { p = Relu(x) }, else_branch = b () => (float[2] q) { q = RandomNormalLike(x) }>
+      y = If(c) <then_branch = a () => (float[2] p) { p = Relu(x) },
+                 else_branch = b () => (float[2] q) { q = RandomNormalLike(x) }>
     }"""
     with pytest.raises(InputError, match="If that depends on data"):
         normalize(graph(text))
