@@ -146,11 +146,18 @@ def test_only_the_first_samples_are_used() -> None:
         torch.testing.assert_close(parameter, models[1].parameters_by_name()[name])
 
 
-def test_a_bias_that_two_layers_share_is_left_alone() -> None:
+def test_a_bias_that_two_layers_share_becomes_one_for_each_and_each_is_corrected() -> None:
+    """Their integers mean different numbers (input scale x weight scale), so the planner gives each its own."""
     text = "(float[N,4,5,5] x) => (float[N,4,5,5] y) { a = Conv (x, w, b)\n y = Conv (a, v, b) }"
     graph = net(text, w=random(4, 4, 1, 1), v=random(4, 4, 1, 1, seed=1), b=random(4))
     model = quantized(graph, "w4a8", data=[{"x": random(4, 4, 5, 5)}])
-    assert correct_biases(model, [{"x": random(4, 4, 5, 5)}]) == []
+    reports = correct_biases(model, [{"x": random(4, 4, 5, 5)}])
+    assert [report.layer for report in reports] == ["layer 'a'", "layer 'y'"]
+    assert all(report.mse_after < report.mse_before for report in reports)
+    biases, encodings = model.parameters_by_name(), model.encodings()
+    assert not torch.equal(biases["b"], biases["b_1"])
+    for bias, data, weight in (("b", "x", "w"), ("b_1", "a", "v")):
+        torch.testing.assert_close(encodings[bias].scale, encodings[data].scale * encodings[weight].scale.flatten())
 
 
 def test_fully_connected_and_transposed_layers_are_corrected_by_output_channel() -> None:

@@ -47,7 +47,7 @@ BAD = {
     "unknown field": ({"steps": [{"calibrate": {"obs": 1}}]}, "'calibrate' has no setting 'obs'; it has observer"),
     "wrong type": (
         {"steps": ["calibrate", {"correct_biases": {"samples": "many"}}]},
-        "setting 'samples': ",
+        "step 'correct_biases': 'samples' should be a valid integer, not 'many'",
     ),
     "no calibration": ({"steps": ["correct_biases"]}, "is 'calibrate'"),
     "unknown entry": ({"steps": ["calibrate"], "step": 1}, "unknown entry 'step'"),

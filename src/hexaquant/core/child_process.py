@@ -4,12 +4,12 @@ Each gets a working folder of its own (``scratch_folder``), so that neither Pyth
 beside the user's model; paths in a child's job are therefore absolute.
 """
 
-from __future__ import annotations
-
 import os
 import sys
-import tempfile
-from pathlib import Path
+
+TYPE_CHECKING = False  # type checkers take it for true
+if TYPE_CHECKING:
+    import tempfile
 
 # Where Python looks for modules: never in the folder that a command is started in.
 #
@@ -39,15 +39,19 @@ def child_environment(**settings: str) -> dict[str, str]:
     Of the user's PYTHONPATH remain absolute folders other than the working folder: cluster modules install packages
     through it; an empty or relative entry would be the folder at hand.
     """
+    from pathlib import Path
+
     root = str(Path(__file__).resolve().parents[2])
     kept = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if _is_fixed(folder)]
     return {**os.environ, "PYTHONPATH": os.pathsep.join([root, *kept]), "PYTHONSAFEPATH": "1", **settings}
 
 
 def _is_fixed(folder: str) -> bool:
-    return os.path.isabs(folder) and Path(folder).resolve() != Path(os.curdir).resolve()  # noqa: PTH117 - as Python
+    return os.path.isabs(folder) and os.path.realpath(folder) != os.path.realpath(os.curdir)  # noqa: PTH117 - as Python
 
 
-def scratch_folder() -> tempfile.TemporaryDirectory[str]:
+def scratch_folder() -> "tempfile.TemporaryDirectory[str]":
     """An empty folder for a child to work in; remove it when the child has ended."""
+    import tempfile
+
     return tempfile.TemporaryDirectory(prefix=SCRATCH, ignore_cleanup_errors=True)
