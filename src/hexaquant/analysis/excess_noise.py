@@ -127,14 +127,17 @@ def collect_weight_noise(
     for batch in batches:
         for index, node, live in walk.run({name: torch.as_tensor(value) for name, value in batch.items()}):
             for name in starting.get(index, ()):
-                wanted = walk.value(node, live)
-                if not isinstance(wanted, Tensor):
-                    continue  # a Split of a constant: it only moves it, no layer's sum is judged there
+                wanted = _first(walk.value(node, live))
                 meter = found[name]
-                meter.quantized.add(walk.value(node, live, flips[name]), wanted)
-                meter.nearest.add(walk.value(node, live, replaced=nearest[name]), wanted)
-                meter.best.add(walk.value(node, live, replaced=best[name]), wanted)
+                meter.quantized.add(_first(walk.value(node, live, flips[name])), wanted)
+                meter.nearest.add(_first(walk.value(node, live, replaced=nearest[name])), wanted)
+                meter.best.add(_first(walk.value(node, live, replaced=best[name])), wanted)
     return found
+
+
+def _first(value: Any) -> Tensor:
+    """The output that a layer is judged by: LayerNormalization also gives means and deviations."""
+    return value[0] if isinstance(value, tuple) else value
 
 
 def best_encoding(value: Tensor, encoding: Encoding) -> Encoding:
