@@ -181,7 +181,7 @@ def test_recurrent_layers_are_unrolled() -> None:
 
 
 def test_missing_tensorflow_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "net.h5").write_bytes(b"")
+    (tmp_path / "net.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
     monkeypatch.setattr(tensorflow_process, "NEEDED", ("a_package_that_is_not_installed",))
     with pytest.raises(EnvironmentLacksError, match=r"hexaquant\[keras\]"):
         keras_model.from_keras_file(tmp_path / "net.h5")
