@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -148,6 +148,7 @@ def test_no_parameter_makes_a_learned_scale_illegal(p: float, u: float, low: flo
 
 
 @settings(max_examples=60, deadline=None)
+@example([[3.4e38], [1.0]], False)
 @given(st.lists(st.lists(NUMBERS, min_size=1, max_size=5), min_size=1, max_size=4), st.booleans())
 def test_no_batch_makes_a_moving_range_illegal(batches: list[list[float]], clipped: bool) -> None:
     clamp = (0.0, 6.0) if clipped else None
@@ -159,6 +160,7 @@ def test_no_batch_makes_a_moving_range_illegal(batches: list[list[float]], clipp
 
 
 @settings(max_examples=60, deadline=None)
+@example([3.4e38, 1.0, 1.0, -3.4e38, 0.0, 1.0], False)
 @given(st.lists(NUMBERS, min_size=6, max_size=6), st.booleans())
 def test_no_weight_makes_a_following_range_illegal(values: list[float], dead: bool) -> None:
     start = torch.tensor([[1.0, -2.0, 0.5], [0.0, 0.0, 0.0] if dead else [3.0, 1.0, 1.0]])

@@ -93,6 +93,12 @@ def float_encoding(bits: int = 16) -> Encoding:
     return Encoding(Grid(bits, kind="float"), empty, empty)
 
 
+def fits(low: Tensor, high: Tensor, grid: Grid) -> bool:
+    """Whether [low, high] is finite and no step of ``grid`` over it is larger than MAX_SCALE."""
+    finite = bool(torch.isfinite(low).all() and torch.isfinite(high).all())
+    return finite and max(float(high.max()), -float(low.min())) / grid.levels <= MAX_SCALE
+
+
 def encoding_from_range(low: Tensor, high: Tensor, grid: Grid) -> Encoding:
     """Encoding whose range covers [low, high] (in the grid's stored shape) and always includes zero exactly.
 
@@ -104,7 +110,7 @@ def encoding_from_range(low: Tensor, high: Tensor, grid: Grid) -> Encoding:
     high = high.float().clamp(min=0)
     if not bool(torch.isfinite(low).all() and torch.isfinite(high).all()):
         raise EncodingError("the observed range is NaN or infinite")
-    if max(float(high.max()), -float(low.min())) / grid.levels > MAX_SCALE:
+    if not fits(low, high, grid):
         raise EncodingError("the observed range is beyond 1e30 a step: no other value can be told from zero on it")
     if isinstance(grid.granularity, Lpbq):
         raise EncodingError("LPBQ encodings come from lpbq_from_weight, not from a range")

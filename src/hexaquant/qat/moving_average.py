@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hexaquant.core.encoding import MIN_SCALE, Encoding, encoding_from_range, encoding_of
+from hexaquant.core.encoding import MIN_SCALE, Encoding, encoding_from_range, encoding_of, fits
 from hexaquant.core.fake_quant import fake_quantize
 from hexaquant.core.ranks import highest, lowest
 from hexaquant.qat.pact import EncodingCache
@@ -60,7 +60,7 @@ class MovingRange(nn.Module):
         low, high = (end.float() for end in torch.aminmax(x))
         low = lowest(low)
         high = highest(high)
-        if not bool(torch.isfinite(low) & torch.isfinite(high)):
+        if not fits(low, high, self.grid):
             return
         if self.plan.clamp is not None:
             low = low.clamp(*self.plan.clamp)
@@ -99,7 +99,7 @@ class FollowingRange(nn.Module):
 
     def forward(self, w: Tensor) -> Tensor:
         """Fake-quantized ``w`` with straight-through gradients, after the range has followed it."""
-        if self.training and bool(torch.isfinite(w).all()):
+        if self.training and fits(*torch.aminmax(w.detach()), self.grid):
             reach = encoding_of(w.detach(), self.grid).scale
             self.scale.copy_((self.start_scale * (reach / self.start_reach)).clamp(MIN_SCALE, 1e30))
         return fake_quantize(w, self.encoding())
