@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as oir
 
-from hexaquant.ir.edit import taken_names, unique_name
+from hexaquant.ir.edit import add_constant, taken_names, unique_name
 from hexaquant.ir.graph import ORIGIN_MODULE
 from hexaquant.ir.infer_shapes import infer_node
 from hexaquant.ir.symbolic import Contents
@@ -35,11 +35,8 @@ class Body:
 
     def constant(self, array: Any, dtype: type = np.float32) -> oir.Value:
         """A new initializer."""
-        data: np.ndarray = np.asarray(array, dtype)
-        name = self._free(f"{self._base}_const")
-        tensor = oir.tensor(np.ascontiguousarray(data) if data.ndim else data, name=name)
-        value = oir.Value(name=name, shape=oir.Shape(data.shape), type=oir.TensorType(tensor.dtype), const_value=tensor)
-        self._graph.register_initializer(value)
+        value = add_constant(self._graph, f"{self._base}_const", np.asarray(array, dtype), self._taken)
+        self._taken.add(value.name or "")
         return value
 
     def ints(self, *numbers: int) -> oir.Value:

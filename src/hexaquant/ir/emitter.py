@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as oir
 import sympy
 
-from hexaquant.ir.edit import taken_names, unique_name
+from hexaquant.ir.edit import add_constant, taken_names, unique_name
 from hexaquant.ir.graph import constant
 from hexaquant.ir.infer_shapes import infer_node
 from hexaquant.ir.symbolic import Contents, dims_of
@@ -41,12 +41,8 @@ class Emitter:
 
     def constant(self, name: str, array: np.ndarray) -> oir.Value:
         """A new initializer."""
-        name = self._free(name)
-        tensor = oir.tensor(np.ascontiguousarray(array), name=name)
-        value = oir.Value(
-            name=name, shape=oir.Shape(array.shape), type=oir.TensorType(tensor.dtype), const_value=tensor
-        )
-        self._graph.register_initializer(value)
+        value = add_constant(self._graph, name, array, self._taken)
+        self._taken.add(value.name or "")
         return value
 
     def op(
