@@ -32,6 +32,7 @@ from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import float_network, notes_of
 from hexaquant.ptq.apply import State
 from hexaquant.ptq.recipe import Recipe
+from hexaquant.sim.from_file import note_of_kept
 from hexaquant.sim.model import QuantizedModel
 
 BATCH_SIZE = 16
@@ -87,6 +88,9 @@ def quantize_folder(
     if settings.correct_on_target:
         done = on_target.correct_on_target(model, data, graph, events=events)
         model.steps += ({"step": "correct on target", "samples": done.samples, "details": done.to_json()},)
+    kept_weights = note_of_kept(model)
+    if kept_weights is not None:
+        log.note("quantize", kept_weights)
     exported = export_model(
         model,
         folder,
@@ -95,7 +99,11 @@ def quantize_folder(
         overrides=overrides,
         steps=list(model.steps),
         recipe=model.recipe,
-        made_from={"data": data.source, "notes": notes_of(reference), KEY: wanted},
+        made_from={
+            "data": data.source,
+            "notes": notes_of(reference) + ([kept_weights] if kept_weights else []),
+            KEY: wanted,
+        },
     )
     state.path.unlink(missing_ok=True)
     return Quantized(exported, model)

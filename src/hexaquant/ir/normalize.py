@@ -230,7 +230,7 @@ def float_network(graph: Graph) -> Graph:
     result = graph.clone()
     undo_quantization(result)
     result = normalize(result)
-    _note(result, "it came quantized: its weights are kept, its activations are calibrated anew")
+    _note(result, "it came quantized: its activations are calibrated anew")
     return result
 
 

@@ -29,6 +29,7 @@ from hexaquant.core.events import Events
 from hexaquant.core.grid import PerChannel
 from hexaquant.ptq.lockstep import Env, Machine, runnable_chunks
 from hexaquant.ptq.target_offsets import along_channels, before_activation
+from hexaquant.sim.from_file import FROM_FILE
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.quantizer import BiasQuantizer
 
@@ -124,7 +125,11 @@ def _refit_gain(machine: _Machine, bias_name: str, node: fx.Node, envs: list[Env
     weight = model.quantizers[bias_name].plan.weight or ""
     quantizer = model.quantizers[weight]
     layout = quantizer.encoding.grid.granularity
-    if not isinstance(layout, PerChannel) or len(model.source_graph.value(weight).uses()) != 1:
+    if (
+        quantizer.plan.observer == FROM_FILE
+        or not isinstance(layout, PerChannel)
+        or len(model.source_graph.value(weight).uses()) != 1
+    ):
         return 1.0
     gain = channel_gains([(env.quant[node], env.float[node]) for env in envs], axis)
     like = envs[0].quant[node]

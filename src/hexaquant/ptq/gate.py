@@ -24,6 +24,7 @@ from hexaquant.core.metrics import Sqnr
 from hexaquant.ir.executor.build import build_module
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.input_spec import InputSpec, input_specs, sample_count, samples_of_a_run, take
+from hexaquant.ir.passes.dequantized import steps_of
 from hexaquant.ptq.step import Batches, GraphStep, ModelStep, StepReport
 from hexaquant.sim.model import QuantizedModel
 
@@ -153,6 +154,10 @@ def try_graph_step(
         return StepReport(step.title, 0, {"held_out": {"verdict": "dropped", "reason": str(error)}})
     if _same(graph, candidate):
         return replace(report, details=report.details | {"held_out": {"verdict": "dropped", "reason": "no change"}})
+    came = [value.name for value in graph.initializers.values() if steps_of(value) is not None]
+    if any(_differs(graph, candidate, name or "") for name in came):
+        reason = "it would change weights that came with their encodings"
+        return replace(report, details=report.details | {"held_out": {"verdict": "dropped", "reason": reason}})
     before = gate.sqnr_of(graph, quantized)
     after = gate.sqnr_of(candidate, quantized)
     if after > before:
@@ -165,8 +170,15 @@ def _same(a: Graph, b: Graph) -> bool:
     constants = b.initializers
     if len(a.nodes) != len(b.nodes) or a.initializers.keys() != constants.keys():
         return False
-    pairs = ((value.const_value, constants[name].const_value) for name, value in a.initializers.items())
-    return all(x is y or (x is not None and y is not None and np.array_equal(x.numpy(), y.numpy())) for x, y in pairs)
+    return not any(_differs(a, b, name) for name in a.initializers)
+
+
+def _differs(a: Graph, b: Graph, name: str) -> bool:
+    before = a.initializers[name].const_value
+    after = b.initializers[name].const_value if name in b.initializers else None
+    return before is not after and (
+        before is None or after is None or not np.array_equal(before.numpy(), after.numpy())
+    )
 
 
 def _snapshot(model: QuantizedModel) -> Callable[[], None]:

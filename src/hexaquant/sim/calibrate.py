@@ -19,6 +19,7 @@ from hexaquant.htp import kernels
 from hexaquant.htp.overflow import safe_weight_scale
 from hexaquant.ir.input_spec import input_specs, sample_count
 from hexaquant.ir.passes.clamp_masks import MASK
+from hexaquant.sim.from_file import FROM_FILE, encoding_in_file
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.plan import TensorPlan
 from hexaquant.sim.quantizer import ActivationQuantizer, BiasQuantizer, ConstantQuantizer, tamed
@@ -53,7 +54,10 @@ def calibrate(
 
 
 def fit_weights(model: QuantizedModel, observer: str = "auto") -> None:
-    """Encodings of weights and constants from their own values. Raises InputError for NaN, in biases too."""
+    """Encodings of weights and constants from their own values, or as they came with the file.
+
+    Raises InputError for NaN, in biases too.
+    """
     parameters = model.parameters_by_name()
     for name, quantizer in model.quantizers.items():
         if not isinstance(quantizer, ConstantQuantizer | BiasQuantizer):
@@ -66,6 +70,11 @@ def fit_weights(model: QuantizedModel, observer: str = "auto") -> None:
             raise InputError(f"'{name}' ({quantizer.plan.layer}) holds NaN or infinite values: the network is broken")
         if isinstance(quantizer, BiasQuantizer):
             continue
+        if quantizer.plan.observer == FROM_FILE:
+            came = encoding_in_file(model.source_graph.initializers[name], quantizer.grid)
+            if came is not None:
+                quantizer.encoding = came
+                continue
         data = tamed(data.detach())
         chosen = quantizer.plan.observer if quantizer.plan.observer in ("min_max", "mse") else observer
         clips = chosen == "mse" or (chosen == "auto" and quantizer.grid.bits < 8)

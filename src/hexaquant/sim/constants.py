@@ -9,6 +9,7 @@ from hexaquant.core.grid import Granularity, Grid, Lpbq, PerBlock, PerChannel, P
 from hexaquant.htp import kernels
 from hexaquant.htp.scheme import Scheme
 from hexaquant.ir.graph import Graph, shape_of
+from hexaquant.sim.from_file import FROM_FILE, encoding_in_file
 from hexaquant.sim.overrides import Overrides, Setting
 from hexaquant.sim.plan import TensorPlan
 
@@ -39,7 +40,8 @@ def weight_plan(graph: Graph, node: oir.Node, value: oir.Value, scheme: Scheme, 
     granularity = _granularity(setting, axis, node, rank)
     _require_blocks(granularity, value, str(origin))
     grid = Grid(bits, True, True, granularity)
-    return TensorPlan(name, "weight", "own", grid, layer=str(origin), observer=setting.observer)
+    observer = setting.observer or (FROM_FILE if encoding_in_file(value, grid) is not None else None)
+    return TensorPlan(name, "weight", "own", grid, layer=str(origin), observer=observer)
 
 
 def _require_blocks(granularity: Granularity, value: oir.Value, layer: str) -> None:

@@ -29,7 +29,8 @@ class TensorPlan:
     scale of ``weight``), *fused* (never materialized: its operator and ``source``'s are one on the target),
     *float* (not quantized, because ``reason``).
     ``clamp``: (low, high) of an activation function that this tensor's own clipping replaces.
-    ``observer``: the observer that the user or the operator chose for this tensor, None for the recipe's.
+    ``observer``: the observer that the user or the operator chose for this tensor, None for the recipe's; "file": the
+    encoding that came with it (sim/from_file.py).
     ``holds``: (low, high) that the range of this *observed* tensor spans whatever was seen: an attention mask.
     ``margin``: how far below the lowest value seen the range of masked scores reaches, unless masks were seen.
     ``tie``: the first of the tensors that share one encoding with this *observed* one, itself included; the range of

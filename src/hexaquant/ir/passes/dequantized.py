@@ -1,7 +1,11 @@
-"""Integers with a scale and a zero point as the numbers that they stand for: ONNX's DequantizeLinear in numpy."""
+"""Integers with a scale and a zero point as the numbers that they stand for: ONNX's DequantizeLinear in numpy.
+
+The numbers remember the steps between them, so that a weight keeps the encoding that it came with (sim/from_file.py).
+"""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -12,6 +16,22 @@ from hexaquant.ir.edit import int_attribute
 from hexaquant.ir.graph import constant
 
 Array = npt.NDArray[Any]
+
+STEPS = "hexaquant.steps"
+"""Metadata key of a constant that came as integers: the step between them, or that of each channel (JSON)."""
+
+
+def with_steps(value: oir.Value, scale: Array) -> oir.Value:
+    """``value``, a constant made of integers, with its scale noted; not with one scale per block of an axis."""
+    if scale.ndim < 2 or scale.size == 1:
+        value.metadata_props[STEPS] = json.dumps([float(step) for step in scale.reshape(-1)])
+    return value
+
+
+def steps_of(value: oir.Value) -> Array | None:
+    """float32 (1,) or (channels,): the steps noted by :func:`with_steps`; None for what was never integers."""
+    text = value.metadata_props.get(STEPS)
+    return None if text is None else np.asarray(json.loads(text), np.float32)
 
 
 def dequantized(q: Array, scale: Array, zero: Array | None = None, axis: int = 1, block: int = 0) -> Array:

@@ -26,6 +26,7 @@ from hexaquant.ir.edit import add_constant, int_attribute
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.infer_shapes import infer_node
 from hexaquant.ir.opset import OPSET
+from hexaquant.ir.passes.dequantized import STEPS
 from hexaquant.ir.passes.name_parameters import SOURCES
 from hexaquant.ir.symbolic import Contents, dims_of
 
@@ -50,6 +51,8 @@ KEPT = frozenset(
         "Scan",
     ]
 )
+MOVES = frozenset(["Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity"])
+"""A constant that is only moved stays on the grid that it came with."""
 DERIVED_FROM = "hexaquant.derived_from"
 """Metadata key of an initializer computed from the user's parameters: their names and the operators applied."""
 
@@ -134,6 +137,9 @@ def _become_constant(graph: Graph, node: oir.Node, results: list[np.ndarray]) ->
         value_name, value.name = value.name, None  # free from here on: names are unique
         constant = add_constant(graph.model.graph, value_name, array.astype(dtype, copy=False), set())
         _record_sources(constant, node)
+        steps = node.inputs[0].metadata_props.get(STEPS) if node.inputs[0] is not None else None
+        if steps is not None and node.op_type in MOVES:
+            constant.metadata_props[STEPS] = steps
         value.replace_all_uses_with(constant)
     graph.model.graph.remove(node, safe=True)
     return True

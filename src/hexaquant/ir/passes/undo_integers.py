@@ -21,7 +21,7 @@ import onnx_ir as oir
 from hexaquant.ir.body import Body
 from hexaquant.ir.edit import add_constant, bypass, int_attribute, producer, sole_consumer
 from hexaquant.ir.graph import Graph, constant
-from hexaquant.ir.passes.dequantized import dequantized, dequantized_constant
+from hexaquant.ir.passes.dequantized import dequantized, dequantized_constant, with_steps
 
 MS = "com.microsoft"
 UNDONE = "hexaquant.undone"
@@ -118,7 +118,7 @@ def _fold_factor(graph: Graph, node: oir.Node) -> bool:
     scaled = (weight * factor.reshape(shape)).astype(np.float32)
     source = node.inputs[1]
     assert source is not None
-    node.replace_input_with(1, add_constant(graph.model.graph, f"{source.name}_scaled", scaled))
+    node.replace_input_with(1, with_steps(add_constant(graph.model.graph, f"{source.name}_scaled", scaled), factor))
     return bypass(graph, reader, node.outputs[0])
 
 
@@ -130,7 +130,8 @@ def _dynamic_matmul(body: Body) -> bool:
     bias = body.input(4)
     if weight is None or scale is None or (body.input(3) is not None and zero is None):
         return False
-    return _finish_linear(body, body.input(0), dequantized(weight, scale, zero, weight.ndim - 1), bias)
+    numbers = with_steps(body.constant(dequantized(weight, scale, zero, weight.ndim - 1)), scale)
+    return _finish_linear(body, body.input(0), numbers, bias)
 
 
 def _matmul_to_float(body: Body) -> bool:
@@ -138,11 +139,12 @@ def _matmul_to_float(body: Body) -> bool:
     x, weight, scale, zero = _source(body.input(0)), *(constant(body.input(i)) for i in (1, 3, 5))
     if x is None or weight is None or scale is None or (body.input(5) is not None and zero is None):
         return False
-    return _finish_linear(body, x, dequantized(weight, scale, zero, weight.ndim - 1), body.input(6))
+    numbers = with_steps(body.constant(dequantized(weight, scale, zero, weight.ndim - 1)), scale)
+    return _finish_linear(body, x, numbers, body.input(6))
 
 
-def _finish_linear(body: Body, x: oir.Value | None, weight: np.ndarray, bias: oir.Value | None) -> bool:
-    y = body.op("MatMul", x, body.constant(weight))
+def _finish_linear(body: Body, x: oir.Value | None, weight: oir.Value, bias: oir.Value | None) -> bool:
+    y = body.op("MatMul", x, weight)
     body.finish(body.op("Add", y, bias) if bias is not None else y)
     return True
 
@@ -224,7 +226,7 @@ def _n_bits(body: Body) -> bool:
     else:
         shift = _unpacked(zeros.reshape(n, -1), bits)[:, :blocks].astype(np.float32)
     weight = ((numbers - shift[..., None]) * scales.reshape(n, blocks, 1).astype(np.float32)).reshape(n, -1)[:, :k]
-    return _finish_linear(body, body.input(0), np.ascontiguousarray(weight.T), body.input(5))
+    return _finish_linear(body, body.input(0), body.constant(np.ascontiguousarray(weight.T)), body.input(5))
 
 
 def _unpacked(array: np.ndarray, bits: int) -> np.ndarray:

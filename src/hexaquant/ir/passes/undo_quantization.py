@@ -23,7 +23,7 @@ import onnx_ir as oir
 from hexaquant.ir.body import Body
 from hexaquant.ir.edit import int_attribute
 from hexaquant.ir.graph import Graph, constant
-from hexaquant.ir.passes.dequantized import dequantized, dequantized_constant, on_grid
+from hexaquant.ir.passes.dequantized import dequantized, dequantized_constant, on_grid, with_steps
 
 MS = "com.microsoft"
 INTEGERS = frozenset({oir.DataType.UINT8, oir.DataType.INT8, oir.DataType.UINT16, oir.DataType.INT16})
@@ -69,7 +69,7 @@ class _Undo:
         body = Body(node)
         data = constant(x)
         if data is not None:
-            twin = body.constant(on_grid(data, scale, zero, int_attribute(node, "axis", 1)))
+            twin = with_steps(body.constant(on_grid(data, scale, zero, int_attribute(node, "axis", 1))), scale)
         else:
             twin = self._clipped(body, x, scale, zero)
         self.twins[node.outputs[0]] = twin
@@ -80,8 +80,9 @@ class _Undo:
         if integers is None or (numbers is None and integers not in self.twins and not integers.is_graph_input()):
             return
         body = Body(node)
-        if numbers is not None:
-            twin = body.constant(numbers)
+        scale = constant(node.inputs[1])
+        if numbers is not None and scale is not None:
+            twin = with_steps(body.constant(numbers), scale)
         elif integers in self.twins:
             twin = self.twins[integers]
         else:
@@ -126,7 +127,7 @@ class _Undo:
         if q is not None and q in self.twins:
             return self.twins[q]
         if data is not None and step is not None:
-            return body.constant(dequantized(data, step, constant(zero), axis % max(data.ndim, 1)))
+            return with_steps(body.constant(dequantized(data, step, constant(zero), axis % max(data.ndim, 1))), step)
         if q is not None and q.is_graph_input():
             q.type = oir.TensorType(oir.DataType.FLOAT)
             self.twins[q] = q

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from hexaquant.ir.executor.ops import window
+from hexaquant.sim.from_file import FROM_FILE
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.quantizer import BiasQuantizer, ConstantQuantizer
 
@@ -152,6 +153,8 @@ def find_layers(model: QuantizedModel) -> list[Layer]:
         quantizer = model.quantizers.get(weight)
         if not isinstance(quantizer, ConstantQuantizer) or quantizer.plan.role != "weight" or uses[weight] > 1:
             continue
+        if quantizer.plan.observer == FROM_FILE:
+            continue  # on its grid since the file was made
         shape = tuple(parameters[weight].shape)
         attributes = dict(call.kwargs)
         if not _is_plain(node.op_type, attributes, shape) or not isinstance(call.args[0], fx.Node):
