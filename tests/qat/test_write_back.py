@@ -81,3 +81,57 @@ def test_what_the_module_has_no_place_for_is_named(module: nn.Module) -> None:
     module.head = nn.Linear(5, 4, bias=False)
     report = model.write_back(module)
     assert "norm1" in report.left["conv1.weight"] and "shape" in report.left["head.weight"]
+
+
+class Sharing(nn.Module):
+    """Three layers with one bias; with ``twice`` the second is called again."""
+
+    def __init__(self, twice: bool = False) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3, padding=1), nn.Linear(6, 6)
+        self.twice = twice
+        if not twice:
+            self.b.bias = self.c.bias = self.a.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.b(torch.relu(self.a(x))))
+        return self.c((torch.relu(self.b(x)) if self.twice else x).mean((2, 3)))
+
+
+def sharing(twice: bool = False) -> tuple[Sharing, Model, torch.Tensor]:
+    """The module, its quantized model after PTQ (which corrects each layer's bias on its own), and data."""
+    torch.manual_seed(0)
+    module = Sharing(twice).eval()
+    x = torch.randn(16, 3, 12, 12)
+    return module, hq.quantize(module, [x], example_inputs=(x[:2],), recipe="fast"), x
+
+
+def test_layers_that_shared_a_bias_get_their_own() -> None:
+    module, model, x = sharing()
+    train(model)
+    with torch.no_grad(), model.float_mode():
+        expected = model(x)
+    report = model.write_back(module)
+    torch.testing.assert_close(module(x).detach(), expected, rtol=1e-5, atol=1e-5)
+    assert report.left == {} and len(report.added) == 2 and module.a.bias is not module.c.bias
+
+
+def test_a_shared_bias_stays_shared_where_nothing_parted_it() -> None:
+    module, model, _ = sharing()
+    with torch.no_grad():
+        for name, parameter in model.parameters_by_name().items():
+            if "bias" in name:
+                parameter.copy_(torch.arange(6.0))
+    assert model.write_back(module).added == []
+    assert module.a.bias is module.b.bias is module.c.bias
+    assert torch.equal(module.a.bias.detach(), torch.arange(6.0))
+
+
+def test_a_layer_that_is_called_twice_gets_the_mean_and_it_is_said() -> None:
+    module, model, _ = sharing(twice=True)
+    train(model)
+    biases = [p.detach().clone() for name, p in model.parameters_by_name().items() if name.startswith("b.bias")]
+    report = model.write_back(module)
+    assert len(biases) == 2 and not torch.equal(*biases)
+    torch.testing.assert_close(module.b.bias.detach(), (biases[0] + biases[1]) / 2)
+    assert "2 uses" in report.left["b.bias"]

@@ -7,7 +7,7 @@ one. Shared weights stay shared. Legal when the bias is a constant.
 from __future__ import annotations
 
 from hexaquant.htp.kernels import BIAS_INPUTS
-from hexaquant.ir.edit import add_constant
+from hexaquant.ir.edit import copy_constant
 from hexaquant.ir.graph import Graph, constant
 
 
@@ -20,13 +20,10 @@ def separate_biases(graph: Graph) -> int:
         if index is None or len(node.inputs) <= index:
             continue
         bias = node.inputs[index]
-        data = constant(bias)
-        if bias is None or data is None:
+        if bias is None or constant(bias) is None:
             continue
         if bias.name in seen:
-            copy = add_constant(graph.model.graph, f"{bias.name}", data)
-            node.replace_input_with(index, copy)
-            seen.add(copy.name or "")
+            seen.add(copy_constant(bias, node, index).name or "")
             changed += 1
         seen.add(bias.name or "")
     return changed

@@ -41,6 +41,21 @@ def add_constant(graph: oir.Graph, base: str, array: np.ndarray, taken: set[str]
     return value
 
 
+COPY_OF = "hexaquant.copy_of"
+"""Metadata key of an initializer that is the copy of another for one of its readers: the other's name."""
+
+
+def copy_constant(value: oir.Value, node: oir.Node, index: int) -> oir.Value:
+    """A copy of the initializer ``value`` that ``node`` reads as its input ``index`` from now on."""
+    graph = node.graph
+    assert isinstance(graph, oir.Graph) and value.const_value is not None
+    copy = add_constant(graph, value.name or "constant", value.const_value.numpy())
+    copy.metadata_props.update(value.metadata_props)
+    copy.metadata_props.setdefault(COPY_OF, value.name or "")
+    node.replace_input_with(index, copy)
+    return copy
+
+
 def set_constant(value: oir.Value, array: np.ndarray) -> None:
     """Give the initializer ``value`` new data (same name; dtype and shape follow the data)."""
     value.const_value = oir.tensor(np.ascontiguousarray(array) if array.ndim else array, name=value.name)

@@ -23,7 +23,7 @@ from hexaquant.htp import kernels
 from hexaquant.htp.check import by_name, check_graph
 from hexaquant.htp.scheme import Scheme, check_scheme, scheme_warnings
 from hexaquant.htp.soc import Target
-from hexaquant.ir.edit import add_constant
+from hexaquant.ir.edit import copy_constant
 from hexaquant.ir.graph import Graph, constant, is_float_value
 from hexaquant.sim.activation_grids import ActivationPlanner
 from hexaquant.sim.constants import bias_plan, constant_plan, is_parameter, weight_plan
@@ -234,11 +234,8 @@ class _Planner:
     def _copy(self, node: oir.Node, index: int) -> str:
         """The name of a copy that ``node`` reads from now on: what several layers read has one encoding."""
         value = node.inputs[index]
-        assert value is not None and value.const_value is not None
-        copy = add_constant(self.graph.model.graph, value.name or "constant", value.const_value.numpy())
-        copy.metadata_props.update(value.metadata_props)
-        node.replace_input_with(index, copy)
-        return copy.name or ""
+        assert value is not None
+        return copy_constant(value, node, index).name or ""
 
     def _plan_biases(self, node: oir.Node) -> None:
         index = kernels.BIAS_INPUTS.get(node.op_type)

@@ -4,7 +4,8 @@ The import folded BatchNormalizations into the layers before them, W' = s W and 
 sqrt(var + eps). Here W = W' / s, with the module's own gamma and statistics, and the norm's beta takes what is left of
 the bias: in evaluation mode the module then computes the trained float network, exactly up to float32 rounding.
 A channel whose gamma is 0 gets the gamma for which s = 1. Transpositions that the import did are undone, recurrent
-layers rolled up again (sim/write_back_recurrent.py).
+layers rolled up again (sim/write_back_recurrent.py), layers that shared a parameter get their own where theirs parted
+(sim/write_back_shared.py).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from hexaquant.ir.graph import Graph, constant
 from hexaquant.ir.passes.fold_batchnorm import folded_norms
 from hexaquant.ir.passes.fold_constants import DERIVED_FROM
 from hexaquant.sim.write_back_recurrent import recurrent_parameters
+from hexaquant.sim.write_back_shared import part_shared
 
 DEAD = 1e-12
 """Norms that scale a channel by less than this get a new gamma: dividing by it would lose the weight."""
@@ -31,7 +33,7 @@ DEAD = 1e-12
 @dataclass
 class WrittenBack:
     """``written``: the module's parameters that hold trained values now; ``added``: biases that the module did not
-    have; ``left``: trained tensor -> why it could not be written.
+    have as its own; ``left``: trained tensor -> why it could not be written.
     """
 
     written: list[str] = field(default_factory=list)
@@ -65,6 +67,7 @@ class _Writer:
             if name.endswith(".weight.folded"):
                 self._standalone_norm(name.removesuffix(".weight.folded"))
         self._recurrent()
+        self._shared()
         for name in self.values:
             if name not in self.done:
                 self._write(name, self._as_imported(name, self.values[name]))
@@ -75,6 +78,16 @@ class _Writer:
         for name, value in found.values.items():
             self._write(name, value)
         self.done |= found.read
+        self.report.left |= found.left
+
+    def _shared(self) -> None:
+        open_ = {name: value for name, value in self.values.items() if name not in self.done}
+        found = part_shared(self.graph, open_, self.module, self._as_imported)
+        self.targets = dict(self.module.named_parameters(remove_duplicate=False))
+        for name, value in found.values.items():
+            self._write(name, value)
+        self.done |= found.read
+        self.report.added += found.parted
         self.report.left |= found.left
 
     def _unfold(self, node: oir.Node, weight: oir.Value) -> None:
