@@ -56,7 +56,7 @@ def _copies(graph: Graph, values: Mapping[str, Tensor]) -> dict[str, list[str]]:
     """Name of a parameter -> names of its copies in the graph."""
     found: dict[str, list[str]] = {}
     for name, value in graph.initializers.items():
-        base = value.metadata_props.get(COPY_OF)
+        base = value.metadata_props.get(COPY_OF, "")
         if base in values and name in values:
             found.setdefault(base, []).append(name)
     return found
