@@ -30,7 +30,7 @@ def finish(conversion: Conversion, source: str, shapes: Mapping[str, Sequence[in
     """The normalized graph of ``conversion``. Raises InputError for open dimensions and what normalize refuses."""
     graph = Graph(conversion.model, source)
     _shorten_names(graph)
-    _name_batch(graph, shapes or {})
+    name_batch(graph, shapes or {})
     name_everything(graph)
     record_layers(graph, conversion.layers)
     form_batchnorm(graph)
@@ -64,7 +64,7 @@ def _shorten_names(graph: Graph) -> None:
             value.name = short
 
 
-def _name_batch(graph: Graph, shapes: Mapping[str, Sequence[int | str]]) -> None:
+def name_batch(graph: Graph, shapes: Mapping[str, Sequence[int | str]]) -> None:
     """Dimension 0 of unknown size is "batch"; any other must be given."""
     for value in graph.inputs:
         dims = list(value.shape) if value.shape is not None else None
