@@ -95,6 +95,10 @@ def _load_path(
         from hexaquant.frontends.torch_module import from_exported
 
         return from_exported(path, shapes)
+    if suffix == ".tflite":
+        from hexaquant.frontends.tflite.file import from_tflite
+
+        return from_tflite(path, shapes)
     if suffix in KERAS_FILES:
         from hexaquant.frontends.keras_model import from_keras_file
 
@@ -116,8 +120,6 @@ def _load_tensorflow(
         return tensorflow_file.from_saved_model(path.parent, shapes)
     if path.suffix.lower() == ".pb":
         return tensorflow_file.from_graph_def(path, shapes, input_names, output_names)
-    if path.suffix.lower() == ".tflite":
-        return tensorflow_file.from_tflite(path, shapes)
     raise InputError(f"{path}: unknown kind of model '{path.suffix.lower() or path.name}'; give {SUPPORTED}")
 
 

@@ -57,15 +57,6 @@ def _traced(job: dict[str, Any]) -> dict[str, Any]:
     return _write(read_traced(Path(job["path"])), job)
 
 
-def _tflite(job: dict[str, Any]) -> dict[str, Any]:
-    import onnx
-
-    from hexaquant.frontends.tensorflow_to_onnx import convert_tflite
-
-    onnx.save(convert_tflite(Path(job["path"])), job["onnx"])
-    return {"layers": []}
-
-
 def _write(traced: Any, job: dict[str, Any]) -> dict[str, Any]:
     import onnx
 
@@ -79,7 +70,6 @@ JOBS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "keras": _keras,
     "graph_def": _graph_def,
     "saved_model": _saved_model,
-    "tflite": _tflite,
     "traced": _traced,
 }
 

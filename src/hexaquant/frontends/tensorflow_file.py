@@ -1,4 +1,4 @@
-"""Frontend for TensorFlow's files: SavedModel folders, frozen ``.pb`` graphs and ``.tflite``."""
+"""Frontend for TensorFlow's files: SavedModel folders and frozen ``.pb`` graphs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from hexaquant.frontends.tensorflow_graph import finish
 from hexaquant.frontends.tensorflow_process import run_conversion
 from hexaquant.ir.graph import Graph
 
-TFLITE = b"TFL3"
-"""The identifier of TFLite's schema, bytes 4 to 7 of a file (its FlatBuffers schema)."""
 Shapes = Mapping[str, Sequence[int | str]]
 
 
@@ -39,15 +37,6 @@ def from_graph_def(
     path = _existing(path)
     names = {"inputs": list(input_names or []) or None, "outputs": list(output_names or []) or None}
     return finish(run_conversion("graph_def", path, path.name, **names), path.name, shapes)
-
-
-def from_tflite(path: str | Path, shapes: Shapes | None = None) -> Graph:
-    """The normalized graph of a ``.tflite`` file; a quantized one keeps its encodings as QDQ nodes."""
-    path = _existing(path)
-    with path.open("rb") as file:
-        if file.read(8)[4:] != TFLITE:
-            raise InputError(f"{path}: this is no .tflite file (or it is damaged); convert the model again")
-    return finish(run_conversion("tflite", path, path.name), path.name, shapes)
 
 
 def _existing(path: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""A frozen TensorFlow graph or a ``.tflite`` file to a plain ONNX file, through tf2onnx, in the converter's process.
+"""A frozen TensorFlow graph to a plain ONNX file, through tf2onnx, in the converter's process.
 
 tf2onnx's own optimizer is left out: constants, names and Transposes are the business of ``ir/passes``, which keep track
 of the parameters they came from.
@@ -7,7 +7,6 @@ of the parameters they came from.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -84,11 +83,6 @@ def convert_traced(traced: Traced, source: str) -> onnx.ModelProto:
         )
     _to_initializers(proto, dict(zip(tensors, traced.parameters.items())))
     return proto
-
-
-def convert_tflite(path: Path) -> onnx.ModelProto:
-    """ONNX of a ``.tflite`` file; a quantized one has Q and DQ nodes around every quantized tensor."""
-    return _convert(path.name, tf_graph=None, tflite_path=str(path))
 
 
 def _free(names: dict[str, str]) -> dict[str, str]:

@@ -12,7 +12,8 @@ from hexaquant.ir.input_spec import STATES
 
 
 def with_states(graph: Graph, states: Mapping[str, str] | None) -> Graph:
-    """``graph`` with the note that each key of ``states`` (an input) takes the last value of an output.
+    """``graph`` with the note that each key of ``states`` (an input) takes the last value of an output, beside those
+    that are noted already.
 
     Raises InputError when one does not exist or when their shapes or types differ.
     """
@@ -32,7 +33,8 @@ def with_states(graph: Graph, states: Mapping[str, str] | None) -> Graph:
                 f"state {state}={output}: the input is {_words(inputs[state])} but the output "
                 f"{_words(outputs[output])}; name the output that is the next value of this state"
             )
-    graph.model.metadata_props[STATES] = json.dumps(dict(states))
+    known = json.loads(graph.model.metadata_props.get(STATES, "{}"))
+    graph.model.metadata_props[STATES] = json.dumps(known | dict(states))
     return graph
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as oir
 
-
 from hexaquant.frontends.tflite.call import Call
 from hexaquant.frontends.tflite.graph_writer import Complex, Found, GraphWriter, is_quantized
 from hexaquant.frontends.tflite.model_file import Operator, Subgraph
@@ -129,5 +128,3 @@ def _reason(operator: Operator) -> str:
     if operator.custom is not None:
         return "is a custom operator that is not known here; replace it by operators of TensorFlow Lite"
     return "has no counterpart here; replace the layer"
-
-

@@ -12,7 +12,6 @@ from hexaquant.frontends.tflite.flatbuffer import DamagedFile
 from hexaquant.frontends.tflite.model_file import read_subgraphs
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import normalize
-from hexaquant.ir.shapes import apply_shapes
 from hexaquant.ir.states import with_states
 
 TFLITE = b"TFL3"

@@ -1,8 +1,8 @@
 """Writes the ONNX graph of a TensorFlow Lite network: its tensors as values, and operators one after another.
 
 A quantized tensor is the float value that its operator computes, then QuantizeLinear and DequantizeLinear with the
-file's scale and zero point; the readers get the dequantized one. A quantized constant is a DequantizeLinear of integers.
-Shapes are inferred from the inputs on as the operators are written, so that each one may ask for those of its inputs.
+file's scale and zero point; the readers get the dequantized one. A quantized constant is a DequantizeLinear of
+integers. Shapes are inferred from the inputs on as the operators are written: each one may ask for those of its inputs.
 """
 
 from __future__ import annotations
@@ -140,4 +140,3 @@ def quantization_of(tensor: Tensor) -> Quantization:
 def is_quantized(tensor: Tensor) -> bool:
     """Whether the tensor's integers stand for other numbers."""
     return tensor.quantization is not None and tensor.kind in QUANTIZED
-

@@ -37,7 +37,9 @@ def _tiling(call: Call) -> tuple[int, int]:
     """Height and width of windows that tile the image. Raises UnsupportedOpError for windows that overlap."""
     _, stride_w, stride_h, width, height = _parameters(call, 5)
     if (stride_h, stride_w) != (height, width):
-        raise call.refuse(f"has windows of {height}x{width} at steps of {stride_h}x{stride_w}; only tiles are supported")
+        raise call.refuse(
+            f"has windows of {height}x{width} at steps of {stride_h}x{stride_w}; only tiles are supported"
+        )
     return height, width
 
 

@@ -190,7 +190,7 @@ def _pads(call: Call) -> oir.Value:
 
 
 def mirror_pad(call: Call) -> oir.Value:
-    """REFLECT (mode 0) is ONNX's reflect. SYMMETRIC repeats the border: one more step of "edge" where it pads by one."""
+    """REFLECT (mode 0) is ONNX's reflect. SYMMETRIC repeats the border, which for a pad of 1 is ONNX's edge."""
     if not call.option("mode"):
         return call.op("Pad", call.input(0), _pads(call), mode="reflect")
     if max(call.ints(1)) > 1:
@@ -205,7 +205,9 @@ def reverse(call: Call) -> oir.Value:
 
 
 def depth_to_space(call: Call) -> oir.Value:
-    return call.nhwc(call.op("DepthToSpace", call.nchw(call.input(0)), blocksize=int(call.option("block_size")), mode="DCR"))
+    return call.nhwc(
+        call.op("DepthToSpace", call.nchw(call.input(0)), blocksize=int(call.option("block_size")), mode="DCR")
+    )
 
 
 def space_to_depth(call: Call) -> oir.Value:
@@ -216,7 +218,9 @@ def one_hot(call: Call) -> oir.Value:
     """Inputs: places, depth, the number for on, for off."""
     ends = [call.op("Reshape", call.input(i), call.const([1], "int64")) for i in (3, 2)]
     values = call.op("Concat", *ends, axis=0)
-    return call.op("OneHot", call.int64(0), call.const(call.ints(1)[0], "int64"), values, axis=int(call.option("axis", -1)))
+    return call.op(
+        "OneHot", call.int64(0), call.const(call.ints(1)[0], "int64"), values, axis=int(call.option("axis", -1))
+    )
 
 
 def shape(call: Call) -> oir.Value:

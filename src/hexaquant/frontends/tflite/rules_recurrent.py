@@ -141,8 +141,8 @@ def _directions(call: Call, y: oir.Value) -> list[oir.Value]:
 def svdf(call: Call) -> oir.Value:
     """Inputs: x (N, in), weights (f, in), weights in time (f, steps), bias (units,), state (N, f * steps).
 
-    Each step the products with ``x`` enter the state; every filter's steps are weighted and summed, and ``rank`` filters
-    make a unit (Nakkiran et al., "Compressing Deep Neural Networks using a Rank-Constrained Topology", 2015).
+    Each step the products with ``x`` enter the state; every filter's steps are weighted and summed, and ``rank``
+    filters make a unit (Nakkiran et al., "Compressing Deep Neural Networks using a Rank-Constrained Topology", 2015).
     """
     rank = max(int(call.option("rank", 1)), 1)
     in_time = call.input(2)

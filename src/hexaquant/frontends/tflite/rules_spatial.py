@@ -19,8 +19,8 @@ def resize_nearest(call: Call) -> oir.Value:
 def _resized(call: Call, mode: str) -> oir.Value:
     """Input 1: height and width. Positions as TensorFlow takes them:
 
-    align_corners: x * (in - 1) / (out - 1), to the nearest; half_pixel_centers: (x + 0.5) * in / out, whose floor is the
-    nearest; else x * in / out, whose floor is the nearest.
+    align_corners: x * (in - 1) / (out - 1), to the nearest; half_pixel_centers: (x + 0.5) * in / out, whose floor is
+    the nearest; else x * in / out, whose floor is the nearest.
     """
     rounding = "floor"
     positions = "asymmetric"

@@ -77,9 +77,7 @@ def _children(entries: np.ndarray, level: Level, limit: int) -> tuple[np.ndarray
     return parents, level.indices[numbers].astype(np.int64), numbers
 
 
-def _coordinates(
-    positions: dict[int, np.ndarray], shape: Sequence[int], sparsity: Sparsity
-) -> tuple[np.ndarray, ...]:
+def _coordinates(positions: dict[int, np.ndarray], shape: Sequence[int], sparsity: Sparsity) -> tuple[np.ndarray, ...]:
     """The index of each leaf along every axis of the dense array."""
     rank = len(shape)
     sizes = {axis: level.size for axis, level in zip(sparsity.traversal, sparsity.levels, strict=True)}
