@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hexaquant.api.compile import compile_folder
 from hexaquant.core.metrics import sqnr_db
+from hexaquant.folder.artifacts import export_model
 from hexaquant.htp.faults import mend_or_refuse
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import normalize
@@ -16,6 +18,7 @@ from hexaquant.qnn.lower import lower
 from hexaquant.qnn.runtime import Runtime
 from ir.onnx_text import assert_same, graph, random, run
 from qnn.compiled import ARCH, SOC
+from sim.nets import quantized
 
 
 def cropped(starts: list[int], ends: list[int]) -> Graph:
@@ -49,6 +52,31 @@ def test_lowering_mends_it_and_the_target_is_right(tmp_path: Path, monkeypatch: 
     assert db_on_target(model, tmp_path) < 10
 
 
-@pytest.mark.parametrize("cut", [([1, 0], [9, 9]), ([0, 0], [-1, -1]), ([1, 1], [9, 9])])
-def test_cuts_of_one_side_stay(cut: tuple[list[int], list[int]]) -> None:
-    assert mend_or_refuse(cropped(*cut).model, "test", ARCH)["cropped-mean"] == 0
+def test_cuts_of_the_end_stay() -> None:
+    assert mend_or_refuse(cropped([0, 0], [-1, -1]).model, "test", ARCH)["cropped-mean"] == 0
+
+
+LAYER = "c = Conv <kernel_shape=[3,3], pads=[1,1,1,1]> (x, w)"
+BEFORE = {
+    "a layer": LAYER,
+    "an activation": f"{LAYER.replace('c =', 'v =')}\n c = Sigmoid (v)",
+    "a pooling": "c = MaxPool <kernel_shape=[3,3], pads=[1,1,1,1]> (x)",
+}
+
+
+@pytest.mark.parametrize(
+    ("before", "scheme"), [(name, "w8a8") for name in BEFORE] + [("a layer", "w8a16"), ("a layer", "fp16")]
+)
+def test_a_mean_of_what_a_layer_computes_and_a_slice_crops(before: str, scheme: str, tmp_path: Path) -> None:
+    """NASNet's reduction cells, Cropping2D before AveragePooling2D: no Transpose is needed for the fault."""
+    text = f"""(float[1,8,9,9] x) => (float[1,8,4,4] y) {{ {BEFORE[before]}
+    s = Slice (c, starts, ends, axes)
+    y = AveragePool <kernel_shape=[2,2], strides=[2,2]> (s) }}"""
+    cut = {"starts": np.array([1, 1]), "ends": np.array([9, 9]), "axes": np.array([2, 3])}
+    weights = {"w": random(8, 8, 3, 3, seed=1) * 0.2} if "Conv" in text else {}
+    model = normalize(graph(text, **cut, **weights))
+    export_model(quantized(model, scheme, data=[{"x": random(1, 8, 9, 9, seed=seed)} for seed in range(4)]), tmp_path)
+    compile_folder(tmp_path, check=False)
+    feeds = {"x": random(1, 8, 9, 9, seed=9)}
+    with Runtime(tmp_path / "model.sm8650.bin") as runtime:
+        assert sqnr_db(run(model, feeds)[0], runtime.run(feeds)["y"]) > 30

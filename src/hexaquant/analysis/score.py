@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from hexaquant.analysis.metrics import Metric, each_label, each_part
-from hexaquant.analysis.verify import FloatReference, simulate
+from hexaquant.analysis.onnx_session import OnnxSession
+from hexaquant.analysis.verify import simulate
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.core.metrics import Sqnr
@@ -38,7 +39,7 @@ def score_simulation(
     events: Events | None = None,
 ) -> Score:
     """Of the first ``limit`` samples of ``data``. Raises InputError when they have no labels."""
-    fp32 = FloatReference(reference)
+    fp32 = OnnxSession(reference)
     meter = Sqnr()
     scores: list[tuple[float, float]] = []
     size = 1 if limit is not None else batch_size

@@ -17,6 +17,7 @@ import torch
 
 from hexaquant.analysis.compare import BACKENDS, Comparison
 from hexaquant.analysis.metrics import Metric, each_label, each_part
+from hexaquant.analysis.onnx_session import OnnxSession
 from hexaquant.core import html
 from hexaquant.core.atomic import atomic_path, write_bytes
 from hexaquant.core.errors import InputError
@@ -27,7 +28,6 @@ from hexaquant.ir.input_spec import sample_count
 from hexaquant.ir.output_slices import output_slices
 from hexaquant.qnn.libraries import find_libraries
 from hexaquant.qnn.pool import Pool
-from hexaquant.qnn.runtime import available_cores
 from hexaquant.sim.model import QuantizedModel
 
 # The report of a verification: the document of verify.json, which a notebook shows as a table.
@@ -105,22 +105,6 @@ class Sample:
             yield None if self.labels is None else self.labels[index], list(found)
 
 
-class FloatReference:
-    """The FP32 network in onnxruntime on the CPU."""
-
-    def __init__(self, path: Path) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = available_cores()
-        options.log_severity_level = 3
-        self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self.names = [output.name for output in self.session.get_outputs()]
-
-    def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
-        return dict(zip(self.names, self.session.run(None, dict(inputs)), strict=True))
-
-
 class TargetCache:
     """Outputs of the target by what made them, so that an interrupted run resumes: Qualcomm's release, the bytes of
     binary and sample, the device (empty: this PC's emulator).
@@ -185,7 +169,7 @@ def verify(
     for the target's outputs; ``device``: runs the samples instead of this PC.
     Progress goes to ``events`` as task "verify".
     """
-    float_reference = FloatReference(reference)
+    float_reference = OnnxSession(reference)
     encodings = model.encodings()
     steps = {name: _step(encodings.get(name)) for name in float_reference.names}
     comparison = Comparison(steps, metric, output_slices(model.source_graph))

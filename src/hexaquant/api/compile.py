@@ -11,10 +11,14 @@ from typing import Any
 import onnx_ir as oir
 
 from hexaquant.analysis.coverage import prove_coverage
+from hexaquant.analysis.self_check import Expected, check_file, expect, keep_expected, kept_expected
+from hexaquant.api.check_binary import check_binary
 from hexaquant.core.atomic import write_text
+from hexaquant.core.errors import TargetError
 from hexaquant.core.events import Events
 from hexaquant.folder.artifacts import DLC, QDQ, Folder, binary_name
-from hexaquant.folder.manifest import amend_manifest
+from hexaquant.folder.check_samples import read_samples
+from hexaquant.folder.manifest import amend_manifest, sha256_of
 from hexaquant.folder.resume import KEY, is_current, step_fingerprint
 from hexaquant.htp.soc import Target, find_target
 from hexaquant.ir.graph import Graph
@@ -44,13 +48,15 @@ def compile_folder(
     batch: int = 1,
     o_level: int = 3,
     force: bool = True,
+    check: bool = True,
     events: Events | None = None,
 ) -> Compiled:
     """Lower ``folder``'s QDQ model and compile it for ``target`` (default: the one it was quantized for).
 
     Dimensions that are still symbolic become ``batch``: the NPU needs static shapes. Without ``force``, what was made
-    from the same model with the same settings is kept. Raises TargetError naming the operators that the target
-    refuses, with the library's reason, or the tensor whose encoding did not arrive unchanged in the DLC.
+    from the same model with the same settings is kept. ``check``: each binary runs two samples and is held against the
+    quantized model in onnxruntime. Raises TargetError naming the operators that the target refuses, with the library's
+    reason, the tensor whose encoding did not arrive unchanged in the DLC, or the layer that a binary computes wrong.
     """
     found = Folder.open(folder)
     found.verify([QDQ])
@@ -72,6 +78,8 @@ def compile_folder(
             log.note("compile", f"{name} is up to date")
             continue
         done = compile_dlc(out / DLC, out / name, soc.model, soc.arch, o_level=o_level, graph_name="model")
+        if check:
+            _check_or_remove(out, soc, log)
         info = {KEY: wanted, "qdq": qdq, "batch": batch, "o_level": o_level, "seconds": round(done.seconds, 3)}
         amend_manifest(out, files=[name], sections={section: info})
     binaries = {soc.name: out / binary_name(soc) for soc in targets}
@@ -95,6 +103,34 @@ def _lower(out: Path, soc: Target, batch: int, fingerprint: str, log: Events) ->
     section: dict[str, Any] = {KEY: fingerprint, "target": soc.name, "seconds": round(report.seconds, 3)}
     section |= {"batch": batch, "io": report.io.names(), "coverage": coverage.counts()}
     amend_manifest(out, files=[DLC, COVERAGE], sections={"lower": section}, names=report.lowered_names)
+
+
+def check_compiled(out: Path, soc: Target, log: Events) -> None:
+    """Hold the binary for ``soc`` against the lowered model. Raises TargetError where it computes something else."""
+    binary = out / binary_name(soc)
+    log.note("check", f"running {binary.name} beside onnxruntime")
+    qdq = Graph(oir.load(out / STATIC), str(out / QDQ))
+    check_binary(binary, _expected(out, qdq), soc, qdq)
+
+
+def _check_or_remove(out: Path, soc: Target, log: Events) -> None:
+    try:
+        check_compiled(out, soc, log)
+    except TargetError:
+        (out / binary_name(soc)).unlink(missing_ok=True)
+        raise
+
+
+def _expected(out: Path, qdq: Graph) -> Expected:
+    """What onnxruntime gives for the folder's samples: kept beside the DLC, or computed and kept."""
+    digest = sha256_of(out / DLC)
+    kept = kept_expected(out / DLC, digest)
+    if kept is not None:
+        return kept
+    expected = expect(qdq, read_samples(out) or None, digest)
+    keep_expected(check_file(out / DLC), expected)
+    amend_manifest(out, files=[check_file(out / DLC).name])
+    return expected
 
 
 def _targets(target: str | Target | Sequence[str | Target] | None, default: str) -> list[Target]:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from hexaquant.analysis.coverage import Coverage, prove_coverage
+from hexaquant.analysis.self_check import check_file, expect, keep_expected
+from hexaquant.api.check_binary import check_dlc
 from hexaquant.core.atomic import atomic_path, write_text
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import EncodingError, EnvironmentLacksError, InputError, TargetError, WorkerError
@@ -226,14 +228,18 @@ def convert(
     events: Events | None = None,
     children: LoweringChildren | None = None,
     wide_int4: bool = False,
+    check: bool = True,
+    samples: Sequence[Mapping[str, np.ndarray]] = (),
 ) -> Converted:
     """Write ``dlc`` and ``<dlc>.coverage.json``, and record both in the folder's manifest.json.
 
     ``float_fallback``: tensors without an encoding run in float16 instead of being an error; ``float_io``: names
     of inputs and outputs (True: all) that stay float32, not the encodings' integers; ``children``: processes that
     wait for the lowering; ``wide_int4``: 4-bit weights as the same numbers in 8 bits, which the target adds up more
-    exactly. Raises EncodingError listing tensors without encodings, TargetError naming the operator that
-    the target refuses, or the tensor whose encoding did not arrive.
+    exactly; ``check``: the DLC is compiled, runs two of ``samples`` (of noise, without any) on the emulator and is held
+    against onnxruntime, whose outputs are kept as ``<dlc>.check.npz``. Raises EncodingError listing tensors without
+    encodings, TargetError naming the operator that the target refuses or computes wrong, or the tensor whose
+    encoding did not arrive.
     """
     soc = find_target(target)
     path = Path(dlc)
@@ -252,10 +258,17 @@ def convert(
         report = lower(source, draft, soc.model, soc.arch, float_io=float_io, children=children, wide_int4=wide_int4)
         coverage = prove_coverage(qdq, report)
         coverage.require_complete()
+        expected = expect(qdq, samples or None, report.sha256) if check else None
+        if expected is not None:
+            log.note("check", f"running {path.name} beside onnxruntime")
+            check_dlc(draft, report, expected, soc, qdq)
         _publish(draft, path)
     file = path.with_name(path.name + ".coverage.json")
     result = Converted(path, file, soc, model.plan.scheme.name, decisions, coverage, report, qdq)
     write_text(file, json.dumps(coverage_document(result), indent=1))
+    check_file(path).unlink(missing_ok=True)
+    if expected is not None:
+        keep_expected(check_file(path), expected)
     _record(result)
     return result
 
@@ -273,6 +286,7 @@ def _record(result: Converted) -> None:
     section = {"target": result.target.name, "scheme": result.scheme, "io": result.report.io.names()}
     sections = {f"context {name}": {**section, "coverage": result.coverage.counts()}}
     files = [name, result.coverage_file.name]
+    files += [file.name for file in (check_file(result.dlc),) if file.is_file()]
     amend_manifest(folder, files=files, sections=sections, target=result.target.name)
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from hexaquant.analysis.metrics import Metric, find_metric
 from hexaquant.api import correct_on_target as on_target
-from hexaquant.api.compile import compile_folder
+from hexaquant.api.compile import check_compiled, compile_folder
 from hexaquant.api.quantize import quantize_graph
 from hexaquant.api.report import report_if_installed
 from hexaquant.api.settings import GivenOverrides, Settings, resolve
-from hexaquant.api.verify import verify_folder
+from hexaquant.api.verify import departs, verify_folder
 from hexaquant.core.events import Events
 from hexaquant.folder.artifacts import ENCODINGS, MODEL, QDQ, REFERENCE, Exported, export_encodings, export_model, kept
 from hexaquant.folder.manifest import read_manifest
@@ -158,7 +158,7 @@ def deploy(
     else:
         evaluation = open_data(eval_data, graph, images)
     quantized = quantize_folder(graph, calibration, out, settings, force=force, events=events)
-    compile_folder(out, force=force, events=events)
+    compile_folder(out, force=force, check=False, events=events)  # verify holds it against the simulation
     found = verify_folder(
         out,
         evaluation,
@@ -171,4 +171,6 @@ def deploy(
     )
     if report:
         report_if_installed(out, events)
+    if departs(found):
+        check_compiled(Path(out), settings.target, events or Events())
     return found

@@ -15,6 +15,7 @@ from hexaquant.api.settings import GivenOverrides, Settings, resolve
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.folder.artifacts import Model
+from hexaquant.folder.check_samples import first_of
 from hexaquant.frontends import load
 from hexaquant.htp.for_target import prepare_for_target
 from hexaquant.htp.scheme import DEFAULT_SCHEME, Scheme
@@ -93,6 +94,7 @@ def quantize_graph(
     result = Model(graph, plan(graph))
     result.reference = reference
     result.data_source = dataset.source
+    result.samples = first_of(dataset)
     result.overrides = dict(settings.overrides.document) or None
     reports += apply_recipe(result, lambda: counted_batches(dataset, batch_size), recipe, events, state)
     result.steps, result.recipe = tuple(asdict(report) for report in reports), recipe.document()

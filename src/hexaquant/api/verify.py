@@ -89,6 +89,12 @@ def verify_folder(
     return report
 
 
+def departs(report: Mapping[str, Any]) -> bool:
+    """Whether the target computes an output otherwise than the simulation, by more than coarse kernels would."""
+    found = [(output["sim_vs_target_sqnr_db"], output["sim_vs_target_max_lsb"]) for output in report["outputs"]]
+    return any(db is not None and db < LEAST_DB and (steps is None or steps > 2) for db, steps in found)
+
+
 def absurd_results(report: Mapping[str, Any], strange: Sequence[str] = ()) -> Iterator[str]:
     """What is wrong with the figures of ``report`` although every step went through: one sentence each.
 

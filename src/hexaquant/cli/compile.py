@@ -25,6 +25,7 @@ def compile_command(
     ] = None,
     o_level: Annotated[int, typer.Option("--o-level", min=1, max=3, help="Effort of the compiler.")] = 3,
     batch: Annotated[int, typer.Option(min=1, help="Size of a batch that is symbolic in the model.")] = 1,
+    no_check: o.NoCheckOption = False,
     force: o.ForceOption = False,
     json: o.JsonOption = False,
 ) -> None:
@@ -33,7 +34,9 @@ def compile_command(
     from hexaquant.api.compile import compile_folder
 
     with console.events(folder) as events:
-        made = compile_folder(folder, target or None, batch=batch, o_level=o_level, force=force, events=events)
+        made = compile_folder(
+            folder, target or None, batch=batch, o_level=o_level, force=force, check=not no_check, events=events
+        )
     refresh_page(console, folder)
     document: dict[str, Any] = {
         "folder": str(made.folder),

@@ -75,6 +75,10 @@ RandomOption = Annotated[
     option(DATA, "--random-data", help="Calibrate on random noise (to try the pipeline; accuracy is meaningless)."),
 ]
 ForceOption = Annotated[bool, option(OUTPUT, "--force", help="Rebuild even if OUT is up to date.")]
+NoCheckOption = Annotated[
+    bool,
+    option(TARGET, "--no-check", help="Skip the run that holds each binary against onnxruntime."),
+]
 CorrectOption = Annotated[
     bool,
     option(TARGET, "--correct-on-target", help="Run the result on the target and correct the biases by it."),

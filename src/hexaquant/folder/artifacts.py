@@ -20,6 +20,7 @@ from hexaquant.core.atomic import write_text
 from hexaquant.core.encoding import Encoding
 from hexaquant.core.errors import EncodingError, InputError
 from hexaquant.core.text_file import read_yaml
+from hexaquant.folder.check_samples import CHECK_SAMPLES, Batch, read_samples, write_samples
 from hexaquant.folder.commit import commit, complete
 from hexaquant.folder.manifest import NAME, Manifest, amend_manifest, read_manifest, sha256_of, verify_files
 from hexaquant.htp.soc import Target, find_target
@@ -45,7 +46,8 @@ SHOWN = 4
 class Model(QuantizedModel):
     """A QuantizedModel that knows the FP32 graph it came from and can export itself.
 
-    ``reference``: the FP32 graph, None where the folder ``came_from``, from which the model was read, has it.
+    ``reference``: the FP32 graph, None where the folder ``came_from``, from which the model was read, has it;
+    ``samples``: the first of the calibration data.
     """
 
     reference: Graph | None = None
@@ -54,6 +56,7 @@ class Model(QuantizedModel):
     steps: tuple[dict[str, Any], ...] = ()
     recipe: Mapping[str, Any] | None = None
     data_source: str = ""
+    samples: tuple[Batch, ...] = ()
 
     def export(self, folder: str | Path, *, encodings_version: str = "1.0.0") -> Exported:
         """Write model.onnx, model.encodings and model.qdq.onnx into ``folder``, as :func:`export_model` does."""
@@ -160,6 +163,8 @@ def export_model(
         if recipe is not None:
             write_text(draft / RECIPE, yaml.safe_dump(dict(recipe), sort_keys=False))
             names.append(RECIPE)
+        if isinstance(model, Model) and write_samples(draft / CHECK_SAMPLES, model.samples):
+            names.append(CHECK_SAMPLES)
         _record(draft, model.plan, names, overrides, made, encodings_version)
     return Exported(out, tuple(out / name for name in names), tuple(lost))
 
@@ -265,6 +270,7 @@ def load_quantized(folder: str | Path) -> Model:
     model.overrides = made.overrides or None
     model.steps = made.steps
     model.data_source = made.data
+    model.samples = read_samples(out)
     if (out / RECIPE).is_file():
         model.recipe = read_yaml(out / RECIPE, "recipe")
     return model

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hexaquant.core.errors import InputError
-from hexaquant.folder.manifest import NAME, amend_manifest, read_manifest
+from hexaquant.folder.manifest import NAME, amend_manifest, read_manifest, sha256_of
 from hexaquant.htp.soc import Target, find_target
 
 if TYPE_CHECKING:
@@ -83,12 +85,14 @@ def make_context(
     settings: Mapping[str, GraphSettings] | None = None,
     profiling: Level | None = None,
     share_weights: bool = False,
+    check: bool = False,
 ) -> CompileReport:
     """Compile ``graphs`` (name -> DLC) into ``folder/name`` and record it in ``folder``'s manifest; atomic.
 
-    ``share_weights``: see compile_graphs.
+    ``share_weights``: see compile_graphs; ``check``: hold each graph against what its converter expects of it, where
+    that stands beside the DLC (the emulator cannot load a binary with shared weights, so that it is not looked at).
 
-    Raises InputError for a changed DLC, TargetError when the SoC refuses a graph.
+    Raises InputError for a changed DLC, TargetError when the SoC refuses a graph or computes something else.
     """
     from hexaquant.folder.manifest import check_integrity
     from hexaquant.qnn.compile import GraphSource, compile_graphs
@@ -107,8 +111,30 @@ def make_context(
     records = {graph.name: graph for graph in report.info.graphs}
     entries = {graph: _entry(dlc, chosen[graph], records[graph]) for graph, dlc in graphs.items()}
     section: dict[str, Any] = {"target": target.name, "seconds": round(report.seconds, 3), "graphs": entries}
+    if check and not share_weights:
+        _check(folder / name, graphs, section, target)
     amend_manifest(folder, files=[name], sections={f"context {name}": section})
     return report
+
+
+def _check(binary: Path, graphs: Mapping[str, Path], section: dict[str, Any], target: Target) -> None:
+    """Run each graph on what is kept beside its DLC; a ``binary`` that computes something else goes away."""
+    from hexaquant.analysis.self_check import kept_expected
+    from hexaquant.api.check_binary import check_binary
+    from hexaquant.core.errors import TargetError
+
+    found = {name: kept_expected(dlc, sha256_of(dlc)) for name, dlc in graphs.items()}
+    with tempfile.TemporaryDirectory(prefix="hexaquant-check-") as name:
+        copy = Path(name) / binary.name
+        shutil.copyfile(binary, copy)
+        amend_manifest(copy.parent, files=[copy.name], sections={f"context {copy.name}": section})
+        try:
+            for graph, expected in found.items():
+                if expected is not None:
+                    check_binary(copy, expected, target, graph=graph)
+        except TargetError:
+            binary.unlink(missing_ok=True)
+            raise
 
 
 def _entry(dlc: Path, settings: GraphSettings, graph: GraphRecord) -> dict[str, Any]:

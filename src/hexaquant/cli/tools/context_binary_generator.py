@@ -22,6 +22,7 @@ from hexaquant.cli.tools.program import (
     paths_of,
     profiling_level,
 )
+from hexaquant.cli.tools.shared_flags import NO_CHECK
 from hexaquant.core.errors import InputError
 from hexaquant.core.text_file import read_json
 from hexaquant.htp.soc import Target, find_target, target_of_model
@@ -191,6 +192,7 @@ PROGRAM = Program(
             help="HTP options: a backend_extensions file that names another, or graphs [{graph_names, vtcm_mb, O}] "
             "and devices [{soc_model, dsp_arch}] inline; context {weight_sharing_enabled}.",
         ),
+        NO_CHECK,
         PROFILING_LEVEL,
         LOG_LEVEL,
     ),
@@ -235,7 +237,10 @@ def _generate(options: argparse.Namespace, tell: Messages) -> None:
         file = f"{name}.bin" if len(targets) == 1 else f"{name}.{target.name}.bin"
         tell.debug(f"compiling for {target}: {settings}")
         shared = config.share_weights
-        report = make_context(graphs, options.output_dir, file, target, settings, level, share_weights=shared)
+        check = not options.no_check
+        report = make_context(
+            graphs, options.output_dir, file, target, settings, level, share_weights=shared, check=check
+        )
         reports.append(report)
         tell.debug(f"core API {report.info.core_version}, backend API {report.info.backend_version}, {report.sha256}")
         size = bytes_text(report.info.size)

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import gc
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hexaquant.api.convert import Converted, Network
     from hexaquant.api.io_form import Layout
     from hexaquant.cli.tools.io_config import IoConfig
+    from hexaquant.folder.check_samples import Batch
     from hexaquant.qnn.lowering_children import LoweringChildren
     from hexaquant.sim.given_encodings import Decision
 
@@ -158,11 +159,24 @@ def convert_as_told(
             float_io=float_io,
             children=children,
             wide_int4=options.wide_int4,
+            check=not options.no_check,
+            samples=_samples(network, options),
         )
     except MissingEncodings as error:
         for name in error.names:
             tell.warn(f"no encoding: {name}")
         raise
+
+
+def _samples(network: Network, options: argparse.Namespace) -> Sequence[Batch]:
+    """The first samples of --input_list, where the program has it."""
+    if getattr(options, "input_list", None) is None or options.no_check:
+        return ()
+    from hexaquant.folder.check_samples import first_of
+    from hexaquant.io.input_list import input_list
+    from hexaquant.ir.input_spec import input_specs
+
+    return first_of(input_list(options.input_list, input_specs(network.graph), options.use_native_input_files))
 
 
 def record_of(done: Converted) -> dict[str, Any]:

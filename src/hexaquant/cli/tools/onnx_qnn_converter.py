@@ -81,6 +81,7 @@ PROGRAM = Program(
             help="Write nothing; list every operator with the target's verdict.",
         ),
         shared_flags.WIDE_INT4,
+        shared_flags.NO_CHECK,
         shared_flags.JSON,
         LOG_LEVEL,
     ),

@@ -78,6 +78,7 @@ PROGRAM = Program(
         shared_flags.soc_flag(f"{DEFAULT_TARGET} (default), v75, ...", default=DEFAULT_TARGET),
         flag("--dry_run", action="store_true", help="Write nothing; list every operator with the target's verdict."),
         shared_flags.WIDE_INT4,
+        shared_flags.NO_CHECK,
         shared_flags.JSON,
         LOG_LEVEL,
     ),

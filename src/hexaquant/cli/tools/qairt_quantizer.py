@@ -47,6 +47,7 @@ PROGRAM = Program(
         shared_flags.WIDE_INT4,
         shared_flags.TARGET_BACKEND,
         shared_flags.soc_flag("Default: that of the input DLC."),
+        shared_flags.NO_CHECK,
         shared_flags.JSON,
         LOG_LEVEL,
     ),

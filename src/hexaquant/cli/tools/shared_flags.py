@@ -16,6 +16,13 @@ WIDE_INT4 = flag(
     help="Of hexaquant, not of the original: store 4-bit weights of Conv and Gemm as the same numbers in 8 bits. Twice "
     "the room; the target then rounds its sums 16 times finer (depthwise weights are stored so always).",
 )
+NO_CHECK = flag(
+    "--no_check",
+    "--no-check",
+    dest="no_check",
+    action="store_true",
+    help="Of hexaquant, not of the original: skip the run of two samples that holds the result against onnxruntime.",
+)
 TARGET_BACKEND = flag("--target_backend", metavar="NAME", default="HTP", help="Only HTP.")
 CUSTOM = "custom operators are not here"
 CUSTOM_OPERATORS: Mapping[str, str] = dict.fromkeys(
