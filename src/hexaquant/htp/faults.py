@@ -14,7 +14,7 @@ from typing import Literal
 import onnx_ir as oir
 
 from hexaquant.core.errors import TargetError
-from hexaquant.htp import chains, layers, movement, pooling, widen_depthwise
+from hexaquant.htp import chains, crops, layers, movement, pooling, widen_depthwise
 from hexaquant.htp.kernels import MAX_RANK
 from hexaquant.htp.qdq_view import DEQUANTIZE, QUANTIZE, View
 from hexaquant.ir.graph import Graph, shape_of
@@ -155,14 +155,14 @@ FAULTS: tuple[Fault, ...] = (
         "plain windows with explicit padding, one axis after the other, and a product that corrects the counts",
     ),
     Fault(
-        "cropped-mean",
-        ("AveragePool",),
-        pooling.find_cropped_mean,
+        "cropped-window",
+        ("AveragePool", "Conv"),
+        crops.find_cropped_window,
         "computes wrongly",
         "cut them by Gather",
-        "-3 to 10 dB in 8 bits, 16 bits and float16",
-        pooling.cut_by_gathers,
-        "Gathers in the place of the Slices",
+        "-13 to 10 dB in 8 bits, 16 bits and float16 (crops.py)",
+        crops.cut_by_gathers,
+        "Gathers in the place of Slices and Splits",
         at_lowering=True,
     ),
     Fault(

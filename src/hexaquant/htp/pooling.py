@@ -9,9 +9,7 @@ Measured on the emulator of release 2.7.0 (v75; 4x4 windows on v69 and v73 too),
   in the others, and a product with a constant map corrects the windows in which another number of elements shall
   count. Where ceil_mode adds nothing the attribute is dropped.
 
-- any windows, with the same encoding before and behind them (as TFLite has it), behind a transposed tensor of which the
-  beginning of one axis and the end of another were cut away (-1 to 5 dB in 8 bits; crops of one axis, or at one side,
-  are right, other encodings too, and so is MaxPool): the cuts become Gathers.
+(Any windows over a cropped map: crops.py.)
 
 A window over the whole input becomes GlobalAveragePool. Legal when the windows are not dilated and, for padding and
 ``ceil_mode``, the size of the input is known. (A depthwise convolution would do too, but the target has none with
@@ -34,7 +32,7 @@ from hexaquant.ir.edit import (
     replace_node,
     string_attribute,
 )
-from hexaquant.ir.graph import Graph, constant, shape_of
+from hexaquant.ir.graph import Graph, shape_of
 
 
 @dataclass(frozen=True)
@@ -105,65 +103,6 @@ def mend_average_pool(view: View, node: oir.Node) -> bool:
     windows = _windows(node)
     is_whole = windows is not None and all(_is_whole(window) for window in windows)
     return (is_whole or not view.is_qdq) and _rewrite(view.graph, node)
-
-
-PASSED = ("Slice", "Transpose", "Relu", "Clip", "LeakyRelu", "PRelu", "Identity")
-"""Operators through which the target carries a cut to the pooling behind."""
-
-
-def find_cropped_mean(view: View, node: oir.Node) -> str:
-    """An AveragePool (in float16 too) behind a Slice that cuts the beginning of a spatial axis (of any axis, where a
-    Transpose is on the way)."""
-    path = _path(view, node)
-    first = 0 if any(step.op_type == "Transpose" for step in path) else 2
-    begun = any(before and axis >= first for step in path for axis, before, _ in _cuts(step) or [])
-    return "averages a tensor that is cut at the beginning of an axis" if begun else ""
-
-
-def _path(view: View, node: oir.Node) -> list[oir.Node]:
-    path = []
-    before = view.producer(node.inputs[0], *PASSED)
-    while before is not None:
-        path.append(before)
-        before = view.producer(before.inputs[0], *PASSED)
-    return path
-
-
-def _cuts(node: oir.Node) -> list[tuple[int, int, int]] | None:
-    """(axis, elements cut before, elements cut behind) of a Slice by steps of 1; None of anything else."""
-    shape = shape_of(node.inputs[0]) if node.op_type == "Slice" and node.inputs[0] is not None else None
-    given = [constant(value) for value in node.inputs[1:]]
-    if shape is None or any(data is None for data in given):
-        return None
-    starts, ends, axes, steps = ([] if data is None else data.tolist() for data in (*given, None, None)[:4])
-    axes = [axis % len(shape) for axis in (axes or range(len(starts)))]
-    if any(step != 1 for step in steps) or not all(isinstance(shape[axis], int) for axis in axes):
-        return None
-    bounds = [slice(start, end).indices(int(str(shape[axis]))) for start, end, axis in zip(starts, ends, axes)]
-    return [(axis, low, int(str(shape[axis])) - high) for axis, (low, high, _) in zip(axes, bounds)]
-
-
-def cut_by_gathers(view: View, node: oir.Node) -> bool:
-    """Each Slice before the pooling is a Gather an axis."""
-    slices = [step for step in _path(view, node) if _cuts(step)]
-    for step in slices:
-        _gather_cuts(view, step)
-    return bool(slices)
-
-
-def _gather_cuts(view: View, node: oir.Node) -> None:
-    value = node.inputs[0]
-    dims = list(shape_of(node.outputs[0]) or ())
-    name = node.outputs[0].name or "cut"
-    now = list(shape_of(value) or ()) if value is not None else []
-    cuts = [cut for cut in _cuts(node) or [] if cut[1] or cut[2]]
-    for axis, before, behind in cuts[:-1]:
-        places = view.integers(f"{name}_places{axis}", list(range(before, int(str(now[axis])) - behind)))
-        now[axis] = dims[axis]
-        value = view.insert(node, "Gather", [value, places], {"axis": axis}, f"{name}_axis{axis}", value, now)
-    axis, before, behind = cuts[-1]
-    places = view.integers(f"{name}_places{axis}", list(range(before, int(str(now[axis])) - behind)))
-    view.replace(node, "Gather", [value, places], {"axis": axis})
 
 
 def _has_explicit_pads(node: oir.Node) -> bool:

@@ -45,7 +45,7 @@ def db_on_target(model: Graph, folder: Path) -> float:
 def test_lowering_mends_it_and_the_target_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = cropped([1, 0], [9, -1])
     mended = model.clone()
-    assert mend_or_refuse(mended.model, "test", ARCH)["cropped-mean"] == 1
+    assert mend_or_refuse(mended.model, "test", ARCH)["cropped-window"] == 1
     assert_same(model, mended, {"x": random(1, 9, 9, 8)})
     assert db_on_target(model, tmp_path) > 25
     monkeypatch.setattr("hexaquant.qnn.lower.mend_or_refuse", lambda *_: {})
@@ -53,7 +53,7 @@ def test_lowering_mends_it_and_the_target_is_right(tmp_path: Path, monkeypatch: 
 
 
 def test_cuts_of_the_end_stay() -> None:
-    assert mend_or_refuse(cropped([0, 0], [-1, -1]).model, "test", ARCH)["cropped-mean"] == 0
+    assert mend_or_refuse(cropped([0, 0], [-1, -1]).model, "test", ARCH)["cropped-window"] == 0
 
 
 LAYER = "c = Conv <kernel_shape=[3,3], pads=[1,1,1,1]> (x, w)"
@@ -62,21 +62,44 @@ BEFORE = {
     "an activation": f"{LAYER.replace('c =', 'v =')}\n c = Sigmoid (v)",
     "a pooling": "c = MaxPool <kernel_shape=[3,3], pads=[1,1,1,1]> (x)",
 }
+POOL = "y = AveragePool <kernel_shape=[2,2], strides=[2,2]> (s)"
+WINDOWS = {
+    "means": (POOL, (1, 8, 4, 4)),
+    "means after an activation": (f"r = Relu (s)\n {POOL.replace('(s)', '(r)')}", (1, 8, 4, 4)),
+    "a convolution": ("y = Conv <kernel_shape=[3,3]> (s, w)", (1, 8, 6, 6)),
+    "a depthwise convolution": ("y = Conv <kernel_shape=[1,3], group=8> (s, d)", (1, 8, 8, 6)),
+}
+CUT = {"starts": np.array([1, 1]), "ends": np.array([9, 9]), "axes": np.array([2, 3])}
+WEIGHTS = {"w": random(8, 8, 3, 3, seed=1) * 0.2, "d": random(8, 1, 1, 3, seed=5)}
 
 
-@pytest.mark.parametrize(
-    ("before", "scheme"), [(name, "w8a8") for name in BEFORE] + [("a layer", "w8a16"), ("a layer", "fp16")]
-)
-def test_a_mean_of_what_a_layer_computes_and_a_slice_crops(before: str, scheme: str, tmp_path: Path) -> None:
-    """NASNet's reduction cells, Cropping2D before AveragePooling2D: no Transpose is needed for the fault."""
-    text = f"""(float[1,8,9,9] x) => (float[1,8,4,4] y) {{ {BEFORE[before]}
-    s = Slice (c, starts, ends, axes)
-    y = AveragePool <kernel_shape=[2,2], strides=[2,2]> (s) }}"""
-    cut = {"starts": np.array([1, 1]), "ends": np.array([9, 9]), "axes": np.array([2, 3])}
-    weights = {"w": random(8, 8, 3, 3, seed=1) * 0.2} if "Conv" in text else {}
-    model = normalize(graph(text, **cut, **weights))
-    export_model(quantized(model, scheme, data=[{"x": random(1, 8, 9, 9, seed=seed)} for seed in range(4)]), tmp_path)
-    compile_folder(tmp_path, check=False)
+def agreement(steps: str, shape: tuple[int, ...], scheme: str, folder: Path, **constants: np.ndarray) -> float:
+    """dB of the target against FP32 on a sample that calibration did not see."""
+    used = {name: array for name, array in (WEIGHTS | constants).items() if f", {name}" in steps}
+    dims = ",".join(map(str, shape))
+    model = normalize(graph(f"(float[1,8,9,9] x) => (float[{dims}] y) {{ {steps} }}", **used))
+    export_model(quantized(model, scheme, data=[{"x": random(1, 8, 9, 9, seed=seed)} for seed in range(4)]), folder)
+    compile_folder(folder, check=False)
     feeds = {"x": random(1, 8, 9, 9, seed=9)}
-    with Runtime(tmp_path / "model.sm8650.bin") as runtime:
-        assert sqnr_db(run(model, feeds)[0], runtime.run(feeds)["y"]) > 30
+    with Runtime(folder / "model.sm8650.bin") as runtime:
+        return sqnr_db(run(model, feeds)[0], runtime.run(feeds)["y"])
+
+
+CASES = [(name, "means", "w8a8") for name in BEFORE]
+CASES += [("a layer", window, "w8a8") for window in WINDOWS if window != "means"]
+CASES += [("a layer", "means", scheme) for scheme in ("w8a16", "fp16")]
+
+
+@pytest.mark.parametrize(("before", "window", "scheme"), CASES)
+def test_a_window_over_what_a_layer_computes_and_a_slice_crops(
+    before: str, window: str, scheme: str, tmp_path: Path
+) -> None:
+    """NASNet's reduction cells, Cropping2D before AveragePooling2D: no Transpose is needed for the fault."""
+    last, shape = WINDOWS[window]
+    steps = f"{BEFORE[before]}\n s = Slice (c, starts, ends, axes)\n {last}"
+    assert agreement(steps, shape, scheme, tmp_path, **CUT) > 26
+
+
+def test_parts_of_a_split(tmp_path: Path) -> None:
+    steps = f"{LAYER}\n t, s = Split <axis=2> (c, parts)\n a = GlobalMaxPool (t)\n b = {POOL[4:]}\n y = Add (a, b)"
+    assert agreement(steps, (1, 8, 2, 4), "w8a8", tmp_path, parts=np.array([4, 5])) > 26
