@@ -1,9 +1,12 @@
-"""One architecture of each family of torchvision and timm, random weights: loaded and planned; some on the emulator."""
+"""One architecture of each family of torchvision and timm, random weights: loaded and planned; some on the emulator.
+
+Needs torchvision (of the release that fits the installed torch) and timm; ``pip install --no-deps`` of both is enough.
+"""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +41,8 @@ resnetv2_18 rexnet_100 selecsls42 legacy_seresnet18 sequencer2d_s shvit_s1 skres
 swiftformer_xs swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 swinv2_cr_tiny_ns_224 tiny_vit_5m_224
 tnt_s_patch16_224 tresnet_m twins_svt_small twins_pcpvt_small vgg11 visformer_tiny test_vit
 vit_tiny_r_s16_p8_224 test_vit_relpos samvit_base_patch16 vitamin_small_224 volo_d1_224 ese_vovnet19b_slim
-legacy_xception xception41 xcit_nano_12_p8_224
+legacy_xception xception41 xcit_nano_12_p8_224 nasnetalarge pnasnet5large mobilenetv5_300m_enc
+gemma4_vit_167m_enc qwen3_vit_88m deepseek_vit_412m
 """
 """The smallest of each family, twice where a family has several kinds of blocks."""
 
@@ -80,6 +84,7 @@ def network(name: str, **small: Any) -> tuple[Any, tuple[Any, ...]]:
     import torch
 
     torch.manual_seed(0)
+    _declare_missing_operators()
     library, _, short = name.partition("/")
     if library == "timm":
         import timm
@@ -100,6 +105,19 @@ def network(name: str, **small: Any) -> tuple[Any, tuple[Any, ...]]:
     return module, (torch.randn(1, 3, side, side),)
 
 
+def _declare_missing_operators() -> None:
+    """Torchvision's wheel on PyPI is built for CUDA: beside a CPU build of PyTorch its operators are missing.
+
+    Neither it nor timm can be imported then. Tracing needs no more than their signatures, and only detectors call them.
+    """
+    import torch
+
+    boxes = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            torch.library.define(f"torchvision::{name}", boxes)
+
+
 def _without_backbone(short: str) -> dict[str, Any]:
     has_backbone = short.startswith((*DETECTORS, "deeplab", "fcn", "lraspp"))
     return {"weights_backbone": None} if has_backbone else {}
@@ -112,10 +130,32 @@ def planned(name: str) -> str:
     from hexaquant.htp.for_target import prepare_for_target
 
     module, inputs = network(name)
+    module = shortened(module, inputs, lambda: network(name)[0])
     graph = load(module, example_inputs=inputs)
     prepare_for_target(graph)
     plan = make_plan(graph, TARGET, "w8a8")
     return f"{len(graph.nodes)} operators, {len(plan.tensors)} tensors"
+
+
+def shortened(module: Any, inputs: Sequence[Any], again: Callable[[], Any]) -> Any:
+    """``module`` with two blocks left of each run of equal ones: more bring no new form and cost the exporter minutes.
+
+    A new whole one (``again``) where it does not run that way.
+    """
+    import torch
+
+    for row in module.modules():
+        if isinstance(row, torch.nn.Sequential | torch.nn.ModuleList):
+            kinds = [(type(b), *(tuple(p.shape) for p in b.parameters())) for b in row]
+            for index in reversed(range(2, len(row))):
+                if len(kinds[index]) > 1 and kinds[index] == kinds[index - 1] == kinds[index - 2]:
+                    del row[index]
+    try:
+        with torch.no_grad():
+            module(*inputs)
+    except Exception:  # whatever a stranger's forward says without its block
+        return again()
+    return module
 
 
 def on_emulator(name: str) -> str:

@@ -9,6 +9,8 @@ import onnx_ir as oir
 import onnxruntime as ort
 
 from hexaquant.ir.graph import Graph
+from hexaquant.ir.normalize import normalize
+from hexaquant.ir.rewrite import rewrite_forms
 
 
 def proto(text: str, opset: int = 21, **constants: np.ndarray) -> onnx.ModelProto:
@@ -42,6 +44,16 @@ def assert_same(
         assert expected.shape == got.shape and expected.dtype == got.dtype
         scale = max(1.0, float(np.abs(expected).max())) if expected.dtype.kind == "f" else 0.0
         np.testing.assert_allclose(got, expected, rtol=0, atol=rtol * scale)
+
+
+def rewritten(text: str, feeds: dict[str, np.ndarray], opset: int = 21, rtol: float = 1e-5, **constants) -> Graph:  # type: ignore[no-untyped-def]
+    """The graph of ``text`` after every exact rewrite, which computes the same and is final."""
+    before = graph(text, opset, **constants)
+    after = normalize(before)
+    rewrite_forms(after)
+    assert rewrite_forms(after) == 0
+    assert_same(before, after, feeds, rtol)
+    return after
 
 
 def ops(model: Graph) -> list[str]:

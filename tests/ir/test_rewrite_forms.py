@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as oir
 import pytest
-from onnx_text import assert_same, graph, ops, random
+from onnx_text import graph, ops, random, rewritten
 
 from hexaquant.frontends import load
 from hexaquant.htp.for_target import prepare_for_target
@@ -18,15 +18,6 @@ from hexaquant.ir.passes.einsum_to_matmul import parse
 from hexaquant.ir.passes.lower_ranks import slab_of
 from hexaquant.ir.passes.split_transposes import blocks
 from hexaquant.ir.rewrite import rewrite_forms
-
-
-def rewritten(text: str, feeds: dict[str, np.ndarray], opset: int = 21, rtol: float = 1e-5, **constants) -> Graph:  # type: ignore[no-untyped-def]
-    before = graph(text, opset, **constants)
-    after = normalize(before)
-    rewrite_forms(after)
-    assert rewrite_forms(after) == 0
-    assert_same(before, after, feeds, rtol)
-    return after
 
 
 def ranks(model: Graph) -> int:

@@ -12,6 +12,7 @@ from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import clean_up
 from hexaquant.ir.passes.drop_empty import drop_empty
 from hexaquant.ir.passes.einsum_to_matmul import einsum_to_matmul
+from hexaquant.ir.passes.fixed_products import fixed_products
 from hexaquant.ir.passes.flat_pooling import flat_pooling
 from hexaquant.ir.passes.lower_ranks import lower_ranks
 from hexaquant.ir.passes.never_infinite import never_infinite
@@ -24,6 +25,7 @@ REWRITES: tuple[Callable[[Graph], int], ...] = (
     drop_empty,
     never_infinite,
     einsum_to_matmul,
+    fixed_products,
     plain_layers,
     plain_pads,
     resizes_as_products,
