@@ -56,7 +56,23 @@ TEXTS: dict[str, tuple[str, dict[str, np.ndarray]]] = {
         y = ConvTranspose <pads = [1,1,1,1]> (a, k) }""",
         {"k": normal(6, 6, 3, 3, seed=1)},
     ),
-}
+    "fourier": (
+        """(float[1,12,16] x) => (float y) { m = MatMul (x, w) r = Unsqueeze (m, n) c = Concat <axis = -1> (r, z)
+        a = DFT <axis = 2> (c) b = DFT <axis = 1> (a) g = Gather <axis = 3> (b, f) y = Relu (g) }""",
+        {"w": normal(16, 16, seed=1, size=0.3), "n": np.array([3]), "z": np.zeros((1, 12, 16, 1), np.float32),
+         "f": np.array(0)},
+    ),
+    "spectrum": (
+        """(float[1,800] x) => (float y) { s = STFT (x, step, window) q = Mul (s, s) p = ReduceSum (q, last)
+        y = Relu (p) }""",
+        {"step": np.array(100), "window": np.hanning(200).astype(np.float32), "last": np.array([3])},
+    ),
+    "fold": (
+        """(float[1,3,12,12] x) => (float y) { c = Conv <strides = [2,2], pads = [1,1,1,1]> (x, w) m = Reshape (c, s)
+        i = Col2Im <strides = [2,2], pads = [1,1,1,1]> (m, z, k) y = Relu (i) }""",
+        {"w": normal(45, 3, 3, 3, seed=1), "s": np.array([1, 45, 36]), "z": np.array([12, 12]), "k": np.array([3, 3])},
+    ),
+}  # fmt: skip
 
 BARS = {
     "pads": ((1, 3, 12, 12), 35, 44),
@@ -67,6 +83,9 @@ BARS = {
     "empty": ((1, 3, 12, 12), 34, 42),
     "einsum": ((1, 12, 16), 20, 23),
     "shared": ((1, 6, 6, 6), 31, 38),
+    "fourier": ((1, 12, 16), 30, 41),
+    "spectrum": ((1, 800), 32, 42),
+    "fold": ((1, 3, 12, 12), 32, 42),
     "swin_v2_block": ((1, 3, 32, 32), 19, 19.5),
     "yolov5": ((1, 3, 64, 64), 23, 57),
     "nan_to_num": ((1, 3, 8, 8), 35, 46),
