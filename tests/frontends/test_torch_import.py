@@ -217,6 +217,25 @@ class Branching(nn.Module):
         return x if x.sum() > 0 else -x
 
 
+def test_two_pictures_in_one_batch_are_parted_again() -> None:
+    """Optical flow joins both pictures along the batch; halves of a free batch are a sequence of computed lengths."""
+
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            first, second = torch.chunk(self.conv(torch.cat([x, y])), 2)
+            return first * second
+
+    module = Pair()
+    pictures = (torch.randn(1, 3, 8, 8), torch.randn(1, 3, 8, 8))
+    graph = load(module, example_inputs=pictures)
+    assert ops(graph) == ["Concat", "Conv", "Split", "Mul"]
+    assert_parity(graph, module, pictures)
+
+
 def test_failed_export_names_module_cause_and_line(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(
         InputError, match=r"Branching: its forward decides.*by the values of a tensor \(at test_torch_import\.py:\d+\)"

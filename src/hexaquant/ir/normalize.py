@@ -44,7 +44,7 @@ from hexaquant.ir.passes.lower_ranks import MAX_RANK
 from hexaquant.ir.passes.merge_transposes import merge_transposes
 from hexaquant.ir.passes.name_everything import name_everything
 from hexaquant.ir.passes.name_parameters import mark_parameters, name_parameters
-from hexaquant.ir.passes.refuse_unsupported import holds_control_flow, refuse_unsupported
+from hexaquant.ir.passes.refuse_unsupported import holds_unsupported, refuse_unsupported
 from hexaquant.ir.passes.remove_unused import remove_unused
 from hexaquant.ir.passes.resolve_casts import resolve_casts
 from hexaquant.ir.passes.scale_resizes import scale_resizes
@@ -110,7 +110,7 @@ def normalize(
     result = as_written(graph, shapes)
     check_weights(result.model, result.source)
     _simplify(result, extra)
-    if holds_control_flow(result) and (frozen := _frozen(graph, shapes)) is not None:
+    if holds_unsupported(result) and (frozen := _frozen(graph, shapes)) is not None:
         return frozen
     refuse_unsupported(result)
     name_parameters(result)

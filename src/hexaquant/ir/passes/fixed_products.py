@@ -13,6 +13,7 @@ inverse DFT that is one-sided stays as it is. Source: ONNX Operators.md.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import onnx_ir as oir
@@ -165,7 +166,13 @@ def _col2im(node: oir.Node) -> bool:
     ones = np.tile(np.eye(places, dtype=np.float32).reshape(places, 1, *kernel), (channels, 1, *[1] * rank))
     reached = [(c - 1) * t + n for c, t, n in zip(counts, steps, spans, strict=True)]
     beyond = [s + sum(p) - r for s, p, r in zip(size, ends, reached, strict=True)]
-    attributes = {"strides": steps, "dilations": spread, "pads": pads, "group": channels, "kernel_shape": kernel}
+    attributes: dict[str, Any] = {
+        "strides": steps,
+        "dilations": spread,
+        "pads": pads,
+        "group": channels,
+        "kernel_shape": kernel,
+    }
     weight = emit.constant(f"{name}_places", ones)
     emit.finish(emit.op("ConvTranspose", [maps, weight], f"{name}_summed", output_padding=beyond, **attributes))
     return True

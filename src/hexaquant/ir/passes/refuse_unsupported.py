@@ -23,21 +23,21 @@ PREFIXES = (
 )
 
 
-def holds_control_flow(graph: Graph) -> bool:
-    """Whether an If, Loop or Scan is left."""
-    return any(node.domain == "" and node.op_type in CONTROL_FLOW for node in graph.nodes)
+def holds_unsupported(graph: Graph) -> bool:
+    """Whether control flow, a sequence, an optional or a string is left."""
+    return any(_is_control_flow(node) or _is_no_tensor(node) for node in graph.nodes)
 
 
 def refuse_unsupported(graph: Graph) -> int:
     """Returns 0. Raises InputError for the first unsupported construct."""
     for node in graph.nodes:
-        if node.domain == "" and node.op_type in CONTROL_FLOW:
+        if _is_control_flow(node):
             raise InputError(
                 f"{graph.source}: {graph.origin(node)} is an {node.op_type} that depends on data; if an input that "
                 "never changes (a flag, a sample rate) decides it, give that with --input NAME=VALUE (Python: "
                 "fixed=); else export the model without data-dependent control flow"
             )
-        if node.domain == "" and (node.op_type.startswith(PREFIXES) or not _tensors(node)):
+        if _is_no_tensor(node):
             raise InputError(
                 f"{graph.source}: {graph.origin(node)} ({node.op_type}) works on sequences, optionals or strings, "
                 "which are not supported; export the model with plain tensors"
@@ -48,5 +48,10 @@ def refuse_unsupported(graph: Graph) -> int:
     return 0
 
 
-def _tensors(node: oir.Node) -> bool:
-    return all(v.type is None or isinstance(v.type, oir.TensorType) for v in node.outputs)
+def _is_control_flow(node: oir.Node) -> bool:
+    return node.domain == "" and node.op_type in CONTROL_FLOW
+
+
+def _is_no_tensor(node: oir.Node) -> bool:
+    tensors = all(v.type is None or isinstance(v.type, oir.TensorType) for v in node.outputs)
+    return node.domain == "" and (node.op_type.startswith(PREFIXES) or not tensors)
