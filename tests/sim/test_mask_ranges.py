@@ -9,7 +9,7 @@ from hexaquant.frontends import load
 from hexaquant.htp.scheme import find_scheme
 from hexaquant.htp.soc import find_target
 from hexaquant.ir.passes.clamp_masks import MASK
-from hexaquant.sim.masks import MARGIN, mask_ranges, masked_scores
+from hexaquant.sim.masks import margin_of, mask_ranges, masked_scores
 from hexaquant.sim.plan import QuantPlan
 from hexaquant.sim.plan_json import plan_from_json, plan_to_json
 from hexaquant.sim.planner import make_plan
@@ -52,7 +52,7 @@ def test_the_ranges_of_a_mask_and_the_margin_of_its_scores(
 ) -> None:
     plan = planned(declared, body)
     assert {p.name: p.holds for p in plan if p.holds is not None} == wanted
-    assert {p.name for p in plan if p.margin == MARGIN} == {"m"}
+    assert {(p.name, p.margin, p.along) for p in plan if p.margin is not None} == {("m", margin_of(4, 8), -1)}
     assert plan_from_json(plan_to_json(plan)) == plan
 
 
@@ -75,4 +75,25 @@ def test_a_constant_mask_gives_its_scores_a_margin_and_nothing_else() -> None:
     text = HEAD.replace(", {declared}", "") + "<float[4] k = {0.0, 0.0, -1e9, 0.0}> {m = Add(s, k) y = Softmax(m)}"
     graph = load(onnx.parser.parse_model(text))
     assert mask_ranges(graph) == {}
-    assert masked_scores(graph, {}) == {"m"}
+    assert masked_scores(graph, {}) == {"m": (-1, 4)}
+
+
+@pytest.mark.parametrize(
+    "body,wanted",
+    [
+        ("m = Add(s, k) y = Softmax<axis=1>(m)", (-2, 4)),
+        ("m = Add(s, k) t = Transpose<perm=[0,2,1]>(m) y = Softmax<axis=1>(t)", (-1, 4)),
+        ("m = Add(s, k) t = Reshape(m, merged) y = Softmax(t)", (-1, 4)),
+        ("m = Add(s, k) t = Reshape(m, whole) y = Softmax(t)", (None, None)),
+        ("m = Add(s, k) a = Softmax(m) b = Softmax<axis=1>(m) y = Add(a, b)", (None, None)),
+    ],
+)
+def test_the_rows_of_scores_are_those_of_the_softmax_behind_them(
+    body: str, wanted: tuple[int | None, int | None]
+) -> None:
+    constants = "float[4] k = {0.0, 0.0, -1e9, 0.0}, int64[4] merged = {1, 2, 2, 4}, int64[2] whole = {2, 8}"
+    shape = "float[2,8]" if "whole" in body else "float[1,2,2,4]" if "merged" in body else "float[1,4,4]"
+    text = (
+        HEAD.replace(", {declared}", "").replace("=> (float[1,4,4] y", f"=> ({shape} y") + f"<{constants}> {{{body}}}"
+    )
+    assert masked_scores(load(onnx.parser.parse_model(text)), {})["m"] == wanted

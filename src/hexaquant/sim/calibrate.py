@@ -12,7 +12,8 @@ from torch import Tensor
 from hexaquant.core.encoding import MIN_SCALE, Encoding, encoding_from_range
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
-from hexaquant.core.observers import make_observer
+from hexaquant.core.observers import Observer, make_observer
+from hexaquant.core.observers.scores import ScoresObserver
 from hexaquant.core.observers.weight_mse import mse_weight_encoding
 from hexaquant.core.ranks import gathered, world_size
 from hexaquant.htp import kernels
@@ -90,7 +91,7 @@ def observe(model: QuantizedModel, batches: Iterable[Mapping[str, Any]], observe
     watched = [q for q in every if isinstance(q, ActivationQuantizer) and q.plan.how == "observed"]
     model.set_state("off")
     for quantizer in watched:
-        quantizer.observer = make_observer(quantizer.plan.observer or observer, quantizer.grid)
+        quantizer.observer = _observer(quantizer, observer)
         quantizer.state = "observe"
     seen = 0
     specs = input_specs(model.source_graph)
@@ -114,6 +115,12 @@ def observe(model: QuantizedModel, batches: Iterable[Mapping[str, Any]], observe
     return seen
 
 
+def _observer(quantizer: ActivationQuantizer, name: str) -> Observer:
+    plan = quantizer.plan
+    made = make_observer(plan.observer or name, quantizer.grid)
+    return made if plan.margin is None else ScoresObserver(made, plan.margin, plan.along, MASK / 2)
+
+
 def _merge_over_ranks(quantizers: list[ActivationQuantizer]) -> None:
     """Let every process's observers know what those of all processes saw."""
     if world_size() == 1:
@@ -128,8 +135,7 @@ def _take(quantizer: ActivationQuantizer, exact: bool) -> None:
     assert quantizer.observer is not None
     try:
         encoding = quantizer.observer.encoding()
-        encoding = with_margin(quantizer.plan, encoding if exact else with_headroom(encoding))
-        quantizer.encoding = within_clamp(quantizer.plan, encoding)
+        quantizer.encoding = within_clamp(quantizer.plan, encoding if exact else with_headroom(encoding))
     except InputError as error:
         raise InputError(f"tensor '{quantizer.plan.name}' ({quantizer.plan.layer}): {error}") from None
     quantizer.observer = None
@@ -145,14 +151,6 @@ def with_headroom(encoding: Encoding) -> Encoding:
     low = encoding.min.clamp(max=0) * HEADROOM_16
     high = encoding.max.clamp(min=0) * HEADROOM_16
     return encoding_from_range(low, high, encoding.grid)
-
-
-def with_margin(plan: TensorPlan, encoding: Encoding) -> Encoding:
-    """The encoding of masked scores reaches ``plan.margin`` lower, so that what is masked at run time vanishes behind
-    the Softmax; as it is where a mask was seen."""
-    if plan.margin is None or encoding.grid.is_float or float(encoding.min) <= MASK / 2:
-        return encoding
-    return encoding_from_range(encoding.min.clamp(max=0) - plan.margin, encoding.max, encoding.grid)
 
 
 def within_clamp(plan: TensorPlan, encoding: Encoding) -> Encoding:

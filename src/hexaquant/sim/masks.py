@@ -6,23 +6,29 @@ Data without padding never mask. A range that is only observed then ends at 0, a
    constants, by Cast, Sub, Add, Mul, Neg, Clip, Where and data movement; intervals say what it can be.
 2. It lowers scores: it is added to (or subtracted from) something else, which then reaches a Softmax (see
    ir.passes.clamp_masks). Where its interval does not reach half of MASK it is no mask.
-3. The scores themselves need not span it. MARGIN below their lowest value the exponential is 1e-7 of that of any
-   value of the row: less than half a step of 16 bits.
+3. The scores themselves need not span it. A margin below the largest value of the row all masked entries together are
+   half a step of the probabilities at most (core/observers/scores.py).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import onnx_ir as oir
 
+from hexaquant.ir.body import rank_of, static_dim
+from hexaquant.ir.edit import int_attribute
 from hexaquant.ir.graph import Graph, constant, is_float_value
 from hexaquant.ir.passes.clamp_masks import MASK, MOVES, PICKS, reaches
 from hexaquant.ir.passes.clip_mask_inputs import mask_floor
 
 Interval = tuple[float, float]
 
-MARGIN = 16.0
+LONG = 512
+"""Entries of a row whose length is unknown."""
+SLACK = 2.0
+"""For rows at run time that lie lower than any in calibration did: so much deeper they still vanish."""
 
 
 def mask_ranges(graph: Graph) -> dict[str, Interval]:
@@ -40,9 +46,16 @@ def mask_ranges(graph: Graph) -> dict[str, Interval]:
     return result
 
 
-def masked_scores(graph: Graph, masks: dict[str, Interval]) -> set[str]:
-    """Names of the tensors in which scores and a mask of ``masks``, or a constant mask, have come together."""
-    found: set[str] = set()
+def margin_of(length: int | None, bits: int) -> float:
+    """How far below the largest of ``length`` entries the others make half a step of ``bits`` after a Softmax, all
+    together."""
+    return math.log(2.0 ** (bits + 1) * (length or LONG)) + SLACK
+
+
+def masked_scores(graph: Graph, masks: dict[str, Interval]) -> dict[str, tuple[int | None, int | None]]:
+    """The tensors in which scores and a mask of ``masks``, or a constant mask, have come together: name -> (axis of the
+    Softmax behind it, from the end, and its length); None for what is unknown."""
+    found: dict[str, tuple[int | None, int | None]] = {}
     for node in graph.nodes:
         result = node.outputs[0] if node.outputs else None
         if result is None or (result.name or "") in masks or not reaches(result, "Softmax"):
@@ -50,9 +63,31 @@ def masked_scores(graph: Graph, masks: dict[str, Interval]) -> set[str]:
         operands = node.inputs[1:] if node.op_type == "Where" else node.inputs
         names = {value.name for value in operands if value is not None}
         meets = node.op_type in ("Add", "Sub", "Where") and any(_is_low(value, masks) for value in operands)
-        if meets or names & found:
-            found.add(result.name or "")
+        if meets or names & found.keys():
+            axis = _softmax_axis(result)
+            found[result.name or ""] = axis, None if axis is None else static_dim(result, axis)
     return found
+
+
+def _softmax_axis(scores: oir.Value) -> int | None:
+    """The axis along which all Softmax behind ``scores`` go, from the end; None where they differ or it is unknown."""
+    axes = {_axis_before(use.node) for use in scores.uses()}
+    return axes.pop() if len(axes) == 1 else None
+
+
+def _axis_before(node: oir.Node) -> int | None:
+    """The axis of the first input of ``node`` that reaches a Softmax as its axis."""
+    rank = rank_of(node.inputs[0])
+    if node.op_type == "Softmax":
+        axis = int_attribute(node, "axis", -1)
+        return axis if axis < 0 else None if rank is None else axis - rank
+    axis = _softmax_axis(node.outputs[0])
+    if axis is None or node.op_type in ("Add", "Where", "Identity", "Cast"):
+        return axis
+    if node.op_type == "Transpose" and "perm" in node.attributes and rank is not None:
+        return list(node.attributes["perm"].as_ints())[axis] - rank
+    same = axis == -1 and static_dim(node.inputs[0], -1) == static_dim(node.outputs[0], -1) is not None
+    return -1 if same else None
 
 
 def _is_low(value: oir.Value | None, masks: dict[str, Interval]) -> bool:

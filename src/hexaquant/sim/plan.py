@@ -32,7 +32,8 @@ class TensorPlan:
     ``observer``: the observer that the user or the operator chose for this tensor, None for the recipe's; "file": the
     encoding that came with it (sim/from_file.py).
     ``holds``: (low, high) that the range of this *observed* tensor spans whatever was seen: an attention mask.
-    ``margin``: how far below the lowest value seen the range of masked scores reaches, unless masks were seen.
+    ``margin``: how far below the largest value of the lowest row the range of masked scores ends; ``along``: the axis
+    of a row, from the end, None where it is unknown.
     ``tie``: the first of the tensors that share one encoding with this *observed* one, itself included; the range of
     all of them counts.
     """
@@ -52,6 +53,7 @@ class TensorPlan:
     tie: str | None = None
     holds: tuple[float, float] | None = None
     margin: float | None = None
+    along: int | None = None
 
     @property
     def is_quantized(self) -> bool:

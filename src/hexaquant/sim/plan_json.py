@@ -11,7 +11,7 @@ from hexaquant.htp.scheme import Scheme
 from hexaquant.htp.soc import find_target
 from hexaquant.sim.plan import QuantPlan, TensorPlan
 
-_FIELDS = ("source", "weight", "low", "high", "clamp", "layer", "reason", "observer", "tie", "holds", "margin")
+_FIELDS = ("source", "weight", "low", "high", "clamp", "layer", "reason", "observer", "tie", "holds", "margin", "along")
 
 
 def plan_to_json(plan: QuantPlan) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from hexaquant.sim.activation_grids import ActivationPlanner
 from hexaquant.sim.constants import bias_plan, constant_plan, is_parameter, weight_plan
 from hexaquant.sim.converts import insert_converts, only_moves
 from hexaquant.sim.einsum_products import products_as_einsum
-from hexaquant.sim.masks import MARGIN, mask_ranges, masked_scores
+from hexaquant.sim.masks import margin_of, mask_ranges, masked_scores
 from hexaquant.sim.node_schemes import node_schemes
 from hexaquant.sim.overrides import Overrides
 from hexaquant.sim.plan import QuantPlan, TensorPlan
@@ -103,7 +103,9 @@ class _Planner:
             if plan.how == "observed" and plan.name in masks:
                 self._add(replace(plan, holds=masks[plan.name]))
             elif plan.how == "observed" and plan.name in scores:
-                self._add(replace(plan, margin=MARGIN))
+                axis, length = scores[plan.name]
+                bits = plan.grid.bits if plan.grid is not None else 8
+                self._add(replace(plan, margin=margin_of(length, bits), along=axis))
 
     def _add(self, plan: TensorPlan) -> None:
         self.tensors[plan.name] = plan
