@@ -104,6 +104,8 @@ def quantize_graph(
 
 def say_what_data_are(data: Dataset, events: Events) -> None:
     """One line for each input, and a warning for each thing that is wrong with the data."""
+    if data.made:
+        events.note("quantize", f"{data.source}: {data.made}")
     looks = look_at(data)
     for look in looks:
         events.note("quantize", look.words())

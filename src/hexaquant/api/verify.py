@@ -58,6 +58,8 @@ def verify_folder(
     name, function = (None, None) if metric is None else find_metric(metric)
     simulation = model or load_quantized(out)
     dataset = open_data(data, simulation.source_graph, images)
+    if dataset.made:
+        (events or Events()).note("verify", f"{dataset.source}: {dataset.made}")
     looks = look_at(dataset)
     strange = [*doubts(looks, "verify"), *out_of_range(looks, simulation.encodings())]
     result = verify(

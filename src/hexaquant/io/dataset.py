@@ -24,7 +24,8 @@ class Dataset:
     """``items()`` starts a new pass over the user's items; ``source`` names the data in messages.
 
     ``count``: number of samples when known beforehand. ``part``: None for all samples, else the held-out fifth or
-    the rest; ``note``: what else a report should say of the data, such as which folder is which class.
+    the rest; ``note``: what else a report should say of the data, such as which folder is which class; ``made``: what
+    was made of the files, such as how pictures were preprocessed.
     """
 
     specs: tuple[InputSpec, ...]
@@ -33,6 +34,7 @@ class Dataset:
     count: int | None = None
     part: str | None = None
     note: str = ""
+    made: str = ""
 
     @property
     def samples(self) -> int | None:

@@ -65,6 +65,19 @@ class ImageSpec:
             clean["size"] = (clean["size"], clean["size"])
         return cls(**clean)
 
+    def words(self, size: tuple[int, int], layout: str) -> str:
+        """ "pictures resized to 224x224, RGB, NCHW, (pixel * 0.003922 - 0) / 1"."""
+        target = f"{size[0]}x{size[1]}"
+        if self.resize is None:
+            cut = f"resized to {target}"
+        else:
+            cut = f"resized to a shorter side of {self.resize} and cut to {target}"
+        mean, std = (", ".join(f"{v:g}" for v in values) for values in (self.mean, self.std))
+        mean, std = (f"[{text}]" if "," in text else text for text in (mean, std))
+        text = f"pictures {cut}, {self.color}, {layout}, (pixel * {self.scale:.4g} - {mean}) / {std}"
+        given = self != ImageSpec(size=self.size, layout=self.layout)
+        return text if given else f"{text}: the defaults, as no preprocessing was given (--images)"
+
     def __post_init__(self) -> None:
         choices: dict[str, tuple[str | None, ...]] = {"layout": (None, "NCHW", "NHWC"), "color": ("RGB", "BGR", "GRAY")}
         choices["interpolation"] = ("nearest", "bilinear", "bicubic", "lanczos")
@@ -125,7 +138,8 @@ def image_folder(folder: Path, specs: tuple[InputSpec, ...], image: ImageSpec) -
             yield (array,) if labels is None else (array, labels[index : index + 1])
 
     several = spec.rows > 1 and len(spec.shape) == 4
-    return Dataset(specs, items, str(folder), None if several else len(files), note=note)
+    made = image.words(size, layout)
+    return Dataset(specs, items, str(folder), None if several else len(files), note=note, made=made)
 
 
 def _picture(spec: InputSpec) -> Shape:
