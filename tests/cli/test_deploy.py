@@ -20,6 +20,7 @@ OUTPUT_KEYS = {
     "sim_vs_target_max_lsb",
     "top1_agreement_sim_target",
     "values",
+    "all_zero_in_fp32",
     "all_zero_on_target",
 }
 

@@ -95,6 +95,7 @@ class OutputMeter:
         return {
             "name": self.name,
             "values": self.values,
+            "all_zero_in_fp32": self.peak == 0,
             "all_zero_on_target": self.found == 0 < self.peak,
             **dbs,
             "sim_vs_target_max_lsb": None if self.step is None else round(self.max_error / self.step, 3),

@@ -119,6 +119,8 @@ def absurd_results(report: Mapping[str, Any], strange: Sequence[str] = ()) -> It
 
 def _bad_output(output: Mapping[str, Any], strange: Sequence[str]) -> Iterator[str]:
     db, own, faithful = (output[f"{pair}_sqnr_db"] for pair in ("fp32_vs_target", "fp32_vs_sim", "sim_vs_target"))
+    if output["all_zero_in_fp32"]:
+        yield f"output '{output['name']}' is all zero in FP32: data or weights are not those of this network"
     if db is None or db >= LEAST_DB:
         return
     if output["all_zero_on_target"]:
