@@ -79,8 +79,8 @@ def _axis_before(node: oir.Node) -> int | None:
     """The axis of the first input of ``node`` that reaches a Softmax as its axis."""
     rank = rank_of(node.inputs[0])
     if node.op_type == "Softmax":
-        axis = int_attribute(node, "axis", -1)
-        return axis if axis < 0 else None if rank is None else axis - rank
+        own = int_attribute(node, "axis", -1)
+        return own if own < 0 else None if rank is None else own - rank
     axis = _softmax_axis(node.outputs[0])
     if axis is None or node.op_type in ("Add", "Where", "Identity", "Cast"):
         return axis
