@@ -38,6 +38,7 @@ _NAMES = {
     "mixed_precision": ("hexaquant.api.mixed", "mixed_precision"),
     "correct_on_target": ("hexaquant.api.correct_on_target", "correct_on_target"),
     "Runtime": ("hexaquant.qnn.runtime", "Runtime"),
+    "write_ep_context": ("hexaquant.qnn.ep_context", "write_ep_context"),
     "Genie": ("hexaquant.llm.genie", "Genie"),
     "Graph": ("hexaquant.ir.graph", "Graph"),
     "Grid": ("hexaquant.core.grid", "Grid"),
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     from hexaquant.frontends import load
     from hexaquant.ir.graph import Graph
     from hexaquant.llm.genie import Genie
+    from hexaquant.qnn.ep_context import write_ep_context
     from hexaquant.qnn.runtime import Runtime
 
 

@@ -18,12 +18,13 @@ from hexaquant.core.errors import TargetError
 from hexaquant.core.events import Events
 from hexaquant.folder.artifacts import DLC, QDQ, Folder, binary_name
 from hexaquant.folder.check_samples import read_samples
-from hexaquant.folder.manifest import amend_manifest, sha256_of
+from hexaquant.folder.manifest import amend_manifest, read_manifest, sha256_of
 from hexaquant.folder.resume import KEY, is_current, step_fingerprint
 from hexaquant.htp.soc import Target, find_target
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import freeze_batch
 from hexaquant.qnn.compile import compile_dlc
+from hexaquant.qnn.ep_context import write_ep_context
 from hexaquant.qnn.lower import lower
 
 STATIC = ".state/static.qdq.onnx"
@@ -54,7 +55,8 @@ def compile_folder(
     """Lower ``folder``'s QDQ model and compile it for ``target`` (default: the one it was quantized for).
 
     Dimensions that are still symbolic become ``batch``: the NPU needs static shapes. Without ``force``, what was made
-    from the same model with the same settings is kept. ``check``: each binary runs two samples and is held against the
+    from the same model with the same settings is kept. Beside each binary stands the ONNX file by which onnxruntime's
+    QNN provider loads it (model.<soc>.ctx.onnx). ``check``: each binary runs two samples and is held against the
     quantized model in onnxruntime. Raises TargetError naming the operators that the target refuses, with the library's
     reason, the tensor whose encoding did not arrive unchanged in the DLC, or the layer that a binary computes wrong.
     """
@@ -80,8 +82,9 @@ def compile_folder(
         done = compile_dlc(out / DLC, out / name, soc.model, soc.arch, o_level=o_level, graph_name="model")
         if check:
             _check_or_remove(out, soc, log)
+        contexts = write_ep_context(out / name, done.info, io=read_manifest(out).lowering.io)
         info = {KEY: wanted, "qdq": qdq, "batch": batch, "o_level": o_level, "seconds": round(done.seconds, 3)}
-        amend_manifest(out, files=[name], sections={section: info})
+        amend_manifest(out, files=[name, *(file.name for file in contexts)], sections={section: info})
     binaries = {soc.name: out / binary_name(soc) for soc in targets}
     return Compiled(out, out / DLC, binaries, tuple(reused))
 
