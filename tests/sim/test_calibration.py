@@ -11,6 +11,7 @@ from hexaquant.core.errors import InputError
 from hexaquant.core.grid import Grid
 from hexaquant.core.observers import OBSERVERS
 from hexaquant.sim.calibrate import HEADROOM_16, calibrate, within_clamp
+from hexaquant.sim.input_moments import InputMoments
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.plan import TensorPlan
 from ir.onnx_text import random, run
@@ -40,11 +41,58 @@ def test_weights_and_constants_cover_their_own_values() -> None:
     assert model.encodings()["w"].same_as(expected)
 
 
-def test_below_8_bits_weights_are_clipped_for_least_error() -> None:
-    clipped, whole = (quantized(conv_net(), "w4a8", weight_observer=o).quantizers["w"] for o in ("auto", "min_max"))
+def test_by_the_weight_error_rule_weights_are_clipped_for_least_error() -> None:
+    clipped, whole = (quantized(conv_net(), "w4a8", weight_observer=o).quantizers["w"] for o in ("mse", "min_max"))
     w = torch.from_numpy(random(6, 3, 3, 3))
     errors = [float((q.encoding.fake_quantize(w) - w).square().sum()) for q in (clipped, whole)]
     assert errors[0] < errors[1]
+
+
+LAYERS = {
+    "Gemm": ("[N,16] x) => (float[N,8] y) { y = Gemm <transB=1> (x, w, b) }", (8, 16), (256, 16)),
+    "MatMul": ("[N,4,16] x) => (float[N,4,8] y) { y = MatMul (x, w) }", (16, 8), (64, 4, 16)),
+    "Conv": ("[N,16,5,5] x) => (float[N,8,3,3] y) { y = Conv (x, w, b) }", (8, 16, 3, 3), (32, 16, 5, 5)),
+    "groups": ("[N,16,5,5] x) => (float[N,8,3,3] y) { y = Conv <group=2> (x, w, b) }", (8, 8, 3, 3), (32, 16, 5, 5)),
+    "deconv": ("[N,16,3,3] x) => (float[N,8,5,5] y) { y = ConvTranspose (x, w, b) }", (16, 8, 3, 3), (32, 16, 3, 3)),
+}
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_below_8_bits_weights_are_clipped_for_the_least_error_of_the_outputs(case: str) -> None:
+    """Large weights meet large inputs: to clip them, as the weights' own error asks for, is what costs most."""
+    text, shape, inputs = LAYERS[case]
+    w = random(*shape)
+    along = 0 if case in ("MatMul", "deconv") else 1
+    first = [slice(None)] * w.ndim
+    first[along] = slice(0, 1)
+    w[tuple(first)] *= 4
+    x = random(*inputs, seed=7)
+    axis = x.ndim - 1 if case in ("Gemm", "MatMul") else 1
+    x[(slice(None),) * axis + (slice(0, 1),)] *= 10
+    constants = {"w": w, **({"b": random(8)} if "b)" in text else {})}
+    graph = net(f"(float{text}", **constants)
+    wanted = run(graph, {"x": x})[0]
+
+    def error(observer: str) -> float:
+        model = quantized(graph, "w4a16", data=[{"x": x}], weight_observer=observer)
+        with torch.no_grad(), model.only("w"):
+            return float((model(torch.from_numpy(x)) - torch.from_numpy(wanted)).square().mean())
+
+    assert error("auto") <= 1.02 * min(error("mse"), error("min_max"))
+    assert error("auto") < 0.5 * error("mse")
+
+
+def test_a_weight_of_several_layers_is_clipped_for_all_of_them() -> None:
+    text = "(float[N,8] x) => (float[N,8] y) { h = MatMul (x, w) y = MatMul (h, w) }"
+    graph = net(text, w=random(8, 8))
+    model = QuantizedModel(graph, planned(graph, "w4a16"))
+    moments = InputMoments(model, ["w"])
+    x = torch.from_numpy(random(64, 8, seed=3))
+    moments.watch({"x": x})
+    h = x @ torch.from_numpy(random(8, 8))
+    expected = x.square().mean(0) + h.square().mean(0)
+    found = moments.importance()["w"]
+    assert torch.allclose(found, expected[:, None].expand(8, 8), rtol=5e-3)
 
 
 @pytest.mark.parametrize("observer", OBSERVERS)

@@ -15,8 +15,8 @@ from hexaquant.core.observers import make_observer
 from hexaquant.core.observers.observer import Observer
 from hexaquant.ir.input_spec import first_samples, input_specs, sample_count
 from hexaquant.ptq.lockstep import CHUNK, Env, Machine
-from hexaquant.ptq.rounding.layers import Layer, find_layers
 from hexaquant.sim.calibrate import within_clamp
+from hexaquant.sim.layers import Layer, find_layers
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.quantizer import ActivationQuantizer
 

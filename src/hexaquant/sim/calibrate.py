@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -21,7 +21,8 @@ from hexaquant.htp.overflow import safe_weight_scale
 from hexaquant.ir.input_spec import input_specs, sample_count
 from hexaquant.ir.passes.clamp_masks import MASK
 from hexaquant.sim.from_file import FROM_FILE, encoding_in_file
-from hexaquant.sim.model import QuantizedModel
+from hexaquant.sim.input_moments import InputMoments
+from hexaquant.sim.model import AnyQuantizer, QuantizedModel
 from hexaquant.sim.plan import TensorPlan
 from hexaquant.sim.quantizer import ActivationQuantizer, BiasQuantizer, ConstantQuantizer, tamed
 
@@ -41,23 +42,44 @@ def calibrate(
     """Set all encodings of ``model`` from ``batches`` (each a mapping input name -> array or tensor).
 
     ``observer``: min_max, moving_average, percentile, mse, sqnr or entropy, for activations;
-    ``weight_observer``: min_max, mse, or auto (mse below 8 bits; from 8 bits on clipping costs more than it gains
-    once biases are corrected). Ranges of 16 bits get HEADROOM_16, except with min_max and whole.
+    ``weight_observer``: min_max, mse (least error of the weights), or auto: below 8 bits the clip with the least error
+    of the layer's outputs (sim/input_moments.py), from 8 bits on min_max, for clipping costs more than it gains once
+    biases are corrected. Ranges of 16 bits get HEADROOM_16, except with min_max and whole.
     Quantizers are on afterwards. Of several processes each gives its own part of the data; the encodings are those of
     all of it. Returns the number of samples seen. Raises InputError for empty data and for NaN or infinite
     activations, naming the tensor.
     """
-    fit_weights(model, weight_observer)
-    seen = observe(model, batches, observer, events or Events())
+    clipped = [q.plan.name for q in model.quantizers.values() if _is_clipped_by_outputs(q, weight_observer)]
+    fit_weights(model, weight_observer, later=clipped)
+    moments = InputMoments(model, clipped) if clipped else None
+    seen = observe(model, batches, observer, events or Events(), moments)
+    if moments is not None:
+        _clip_by_outputs(model, clipped, moments.importance())
     protect_from_overflow(model)
     model.set_state("on")
     return seen
 
 
-def fit_weights(model: QuantizedModel, observer: str = "auto") -> None:
+def _is_clipped_by_outputs(quantizer: AnyQuantizer, observer: str) -> bool:
+    if not isinstance(quantizer, ConstantQuantizer) or quantizer.plan.role != "weight" or quantizer.grid.is_float:
+        return False
+    given = quantizer.plan.observer in ("min_max", "mse", FROM_FILE)
+    return observer == "auto" and not given and quantizer.grid.bits < 8
+
+
+def _clip_by_outputs(model: QuantizedModel, names: Iterable[str], importance: Mapping[str, Tensor]) -> None:
+    """Clips of weights by what they do to the outputs; by the weights' own error where no layer says what it reads."""
+    parameters = model.parameters_by_name()
+    for name in names:
+        quantizer = model.quantizers[name]
+        data = tamed(parameters[name].detach())
+        quantizer.encoding = mse_weight_encoding(data, quantizer.grid, importance.get(name))
+
+
+def fit_weights(model: QuantizedModel, observer: str = "auto", later: Collection[str] = ()) -> None:
     """Encodings of weights and constants from their own values, or as they came with the file.
 
-    Raises InputError for NaN, in biases too.
+    Weights ``later`` are only looked at. Raises InputError for NaN, in biases too.
     """
     parameters = model.parameters_by_name()
     for name, quantizer in model.quantizers.items():
@@ -69,7 +91,7 @@ def fit_weights(model: QuantizedModel, observer: str = "auto") -> None:
         is_operand = quantizer.plan.role == "constant"
         if bool(torch.isnan(data).any()) or not (is_operand or bool(torch.isfinite(data).all())):
             raise InputError(f"'{name}' ({quantizer.plan.layer}) holds NaN or infinite values: the network is broken")
-        if isinstance(quantizer, BiasQuantizer):
+        if isinstance(quantizer, BiasQuantizer) or name in later:
             continue
         if quantizer.plan.observer == FROM_FILE:
             came = encoding_in_file(model.source_graph.initializers[name], quantizer.grid)
@@ -85,8 +107,14 @@ def fit_weights(model: QuantizedModel, observer: str = "auto") -> None:
             quantizer.fit(data)
 
 
-def observe(model: QuantizedModel, batches: Iterable[Mapping[str, Any]], observer: str, events: Events) -> int:
-    """Run ``batches`` through the float network and set the encodings of observed activations."""
+def observe(
+    model: QuantizedModel,
+    batches: Iterable[Mapping[str, Any]],
+    observer: str,
+    events: Events,
+    moments: InputMoments | None = None,
+) -> int:
+    """Run ``batches`` through the float network (by ``moments``) and set the encodings of observed activations."""
     every = dict.fromkeys(model.quantizers.values())  # tied tensors have one quantizer
     watched = [q for q in every if isinstance(q, ActivationQuantizer) and q.plan.how == "observed"]
     model.set_state("off")
@@ -97,7 +125,10 @@ def observe(model: QuantizedModel, batches: Iterable[Mapping[str, Any]], observe
     specs = input_specs(model.source_graph)
     for batch in events.track(batches, "calibrate"):
         tensors = {name: torch.as_tensor(value) for name, value in batch.items()}
-        model(**tensors)
+        if moments is None:
+            model(**tensors)
+        else:
+            moments.watch(tensors)
         seen += sample_count(tensors, specs)
     seen = sum(gathered(seen))
     _merge_over_ranks(watched)

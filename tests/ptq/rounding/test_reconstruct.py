@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from hexaquant.ptq.lockstep import Machine
-from hexaquant.ptq.rounding.layers import find_layers
 from hexaquant.ptq.rounding.reconstruct import PATIENCE, SoftRounding, Training, find_blocks, reconstruct_blocks
+from hexaquant.sim.layers import find_layers
 from ir.onnx_text import random
 from ptq.rounding.test_apply import data, fresh, rounded, sqnr
 from sim.nets import conv_net, net, quantized

@@ -9,9 +9,9 @@ from torch import Tensor
 from hexaquant.core.errors import InputError
 from hexaquant.ptq.lockstep import CHUNK
 from hexaquant.ptq.rounding.apply import FIRST, HELD_OUT, round_weights
-from hexaquant.ptq.rounding.layers import Layer, find_layers
 from hexaquant.ptq.rounding.solve import Method
 from hexaquant.ptq.rounding.walk import walk
+from hexaquant.sim.layers import Layer, find_layers
 from hexaquant.sim.model import QuantizedModel
 from ptq.rounding.test_apply import fresh, images
 

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from hexaquant.core.events import Events
 from hexaquant.core.grid import PerTensor
-from hexaquant.ptq.rounding.layers import Layer, find_layers
 from hexaquant.ptq.rounding.moments import Gram, HeldOut, Inputs, Moments
 from hexaquant.ptq.rounding.solve import PLENTY, Method, Problem, solve
 from hexaquant.ptq.rounding.walk import walk
 from hexaquant.sim.calibrate import protect_from_overflow, safe_weight_scales
+from hexaquant.sim.layers import Layer, find_layers
 from hexaquant.sim.model import QuantizedModel
 
 HELD_OUT = 8

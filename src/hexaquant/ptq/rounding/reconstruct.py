@@ -20,9 +20,9 @@ from torch import Tensor, fx
 
 from hexaquant.core.events import Events
 from hexaquant.ptq.lockstep import Env, LiveStore, Machine
-from hexaquant.ptq.rounding.layers import Layer, find_layers
 from hexaquant.ptq.rounding.walk import feed
 from hexaquant.sim.calibrate import protect_from_overflow
+from hexaquant.sim.layers import Layer, find_layers
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.quantizer import ActivationQuantizer
 

@@ -24,7 +24,7 @@ from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.ir.input_spec import first_samples, input_specs, sample_count
 from hexaquant.ptq.lockstep import CHUNK, Env, LiveStore, Machine
-from hexaquant.ptq.rounding.layers import Layer
+from hexaquant.sim.layers import Layer
 from hexaquant.sim.model import QuantizedModel
 
 

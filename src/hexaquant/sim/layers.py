@@ -22,7 +22,7 @@ from hexaquant.sim.quantizer import BiasQuantizer, ConstantQuantizer
 
 @dataclass(frozen=True)
 class Layer:
-    """One Conv, ConvTranspose, Gemm or MatMul with a quantized weight that no other operator shares.
+    """One Conv, ConvTranspose, Gemm or MatMul with a quantized weight, which as a rule no other operator shares.
 
     ``x``, ``y``: fx nodes of its input and output; ``bias``: its int32 bias when it has one of its own.
     ``attributes``: those of the ONNX operator; ``shape``: of the weight.
@@ -40,6 +40,15 @@ class Layer:
     @property
     def groups(self) -> int:
         return int(self.attributes.get("group", 1))
+
+    @property
+    def outputs_in_group(self) -> int:
+        """Rows O of each group's matrix."""
+        if self.op_type == "ConvTranspose":
+            return self.shape[1]
+        if self.op_type == "Conv":
+            return self.shape[0] // self.groups
+        return self.shape[0] if self.attributes.get("transB") else self.shape[1]
 
     @property
     def input_key(self) -> tuple[Any, ...]:
@@ -139,8 +148,9 @@ def _patch_indices(
     return inside[:, None] + corner[None]
 
 
-def find_layers(model: QuantizedModel) -> list[Layer]:
-    """The layers of ``model`` in order of execution that rounding can treat."""
+def find_layers(model: QuantizedModel, shared: bool = False) -> list[Layer]:
+    """The layers of ``model`` in order of execution that rounding can treat; ``shared``: with those whose weight
+    another operator reads as well."""
     calls = {n.meta["node"]: n for n in model.network.graph.nodes if n.op == "call_function" and "node" in n.meta}
     found = []
     uses = _uses(model)
@@ -151,7 +161,9 @@ def find_layers(model: QuantizedModel) -> list[Layer]:
             continue
         weight = node.inputs[1].name or "" if node.inputs[1] is not None else ""
         quantizer = model.quantizers.get(weight)
-        if not isinstance(quantizer, ConstantQuantizer) or quantizer.plan.role != "weight" or uses[weight] > 1:
+        if not isinstance(quantizer, ConstantQuantizer) or quantizer.plan.role != "weight":
+            continue
+        if uses[weight] > 1 and not shared:
             continue
         if quantizer.plan.observer == FROM_FILE:
             continue  # on its grid since the file was made

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hexaquant.ptq.rounding.layers import find_layers
+from hexaquant.sim.layers import find_layers
 from ir.onnx_text import random
 from sim.nets import net, quantized
 
