@@ -18,8 +18,8 @@ def mse_weight_encoding(w: Tensor, grid: Grid, importance: Tensor | None = None)
     """Encoding of the weight ``w`` on ``grid`` whose range is shrunk, for each scale on its own, to the least error.
 
     ``importance`` (shape of ``w``): factor on each element's squared error; all count the same without. Both ends are
-    shrunk by the same factor, 0.3 to 1, in two stages. LPBQ: the best float scale of each block is found first, then the
-    best integer. Raises EncodingError as encoding_of does.
+    shrunk by the same factor, 0.3 to 1, in two stages. LPBQ: the best float scale of each block is found first,
+    then the best integer. Raises EncodingError as encoding_of does.
     """
     if grid.is_float:
         return float_encoding(grid.bits)
