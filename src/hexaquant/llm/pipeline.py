@@ -33,8 +33,10 @@ DECODER = "decoder"
 
 
 def decoder_recipe(scheme: Scheme) -> Recipe:
-    """The residual stream and the heads rotated, for single channels of it are far larger than the others (which costs 5
-    dB of the logits at 16 bits already); weights below 8 bits rounded by the outputs' error."""
+    """The residual stream and the heads rotated; weights below 8 bits rounded by the outputs' error.
+
+    Single channels of the stream are far larger than the others, which costs 5 dB of the logits at 16 bits already.
+    """
     steps = (RotateTransformer(), Calibrate())
     return Recipe(DECODER, (*steps, RoundWeights()) if scheme.weight_bits < 8 else steps)
 
@@ -59,8 +61,9 @@ def quantize(
 ) -> dict[str, Any]:
     """Quantize ``model`` (see open_source); write the simulation, the tokenizer and Genie's configuration to ``out``.
 
-    ``recipe``: "decoder" (decoder_recipe) or as hq.quantize takes it; ``context``: tokens in all; ``prompt``: tokens that the prompt graph takes at once; ``data``: a text file to
-    calibrate on (default: questions and the model's own answers), of which ``samples`` sequences of ``length`` tokens.
+    ``recipe``: "decoder" (decoder_recipe) or as hq.quantize takes it; ``context``: tokens in all; ``prompt``: tokens that
+    the prompt graph takes at once; ``data``: a text file to calibrate on (default: questions and the model's own
+    answers), of which ``samples`` sequences of ``length`` tokens.
     Raises InputError for what is no decoder, or sizes that do not fit; TargetError for what the target refuses.
     """
     log = events or Events()
