@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from hexaquant.bundle.card import ModelCard
+from hexaquant.bundle.decoder import DecoderCard, decoder_contents, library_names
 from hexaquant.bundle.model_file import LABELS, NAME, model_text
 from hexaquant.bundle.platforms import Platform
 from hexaquant.bundle.readme import readme
@@ -67,23 +69,39 @@ sys.exit(main())
 """
 
 
-def assemble(card: ModelCard, platform: Platform, folder: Path) -> tuple[str, ...]:
+def assemble(card: ModelCard | DecoderCard, platform: Platform, folder: Path) -> tuple[str, ...]:
     """Write the bundle into ``folder``, new or an earlier bundle, and return its files.
 
     Raises InputError for a folder that holds something else.
     """
     old = _earlier_files(folder)
     (folder / MANIFEST).unlink(missing_ok=True)  # what lies there without a manifest is unfinished
-    texts = contents(card, platform)
+    decoder = isinstance(card, DecoderCard)
+    texts = decoder_contents(card, platform, made_by()) if decoder else contents(card, platform)
+    copies = [card.binary, *(card.others if decoder else ())]
     for name, content in texts.items():
         write_bytes(folder / name, content)
-    with atomic_path(folder / card.binary.name) as temporary:
-        shutil.copyfile(card.binary, temporary)
-    names = (*texts, card.binary.name)
+    for source in copies:
+        with atomic_path(folder / source.name) as temporary:
+            shutil.copyfile(source, temporary)
+    names = (*texts, *(source.name for source in copies))
     for stale in old - set(names):
         (folder / stale).unlink(missing_ok=True)
-    amend_manifest(folder, files=names, sections=_sections(card, platform), target=card.target.name, scheme=card.scheme)
+    sections = {SECTION: {"platform": platform.name, "libraries": list(libraries(card, platform))}}
+    if not decoder:
+        sections |= _sections(card)
+    amend_manifest(folder, files=names, sections=sections, target=card.target.name, scheme=card.scheme)
     return (*names, MANIFEST)
+
+
+def libraries(card: ModelCard | DecoderCard, platform: Platform) -> tuple[str, ...]:
+    """File names of Qualcomm's libraries that the bundle's programs need."""
+    return library_names(card, platform) if isinstance(card, DecoderCard) else platform.library_files(card.target.arch)
+
+
+def made_by() -> str:
+    """ "hexaquant 0.1.0"."""
+    return f"hexaquant {versions().get('hexaquant', '')}".strip()
 
 
 def contents(card: ModelCard, platform: Platform) -> dict[str, bytes]:
@@ -97,7 +115,7 @@ def contents(card: ModelCard, platform: Platform) -> dict[str, bytes]:
     if card.labels is not None:
         found[LABELS] = ("\n".join(card.labels) + "\n").encode()
     found[NAME] = model_text(card).encode()
-    found["README.md"] = readme(card, platform, f"hexaquant {versions().get('hexaquant', '')}".strip()).encode()
+    found["README.md"] = readme(card, platform, made_by()).encode()
     return found
 
 
@@ -111,14 +129,13 @@ def _tree(folder: Traversable) -> dict[str, bytes]:
     return dict(sorted(found.items()))
 
 
-def _sections(card: ModelCard, platform: Platform) -> dict[str, object]:
-    """For Runtime("BUNDLE/model.bin"), which finds names there, and for whoever reads the manifest."""
+def _sections(card: ModelCard) -> dict[str, Any]:
+    """For Runtime("BUNDLE/model.bin"), which finds names there."""
     io = {
         side: [[spec.name, spec.lowered or spec.name] for spec in specs]
         for side, specs in (("inputs", card.inputs), ("outputs", card.outputs))
     }
-    about = {"platform": platform.name, "libraries": list(platform.library_files(card.target.arch))}
-    return {SECTION: about, f"context {card.binary.name}": {"io": io}}
+    return {f"context {card.binary.name}": {"io": io}}
 
 
 def _earlier_files(folder: Path) -> set[str]:

@@ -117,12 +117,17 @@ _BUILD = {
 }
 
 
+def build_commands(platform: Platform) -> str:
+    """The command line that builds the C programs."""
+    return _BUILD[platform.name]
+
+
 def _build(platform: Platform) -> str:
     more = {
         "windows-arm64": "\n\n(Visual Studio; from Linux: `-DCMAKE_TOOLCHAIN_FILE=../toolchains/windows-arm64.cmake`.)",
         "linux-arm64": "\n\nOn the board itself, without the toolchain file.",
     }.get(platform.name, "")
-    return f"## Build\n\n    {_BUILD[platform.name]}\n\nmakes `build/hexaquant_run` and `build/classify`.{more}"
+    return f"## Build\n\n    {build_commands(platform)}\n\nmakes `build/hexaquant_run` and `build/classify`.{more}"
 
 
 def _run(card: ModelCard, platform: Platform) -> str:

@@ -34,9 +34,13 @@ def bundle(
     images: Images = None,
     json: o.JsonOption = False,
 ) -> None:
-    """Write what an application on the device needs: binary, C runtime and example, Python runner, README."""
+    """Write what an application on the device needs: binary, C runtime and example, Python runner, README.
+
+    Of a language model: binary, Genie's configuration, and a C program that talks.
+    """
     console: Console = context.obj
     from hexaquant.api.bundle import make_bundle
+    from hexaquant.bundle.assemble import libraries
 
     made = make_bundle(folder, platform, output, target=target, labels=labels, images=images)
     sizes = {name: (made.folder / name).stat().st_size for name in made.files}
@@ -45,7 +49,7 @@ def bundle(
         "platform": made.platform.name,
         "target": made.card.target.name,
         "binary": made.card.binary.name,
-        "libraries": list(made.platform.library_files(made.card.target.arch)),
+        "libraries": list(libraries(made.card, made.platform)),
         "files": sizes,
     }
     console.result(document, lambda: _table(document))

@@ -61,8 +61,8 @@ def quantize(
 ) -> dict[str, Any]:
     """Quantize ``model`` (see open_source); write the simulation, the tokenizer and Genie's configuration to ``out``.
 
-    ``recipe``: "decoder" (decoder_recipe) or as hq.quantize takes it; ``context``: tokens in all; ``prompt``: tokens that
-    the prompt graph takes at once; ``data``: a text file to calibrate on (default: questions and the model's own
+    ``recipe``: "decoder" (decoder_recipe) or as hq.quantize takes it; ``context``: tokens in all; ``prompt``: tokens
+    that the prompt graph takes at once; ``data``: a text file to calibrate on (default: questions and the model's own
     answers), of which ``samples`` sequences of ``length`` tokens.
     Raises InputError for what is no decoder, or sizes that do not fit; TargetError for what the target refuses.
     """

@@ -76,6 +76,11 @@ def record_from_json(data: Mapping[str, Any]) -> Record:
         ) from None
 
 
+def is_llm(folder: str | Path) -> bool:
+    """True for a folder that ``hexaquant llm`` wrote."""
+    return (Path(folder) / NAME).is_file() and isinstance(read_manifest(Path(folder)).sections.get(SECTION), dict)
+
+
 def open_llm(folder: str | Path) -> tuple[Path, Record]:
     """(path, record) of a folder that ``hexaquant llm`` wrote. Raises InputError for any other."""
     out = Path(folder)

@@ -35,12 +35,38 @@ def chat_tokens(tokenizer: Any, turns: Sequence[str], bos: int) -> list[int]:
     Without the token ``bos`` that Genie itself puts first; with_bos adds it where the network gets the tokens.
     """
     if getattr(tokenizer, "chat_template", None):
-        messages = [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        text = _templated(tokenizer, turns)
     else:
         text = "".join(turns)
     tokens = [int(token) for token in tokenizer(text, add_special_tokens=False).input_ids]
     return tokens[1:] if bos >= 0 and tokens[:1] == [bos] else tokens
+
+
+def _templated(tokenizer: Any, turns: Sequence[str]) -> str:
+    messages = [{"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(turns)]
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+
+def turn_texts(tokenizer: Any, bos: int) -> tuple[str, str, str]:
+    """The chat template as text: before the first question, before a later one (with what ends the answer before it),
+    behind each. Empty where there is none, or where it treats questions differently by what they say.
+
+    Without the text of the token ``bos``, which Genie puts first itself.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        return "", "", ""
+    question = "hexaquantquestion"
+    answer = "hexaquantanswer"
+    later = "hexaquantlater"
+    one = _templated(tokenizer, [question])
+    three = _templated(tokenizer, [question, answer, later])
+    first, _, end = one.partition(question)
+    following = three.partition(answer)[2].partition(later)[0]
+    if three.count(later) != 1 or not three.endswith(later + end):
+        return "", "", ""
+    if bos >= 0 and tokenizer.bos_token:
+        first = first.removeprefix(tokenizer.bos_token)
+    return first, following, end
 
 
 def with_bos(tokens: Sequence[int], bos: int) -> list[int]:
