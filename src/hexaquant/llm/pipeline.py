@@ -26,6 +26,7 @@ from hexaquant.llm.texts import calibration_sequences
 from hexaquant.ptq.recipe import Recipe, find_recipe
 from hexaquant.ptq.steps.graph_steps import RotateTransformer
 from hexaquant.ptq.steps.model_steps import Calibrate, RoundWeights
+from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.plan_json import plan_to_json
 
 DECODER = "decoder"
@@ -86,6 +87,7 @@ def quantize(
     with commit(folder) as draft:
         names = write_simulation(simulation, decoder.shapes[0], draft, encodings_file=True)
         plan = plan_to_json(simulation.plan)
+        weight_bytes = _weight_bytes(simulation)
         constants = simulation.exported_graph()
         encodings = simulation.encodings()
         del simulation  # memory holds one of them at a time
@@ -98,6 +100,7 @@ def quantize(
         made: dict[str, Any] = {
             "recipe": settings.recipe.document(),
             "steps": [asdict(report) for report in shared.reports],
+            "weight_bytes": weight_bytes,
         }
         made |= {"overrides": dict(overrides or {}), "data": str(data or "questions and the model's own answers")}
         sections = {SECTION: {**record.to_json(), KEY: wanted}, "quantization": made, "plan": plan}
@@ -148,6 +151,12 @@ def _record(source: Source, decoder: Decoder, settings: Settings, where: str) ->
         source.name, where, decoder.form, decoder.rope, decoder.shapes, source.bos, source.eos, source.pad,
         settings.target.name, settings.scheme.name, settings.cache_bits,
     )  # fmt: skip
+
+
+def _weight_bytes(model: QuantizedModel) -> int:
+    """What weights, biases and constants take with their encodings' bits."""
+    bits = {p.name: p.grid.bits for p in model.plan if p.grid is not None}
+    return sum(t.numel() * bits.get(name, 32) // 8 for name, t in model.parameters_by_name().items())
 
 
 def _files(decoder: Decoder) -> list[str]:

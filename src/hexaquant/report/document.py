@@ -14,6 +14,7 @@ from hexaquant.core.errors import HexaquantError
 from hexaquant.io.qdq_reader import from_qdq
 from hexaquant.ir.graph import Graph
 from hexaquant.report.headline import Headline, headline
+from hexaquant.report.language import Language, language
 from hexaquant.report.network import Network, bits_of, read_network, tensor_cards
 from hexaquant.report.schema import LintFinding
 from hexaquant.report.sources import Sources
@@ -184,6 +185,7 @@ class ReportData:
     steps: tuple[Step, ...]
     findings: tuple[Finding, ...]
     figures: dict[str, Any]
+    language: Language | None = None
 
     @property
     def has_network(self) -> bool:
@@ -201,8 +203,10 @@ class _Model:
 def report_data(sources: Sources) -> ReportData:
     """Everything that the page needs, from what ``sources`` has."""
     model, problem = _read_model(sources)
-    if problem:
-        sources = replace(sources, problems=(*sources.problems, problem))
+    spoken, trouble = language(sources)
+    problems = [text for text in (problem, trouble) if text]
+    if problems:
+        sources = replace(sources, problems=(*sources.problems, *problems))
     findings = find_findings(sources, model.network if model else None)
     figures: dict[str, Any] = {
         "network": None,
@@ -216,7 +220,7 @@ def report_data(sources: Sources) -> ReportData:
     if model is not None:
         figures["network"] = _network(model)
         figures["tensors"] = tensor_cards(sources, model.network, model.graph, model.plan, model.encodings)
-    return ReportData(sources, headline(sources), tuple(pipeline(sources)), tuple(findings), figures)
+    return ReportData(sources, headline(sources), tuple(pipeline(sources)), tuple(findings), figures, spoken)
 
 
 def _read_model(sources: Sources) -> tuple[_Model | None, str]:

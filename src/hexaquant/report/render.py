@@ -15,12 +15,14 @@ from typing import Any
 from hexaquant.folder.manifest import versions
 from hexaquant.report.document import ReportData
 from hexaquant.report.headline import score_text
+from hexaquant.report.language import figure_texts
 from hexaquant.report.plotly_script import PlotlyScript, content_hash, plotly_script, require_installed
 from hexaquant.report.sources import Sources
 
 SCRIPTS = ("base", "charts", "graph", "panel", "layers", "live", "main")
 CONTENTS = (
     ("summary", "Summary"),
+    ("language", "Language"),
     ("network", "Network"),
     ("steps", "Steps"),
     ("error", "Error"),
@@ -71,7 +73,7 @@ def render(data: ReportData, live: Live | None = None) -> str:
         sources=sources,
         problems=sources.problems,
         out=shlex.quote(sources.folder.resolve().name),
-        contents=CONTENTS,
+        contents=[entry for entry in CONTENTS if entry[0] != "language" or data.language is not None],
         manifest=sources.manifest,
         manifest_text=_manifest_text(sources),
         recipe=_recipe(sources),
@@ -81,6 +83,7 @@ def render(data: ReportData, live: Live | None = None) -> str:
         has_activations=any(card.get("role") not in ("weight", "bias", "constant") for card in drawn),
         score_text=score_text,
         counted=counted,
+        figure_texts=figure_texts,
         infos=[finding for finding in data.findings if finding.severity == "info"],
         hexaquant=versions()["hexaquant"],
         live=live is not None,
