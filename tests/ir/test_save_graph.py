@@ -11,7 +11,7 @@ from onnx_text import assert_same, graph, random
 from hexaquant.core.errors import EnvironmentLacksError
 from hexaquant.frontends import load
 from hexaquant.ir.normalize import normalize
-from hexaquant.ir.save import save_model
+from hexaquant.ir.save import parts, save_model, to_proto
 
 CONV = "(float[1,3,8,8] x) => (float[1,4,6,6] y) { y = Conv(x, w) }"
 
@@ -22,6 +22,20 @@ def test_saved_file_is_the_same_model(tmp_path: Path) -> None:
     onnx.checker.check_model(tmp_path / "m.onnx", full_check=True)
     assert_same(model, load(tmp_path / "m.onnx"), {"x": random(1, 3, 8, 8)})
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_parts_are_the_model_and_none_is_much_larger_than_the_largest_constant() -> None:
+    weights = {f"w{index}": random(20, 20, seed=index) for index in range(12)}
+    steps = " ".join(f"x{index + 1} = MatMul (x{index}, w{index})" for index in range(12))
+    model = normalize(graph(f"(float[1,20] x0) => (float[1,20] x12) {{ {steps} }}", **weights)).model
+    found = list(parts(model))
+    read = onnx.load_from_string(b"".join(found))
+    whole = to_proto(model)
+    assert max(map(len, found)) < 2 * 20 * 20 * 4
+    for kind in ("initializer", "node", "input", "output", "value_info"):
+        expected = {entry.name: entry for entry in getattr(whole.graph, kind)}
+        assert {entry.name: entry for entry in getattr(read.graph, kind)} == expected, kind
+    assert read.opset_import == whole.opset_import and read.ir_version == whole.ir_version
 
 
 def test_large_graphs_get_external_data_that_loads_again(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def speaking_tokenizer(template: str = TEMPLATE) -> Any:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("chat") / "out"
-    sizes = {"context": 64, "prompt": 16, "samples": 2, "length": 32}
+    sizes = {"context": 128, "prompt": 16, "samples": 2, "length": 32}
     llm.deploy(speaking_decoder(), out, tokenizer=speaking_tokenizer(), **sizes)
     return out
 

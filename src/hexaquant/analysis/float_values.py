@@ -60,7 +60,7 @@ def _same_constants(model: QuantizedModel, graph: Graph) -> dict[str, Tensor]:
 
 
 def _run_reference(reference: Graph, sample: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-    out = build_module(reference).eval()(*[sample[value.name or ""] for value in reference.inputs])
+    out = build_module(reference, share=True).eval()(*[sample[value.name or ""] for value in reference.inputs])
     return tuple(out) if isinstance(out, tuple | list) else (out,)
 
 

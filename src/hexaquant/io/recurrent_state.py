@@ -32,7 +32,7 @@ def rolled(data: Dataset, graph: Graph) -> Dataset:
     known: States = []
 
     def items() -> Iterator[Any]:
-        network = build_module(graph).eval()
+        network = build_module(graph, share=True).eval()
         for index, (batch, labels) in enumerate(data.labelled(1)):
             sample = dict(batch) | (known[index] if index < len(known) else {})
             if index >= len(known):

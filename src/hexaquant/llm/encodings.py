@@ -193,7 +193,7 @@ def _convert_output(graph: Graph, name: str, bits: int) -> str:
 
 def batches(decoder: Decoder, shapes: Shapes, sequences: Sequence[Sequence[int]], graph: Graph) -> Iterator[Feed]:
     """The chunks of ``sequences``, with the cache that the float ``graph`` gives."""
-    network = build_module(graph)
+    network = build_module(graph, share=True)
     names = decoder.form.output_names()
 
     def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

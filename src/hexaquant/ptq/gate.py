@@ -69,7 +69,7 @@ class Gate:
         self.standing: float | None = None
         self._held = first(self._part(batches(), held=True), self._specs, MOST) or list(batches())[:1]
         self.samples = sum(sample_count(batch, self._specs) for batch in self._held)
-        network = build_module(graph).eval()
+        network = build_module(graph, share=True).eval()
         names = [value.name or "" for value in graph.inputs]
         self._wanted = [_tensors(network(*[torch.as_tensor(b[n]) for n in names])) for b in self._held]
 

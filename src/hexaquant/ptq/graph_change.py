@@ -43,7 +43,7 @@ def watch(
 
     Raises InputError when there is no batch.
     """
-    module = build_module(graph, {name: Probe(see) for name, see in probes.items()})
+    module = build_module(graph, {name: Probe(see) for name, see in probes.items()}, share=True)
     arguments = {name: argument for argument, name in module.meta["input_names"].items()}
     results = []
     for batch in batches:

@@ -104,7 +104,7 @@ def collect_statistics(graph: Graph, batches: Iterable[Mapping[str, Any]]) -> di
     finite are left out. Raises UnsupportedOpError for an operator that the executor does not know.
     """
     collectors = {v.name or "": _Collector(_axis(v)) for v in graph.values() if _is_activation(v)}
-    module = build_module(graph, dict(collectors))
+    module = build_module(graph, dict(collectors), share=True)
     arguments = {name: argument for argument, name in module.meta["input_names"].items()}
     for batch in batches:
         module(**{arguments.get(name, name): torch.as_tensor(value) for name, value in batch.items()})

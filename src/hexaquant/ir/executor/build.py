@@ -95,14 +95,15 @@ _HOST_LIMIT = 1024
 
 
 def build_module(
-    graph: Graph, taps: Mapping[str, nn.Module] | None = None, bypass: Collection[str] = ()
+    graph: Graph, taps: Mapping[str, nn.Module] | None = None, bypass: Collection[str] = (), share: bool = False
 ) -> fx.GraphModule:
     """The module that computes ``graph`` (normalized: opset 21, constants as initializers).
 
     Each value named in ``taps`` (activation, graph input or float initializer) passes through its module
     right after it is produced; all consumers and graph outputs see the result. Nodes named in ``bypass``
     return their first input. ``forward`` takes the graph inputs in order (or by their sanitised names)
-    and returns a Tensor for one output, else a tuple.
+    and returns a Tensor for one output, else a tuple. With ``share`` the weights are the graph's own memory: for a
+    module that is run and never changed.
 
     Float initializers become parameters whose state_dict keys are their ONNX names, other ones buffers or
     Python numbers. Untapped constants of rank 0 become Python numbers too, unless they are named like a
@@ -115,7 +116,7 @@ def build_module(
 
     Raises UnsupportedOpError naming the operator and its layer when the table has no entry for it.
     """
-    builder = _Builder(graph, taps or {}, frozenset(bypass))
+    builder = _Builder(graph, taps or {}, frozenset(bypass), share)
     builder.emit_inputs()
     for node in graph.nodes:
         builder.emit_node(node)
@@ -125,10 +126,11 @@ def build_module(
 class _Builder:
     """The state of one build: the fx graph under construction and the fx node of each value."""
 
-    def __init__(self, graph: Graph, taps: Mapping[str, nn.Module], bypass: frozenset[str]) -> None:
+    def __init__(self, graph: Graph, taps: Mapping[str, nn.Module], bypass: frozenset[str], share: bool) -> None:
         self.graph = graph
         self.taps = taps
         self.bypass = bypass
+        self.share = share
         self.fx = fx.Graph(tracer_cls=OperatorTracer)
         self.root = nn.Module()
         self.tapped = nn.Module()
@@ -260,7 +262,8 @@ class _Builder:
             data = constant(value) if data is None else data
             if data is None or value is None:
                 raise UnsupportedOpError(f"tensor '{name}' of {self.graph.source} has neither a producer nor data")
-            self.define(name, self.fx.get_attr(self.add_tensor(name, literal.torch_tensor(data, value.dtype))))
+            tensor = literal.torch_tensor(data, value.dtype, self.share)
+            self.define(name, self.fx.get_attr(self.add_tensor(name, tensor)))
         return self.env[name]
 
     def add_tensor(self, name: str, tensor: Tensor) -> str:

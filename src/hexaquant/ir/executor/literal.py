@@ -17,11 +17,15 @@ _NUMPY_FITS = {np.dtype(t) for t in (np.float32, np.float64, np.float16, np.int8
 }
 
 
-def torch_tensor(data: np.ndarray, dtype: oir.DataType | None = None) -> Tensor:
-    """A copy of ``data`` as a tensor; types that torch lacks are held in a wider one (see ops/dtypes.py)."""
+def torch_tensor(data: np.ndarray, dtype: oir.DataType | None = None, share: bool = False) -> Tensor:
+    """A copy of ``data`` as a tensor; types that torch lacks are held in a wider one (see ops/dtypes.py).
+
+    ``share``: no copy where that can be, for a tensor that nobody writes.
+    """
     wanted = _dtype(data, dtype)
     if data.dtype in _NUMPY_FITS:
-        return torch.tensor(data).to(wanted)
+        shared = share and data.flags.writeable and data.flags.c_contiguous
+        return (torch.from_numpy(data) if shared else torch.tensor(data)).to(wanted)
     wide = np.float32 if data.dtype.kind not in "iub" and wanted.is_floating_point else np.int64
     return torch.tensor(data.astype(wide)).to(wanted)
 
