@@ -11,8 +11,9 @@ import pytest
 from hexaquant import llm
 from hexaquant.core.errors import InputError, WorkerError
 from hexaquant.llm.genie import Genie, host_config
-from hexaquant.llm.loop import Loop
+from hexaquant.llm.loop import Loop, choose
 from hexaquant.llm.record import open_llm
+from hexaquant.llm.static_decoder import Shapes
 from llm.tiny import decoder, greedy, scaled_llama, tokenizer, tokens
 
 STEPS = 12
@@ -63,6 +64,27 @@ def assert_spoken(folder: Path, model: Any) -> None:
 
 def test_genie_speaks_our_loops_tokens(folder: Path) -> None:
     assert_spoken(folder, decoder("llama"))
+
+
+@pytest.mark.slow
+def test_several_lengths_of_context_in_one_binary(tmp_path: Path) -> None:
+    """The last prompt leaves the shorter context while it is answered."""
+    model = decoder("llama")
+    made = deployed(tmp_path / "out", model, context=[96, 48])
+    assert len(made["graphs"]) == 4 and made["context"] == 96
+    assert_spoken(tmp_path / "out", model)
+
+
+def test_the_shortest_context_that_holds_the_tokens_is_taken() -> None:
+    shapes = tuple(Shapes(tokens, context) for context in (96, 48) for tokens in (16, 1))
+    assert choose(shapes, 0, 40) == Shapes(16, 48)
+    assert choose(shapes, 32, 8) == Shapes(16, 48)
+    assert choose(shapes, 33, 8) == Shapes(1, 48)  # the prompt graph takes a cache of 32
+    assert choose(shapes, 47, 1) == Shapes(1, 48)
+    assert choose(shapes, 48, 1) == Shapes(1, 96)
+    assert choose(shapes, 40, 12) == Shapes(16, 96)
+    with pytest.raises(InputError, match="97 tokens"):
+        choose(shapes, 96, 1)
 
 
 def test_text_is_what_the_tokens_say(folder: Path) -> None:

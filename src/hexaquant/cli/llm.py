@@ -38,7 +38,10 @@ class Decoding:
 
     target: o.TargetOption = o.DEFAULT_TARGET
     scheme: o.SchemeOption = "w8a16"
-    size: Annotated[int, typer.Option("--context", min=2, help="Tokens of prompt and answer together.")] = 1024
+    size: Annotated[
+        list[int] | None,
+        typer.Option("--context", min=2, help="Tokens of prompt and answer together (1024); repeat for more lengths."),
+    ] = None
     prompt: Annotated[int, typer.Option(min=1, help="Tokens that the prompt graph takes at once.")] = 64
     cache_bits: Annotated[int, typer.Option(help="Bits of keys and values in the cache: 8 or 16.")] = 8
     recipe: RecipeOption = "decoder"
@@ -56,7 +59,7 @@ class Decoding:
         from hexaquant.sim.overrides import read_overrides
 
         given = {field.name: getattr(self, field.name) for field in fields(self)}
-        given["context"] = given.pop("size")
+        given["context"] = given.pop("size") or 1024
         given["overrides"] = None if self.overrides is None else dict(read_overrides(self.overrides))
         return given
 

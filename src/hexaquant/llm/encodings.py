@@ -38,7 +38,8 @@ MASKED = -50.0
 
 @dataclass(frozen=True)
 class Decoder:
-    """``model``: the FP32 module; ``form``, ``rope``: see graphs.py, rope.py; ``shapes``: prompt graph, token graph."""
+    """``model``: the FP32 module; ``form``, ``rope``: see graphs.py, rope.py; ``shapes``: of the graphs, the prompt
+    graph of the longest context first."""
 
     model: Any
     form: Form
@@ -46,10 +47,13 @@ class Decoder:
     shapes: tuple[Shapes, ...]
 
 
-def describe(model: Any, context: int, prompt: int) -> Decoder:
+def describe(model: Any, contexts: int | Sequence[int], prompt: int) -> Decoder:
     """The decoder's form. Raises InputError for networks that are no decoders, and for sizes that do not fit."""
-    if not 1 <= prompt < context:
-        raise InputError(f"prompt chunks of {prompt} tokens do not fit a context of {context}: give 1 to {context - 1}")
+    lengths = sorted({contexts} if isinstance(contexts, int) else set(contexts), reverse=True)
+    if not lengths or not 1 <= prompt < lengths[-1]:
+        least = lengths[-1] if lengths else 0
+        raise InputError(f"prompt chunks of {prompt} tokens do not fit a context of {least}: give 1 to {least - 1}")
+    context = lengths[0]
     limit = getattr(model.config, "max_position_embeddings", None)
     if limit is not None and context > limit:
         raise InputError(f"the network knows {limit} positions, so its context cannot be {context}: give --context")
@@ -64,7 +68,7 @@ def describe(model: Any, context: int, prompt: int) -> Decoder:
         int(model.config.vocab_size),
     )
     sizes = sorted({prompt, 1}, reverse=True)
-    return Decoder(model, form, rope, tuple(Shapes(size, context) for size in sizes))
+    return Decoder(model, form, rope, tuple(Shapes(size, length) for length in lengths for size in sizes))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from hexaquant.qnn.tensor_io import TensorSpec, to_float
 class Loop:
     """A decoder's binary with a cache; a context manager. ``logits`` float32, as the target gives them.
 
-    ``shapes``: of the graphs in ``binary``, prompt first. Raises InputError when the binary holds other graphs.
+    ``shapes``: of the graphs in ``binary``, the prompt graph of the longest context first. Raises InputError when the
+    binary holds other graphs.
     """
 
     def __init__(self, binary: Path, form: Form, rope: Rope | None, shapes: Sequence[Shapes], pad: int = 0) -> None:
@@ -49,8 +50,7 @@ class Loop:
         found = []
         start = 0
         while start < len(tokens):
-            left = len(tokens) - start
-            size = self.shapes[-1] if left == 1 else self.shapes[0]
+            size = choose(self.shapes, self.cache.seen, len(tokens) - start)
             part = tokens[start : start + size.tokens]
             found.append(self._run(size, part))
             start += len(part)
@@ -88,6 +88,20 @@ class Loop:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def choose(shapes: Sequence[Shapes], seen: int, left: int) -> Shapes:
+    """The graph for the next of ``left`` tokens after ``seen``: the shortest context that holds them, in it the fewest
+    calls. Raises InputError when none does."""
+    most = max(size.tokens for size in shapes)
+    for context in sorted({size.context for size in shapes}):
+        if seen + min(left, most) > context:
+            continue
+        fits = [size for size in shapes if size.context == context and seen <= size.past]
+        enough = [size for size in fits if size.tokens >= left]
+        if fits:
+            return min(enough, key=lambda size: size.tokens) if enough else max(fits, key=lambda size: size.tokens)
+    raise InputError(f"{seen + left} tokens do not fit a context of {max(size.context for size in shapes)}")
 
 
 def _spec(runtime: Runtime, name: str) -> TensorSpec:

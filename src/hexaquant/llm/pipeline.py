@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ def quantize(
     tokenizer: Any = None,
     target: str = DEFAULT_TARGET,
     scheme: str = "w8a16",
-    context: int = 1024,
+    context: int | Sequence[int] = 1024,
     prompt: int = 64,
     recipe: str | Recipe = DECODER,
     cache_bits: int = 8,
@@ -62,9 +62,10 @@ def quantize(
 ) -> dict[str, Any]:
     """Quantize ``model`` (see open_source); write the simulation, the tokenizer and Genie's configuration to ``out``.
 
-    ``recipe``: "decoder" (decoder_recipe) or as hq.quantize takes it; ``context``: tokens in all; ``prompt``: tokens
-    that the prompt graph takes at once; ``data``: a text file to calibrate on (default: questions and the model's own
-    answers), of which ``samples`` sequences of ``length`` tokens.
+    ``recipe``: "decoder" (decoder_recipe) or as hq.quantize takes it; ``context``: tokens in all, or several lengths,
+    of which the shortest that holds a conversation is used; ``prompt``: tokens that the prompt graph takes at once;
+    ``data``: a text file to calibrate on (default: questions and the model's own answers), of which ``samples``
+    sequences of ``length`` tokens.
     Raises InputError for what is no decoder, or sizes that do not fit; TargetError for what the target refuses.
     """
     log = events or Events()
@@ -77,7 +78,7 @@ def quantize(
     steps = decoder_recipe(kind) if recipe == DECODER else find_recipe(recipe)
     settings = Settings(soc, kind, steps, cache_bits, overrides)
     log.note("quantize", f"calibrating on {samples} sequences of {length} tokens at most")
-    sequences = calibration_sequences(source, data, samples, min(length, context))
+    sequences = calibration_sequences(source, data, samples, min(length, decoder.shapes[0].context))
     wanted = _fingerprint(source, decoder, settings, sequences)
     if not force and is_current(folder, SECTION, wanted, _files(decoder)):
         log.note("quantize", f"{folder} holds this quantized model already; kept (--force makes it again)")
