@@ -176,6 +176,9 @@ def evaluate(
     on: Annotated[list[str] | None, typer.Option(help="simulation, target; repeat for both (default: both).")] = None,
     length: Annotated[int | None, typer.Option(min=2, help="Tokens of a sequence (default: the context).")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="The first N sequences only.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Sequences at once on the target (default: cores).")
+    ] = None,
     max_perplexity: Annotated[float | None, typer.Option(help="Exit 1 when the target's perplexity is above.")] = None,
     json: o.JsonOption = False,
 ) -> None:
@@ -185,7 +188,7 @@ def evaluate(
 
     who = on or ["simulation", "target"]
     with console.events(out) as events:
-        found = run(out, data, model=model, who=who, length=length, limit=limit, events=events)
+        found = run(out, data, model=model, who=who, length=length, limit=limit, workers=workers, events=events)
     console.result(found, lambda: figures_table(found))
     reached = found["figures"][who[-1]]["perplexity"]
     if max_perplexity is not None and (reached is None or reached > max_perplexity):

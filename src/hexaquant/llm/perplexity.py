@@ -16,11 +16,13 @@ from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
 from hexaquant.core.text_file import read_json
 from hexaquant.folder.manifest import amend_manifest, read_manifest
+from hexaquant.llm.ahead import Ahead
 from hexaquant.llm.compare import fp32_source
 from hexaquant.llm.measures import Logits, Tally
 from hexaquant.llm.record import open_llm
 from hexaquant.llm.runners import LogitsOf, SimulatedLoop, float_logits, logits_of, target_loop
 from hexaquant.llm.texts import text_sequences
+from hexaquant.qnn.runtime import default_workers
 
 STATE = ".state/llm_eval.json"
 WHO = ("fp32", "simulation", "target")
@@ -34,12 +36,13 @@ def evaluate(
     who: Sequence[str] = WHO,
     length: int | None = None,
     limit: int | None = None,
+    workers: int | None = None,
     events: Events | None = None,
 ) -> dict[str, Any]:
     """Figures over the text file ``text`` for FP32 and each of ``who`` (simulation, target), kept in the manifest.
 
     The text is cut into sequences of ``length`` tokens (default: the context), each read from an empty cache; of these
-    the first ``limit``. What was measured before the run was interrupted, or with a lower limit, is not measured again.
+    the first ``limit``; ``workers`` of them at once on the target (default: one for each core). What was measured before the run was interrupted, or with a lower limit, is not measured again.
     """
     log = events or Events()
     folder, record = open_llm(out)
@@ -59,7 +62,10 @@ def evaluate(
         if "simulation" in who:
             others["simulation"] = logits_of(SimulatedLoop(folder, record))
         if "target" in who:
-            others["target"] = logits_of(stack.enter_context(target_loop(folder, record)))
+            left = sequences[tallies.get("target", _empty())["sequences"] :]
+            count = max(min(workers or default_workers(), len(left)), 1)
+            loops = [stack.enter_context(target_loop(folder, record)) for _ in range(count)]
+            others["target"] = stack.enter_context(Ahead(loops, left))
         for index, tokens in enumerate(log.track(sequences, "eval")):
             _measure(index, tokens, float_logits(source.model), others, tallies)
             _save(folder, key, tallies)
