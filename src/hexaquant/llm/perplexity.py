@@ -42,7 +42,8 @@ def evaluate(
     """Figures over the text file ``text`` for FP32 and each of ``who`` (simulation, target), kept in the manifest.
 
     The text is cut into sequences of ``length`` tokens (default: the context), each read from an empty cache; of these
-    the first ``limit``; ``workers`` of them at once on the target (default: one for each core). What was measured before the run was interrupted, or with a lower limit, is not measured again.
+    the first ``limit``; ``workers`` of them at once on the target (default: one for each core). What was measured
+    before the run was interrupted, or with a lower limit, is not measured again.
     """
     log = events or Events()
     folder, record = open_llm(out)
