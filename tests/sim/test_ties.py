@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hexaquant import load, quantize
 from hexaquant.core.errors import InputError
+from hexaquant.ptq.recipe import parse_recipe
 from hexaquant.sim.plan_json import plan_from_json, plan_to_json
 
 
@@ -40,6 +41,31 @@ def test_tied_tensors_have_one_encoding_that_fits_all() -> None:
     assert float(found["state"].max) > 4  # the state alone would have 1
     alone = quantize(graph(), data(), scheme="w8a16", recipe="plain").encodings()
     assert alone["state"].scale != alone["new"].scale
+
+
+class Linear(nn.Module):
+    """A state that a layer computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        new = self.layer(torch.cat([state, x], 0))[:1]
+        return new + x, new
+
+
+def test_steps_that_walk_through_the_network_take_tied_tensors() -> None:
+    examples = (torch.zeros(1, 8), torch.zeros(1, 8))
+    names = {"input_names": ["x", "state"], "output_names": ["y", "new"]}
+    network = load(Linear(), examples, dynamic_batch=False, **names)
+    steps = ["calibrate", "correct_biases", {"round_weights": {"columns": 8}}]
+    tie = {"the state": {"tie": ["state", "new"]}}
+    model = quantize(network, data(), scheme="w4a8", recipe=parse_recipe({"steps": steps}), overrides=tie)
+    found = model.encodings()
+    assert found["state"].scale == found["new"].scale
+    assert [report["step"] for report in model.steps] == ["calibrate", "correct biases", "round weights"]
 
 
 def test_training_moves_both(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -31,7 +31,7 @@ class Walker:
         self.output = next(node for node in nodes if node.op == "output")
         self.nodes = [n for n in nodes if n.op not in ("placeholder", "output") and n not in self.constants]
         self.last_use = _last_use(nodes)
-        self.modules = dict(network.named_modules())
+        self.modules = dict(network.named_modules(remove_duplicate=False))  # tied tensors have one quantizer
 
     def release(self, values: Values, node: fx.Node) -> None:
         """Take operands of ``node`` that nothing reads after it out of ``values``."""
