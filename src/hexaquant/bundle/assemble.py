@@ -76,9 +76,14 @@ def assemble(card: ModelCard | DecoderCard, platform: Platform, folder: Path) ->
     """
     old = _earlier_files(folder)
     (folder / MANIFEST).unlink(missing_ok=True)  # what lies there without a manifest is unfinished
-    decoder = isinstance(card, DecoderCard)
-    texts = decoder_contents(card, platform, made_by()) if decoder else contents(card, platform)
-    copies = [card.binary, *(card.others if decoder else ())]
+    sections: dict[str, Any] = {SECTION: {"platform": platform.name, "libraries": list(libraries(card, platform))}}
+    copies = [card.binary]
+    if isinstance(card, DecoderCard):
+        texts = decoder_contents(card, platform, made_by())
+        copies += card.others
+    else:
+        texts = contents(card, platform)
+        sections |= _sections(card)
     for name, content in texts.items():
         write_bytes(folder / name, content)
     for source in copies:
@@ -87,9 +92,6 @@ def assemble(card: ModelCard | DecoderCard, platform: Platform, folder: Path) ->
     names = (*texts, *(source.name for source in copies))
     for stale in old - set(names):
         (folder / stale).unlink(missing_ok=True)
-    sections = {SECTION: {"platform": platform.name, "libraries": list(libraries(card, platform))}}
-    if not decoder:
-        sections |= _sections(card)
     amend_manifest(folder, files=names, sections=sections, target=card.target.name, scheme=card.scheme)
     return (*names, MANIFEST)
 

@@ -60,9 +60,9 @@ def _without_data(model: oir.Model) -> onnx.ModelProto:
     try:
         for value, tensor in constants.items():
             if tensor is not None:
-                value.const_value = oir.ExternalTensor(
-                    "elsewhere", 0, 0, tensor.dtype, shape=tensor.shape, name=tensor.name or value.name or ""
-                )
+                shape = oir.Shape(tensor.shape.numpy())
+                name = tensor.name or value.name or ""
+                value.const_value = oir.ExternalTensor("elsewhere", 0, 0, tensor.dtype, shape=shape, name=name)
         proto = oir.to_proto(model)
     finally:
         for value, tensor in constants.items():
