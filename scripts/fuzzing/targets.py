@@ -119,7 +119,7 @@ def _archive(path: Path) -> object:
 
 
 def _keras(path: Path) -> object:
-    from hexaquant.frontends.keras_model import check_keras_file
+    from hexaquant.frontends.keras_file import check_keras_file
 
     return check_keras_file(path)
 

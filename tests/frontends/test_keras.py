@@ -15,7 +15,7 @@ import hexaquant as hq
 from frontends.keras_networks import Saved, lite_output, saved
 from hexaquant.core.errors import EnvironmentLacksError, InputError
 from hexaquant.frontends import keras_model, load, tensorflow_process
-from hexaquant.frontends.keras_model import LARGEST_CONFIG, check_keras_file
+from hexaquant.frontends.keras_file import LARGEST_CONFIG, check_keras_file
 from hexaquant.io.qdq_reader import from_qdq
 from hexaquant.ir.executor.build import build_module
 from hexaquant.ir.graph import Graph
@@ -182,6 +182,6 @@ def test_recurrent_layers_are_unrolled() -> None:
 
 def test_missing_tensorflow_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "net.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
-    monkeypatch.setattr(tensorflow_process, "NEEDED", ("a_package_that_is_not_installed",))
+    monkeypatch.setattr(tensorflow_process, "KERAS", ("a_package_that_is_not_installed",))
     with pytest.raises(EnvironmentLacksError, match=r"hexaquant\[keras\]"):
         keras_model.from_keras_file(tmp_path / "net.h5")

@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 
 from hexaquant.core.errors import InputError
-from hexaquant.ir.edit import unique_name
-
-Shapes = Mapping[str, Sequence[int | str]]
+from hexaquant.frontends.keras_signature import Shapes, input_signature, layer_names, output_names, variable_names
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def trace_keras(model: Any, source: str, shapes: Shapes | None = None, examples:
     """
     import tensorflow as tf
 
-    names, specs = _signature(model, source, shapes or {}, examples)
+    names, specs = input_signature(model, source, shapes or {}, examples)
     tensors = [tf.TensorSpec(shape, dtype, name=f"input_{i}") for i, (shape, dtype) in enumerate(specs)]
 
     def call(*inputs: Any) -> Any:
@@ -53,71 +51,12 @@ def trace_keras(model: Any, source: str, shapes: Shapes | None = None, examples:
             concrete = tf.function(call, input_signature=tensors, autograph=False).get_concrete_function()
         except Exception as error:
             raise InputError(f"{source}: TensorFlow cannot trace the model: {_reason(error)}") from error
-    return _frozen(concrete, names, _output_names(model, concrete), _variables(model), layer_names(model))
+    return _frozen(concrete, names, output_names(model, len(concrete.outputs)), _variables(model), layer_names(model))
 
 
 def parameter_tensor(index: int) -> str:
     """The tensor of the parameter at position ``index``."""
     return f"parameter/{index}:0"
-
-
-def layer_names(model: Any) -> tuple[str, ...]:
-    """Names of all layers of ``model``, nested ones included."""
-    flatten = getattr(model, "_flatten_layers", None)
-    layers = list(flatten(include_self=False)) if flatten is not None else list(getattr(model, "layers", ()))
-    return tuple(dict.fromkeys(layer.name for layer in layers))
-
-
-def variable_names(model: Any) -> list[tuple[str, Any]]:
-    """(unique name, variable) of every weight of ``model``: its path ("block/conv/kernel") without ":0"."""
-    taken: set[str] = set()
-    named = []
-    for variable in model.weights:
-        path = getattr(variable, "path", None) or variable.name
-        name = unique_name(path.removesuffix(":0"), taken)
-        taken.add(name)
-        named.append((name, variable))
-    return named
-
-
-def _signature(
-    model: Any, source: str, shapes: Shapes, examples: Sequence[Any] | None
-) -> tuple[list[str], list[tuple[list[int | None], Any]]]:
-    known = getattr(model, "inputs", None)
-    if known:
-        names = [_input_name(t) for t in known]
-        given: list[tuple[list[int | None], Any]] = [(list(t.shape), t.dtype) for t in known]
-    elif examples is not None:
-        arrays = [np.asarray(example) for example in examples]
-        names = ["input" if len(arrays) == 1 else f"input_{i}" for i in range(len(arrays))]
-        given = [([None, *a.shape[1:]], a.dtype) for a in arrays]
-    else:
-        raise InputError(f"{source}: the model does not know its inputs; give example_inputs=(array, ...)")
-    unknown = [name for name in shapes if name not in names]
-    if unknown:
-        raise InputError(f"{source} has no input '{unknown[0]}'; its inputs are {', '.join(names)}")
-    return names, [(_shape(source, n, shape, shapes), dtype) for n, (shape, dtype) in zip(names, given)]
-
-
-def _input_name(tensor: Any) -> str:
-    history = getattr(tensor, "_keras_history", None)
-    operation = getattr(history, "operation", None) or getattr(history, "layer", None)
-    return str(getattr(operation, "name", None) or tensor.name)
-
-
-def _shape(source: str, name: str, shape: list[int | None], shapes: Shapes) -> list[int | None]:
-    if name in shapes:
-        if len(shapes[name]) != len(shape):
-            raise InputError(f"{source}: input '{name}' has {len(shape)} dimensions but {len(shapes[name])} were given")
-        return [d if isinstance(d, int) else None for d in shapes[name]]
-    if any(dim is None for dim in shape[1:]):
-        dims = ",".join("?" if d is None else str(d) for d in shape)
-        raise InputError(
-            f"{source}: input '{name}' has free dimensions ({dims}) and the target needs fixed ones; give its shape, "
-            f"e.g. --shape {name}={','.join('1' if i == 0 else str(d or 224) for i, d in enumerate(shape))} "
-            "(shapes={...} in Python)"
-        )
-    return shape
 
 
 @contextlib.contextmanager
@@ -151,14 +90,6 @@ def _variables(model: Any) -> dict[int, str]:
     """id of a variable's resource handle -> its name. Keras 3 keeps the tf.Variable in ``value``."""
     owners = ((name, v if hasattr(v, "handle") else v.value) for name, v in variable_names(model))
     return {id(variable.handle): name for name, variable in owners}
-
-
-def _output_names(model: Any, concrete: Any) -> list[str]:
-    count = len(concrete.outputs)
-    names = list(getattr(model, "output_names", None) or ())
-    if len(names) != count or len(set(names)) != count:
-        names = ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
-    return names
 
 
 def _frozen(

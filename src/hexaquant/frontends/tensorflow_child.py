@@ -36,9 +36,11 @@ def perform(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _keras(job: dict[str, Any]) -> dict[str, Any]:
-    from hexaquant.frontends.tensorflow_sources import open_keras
+    from hexaquant.frontends.keras_torch import export_keras, open_keras
 
-    return _write(open_keras(Path(job["path"]), job["shapes"]), job)
+    graph = export_keras(open_keras(Path(job["path"])), job["source"], job["shapes"], parameters=job["parameters"])
+    graph.save(Path(job["onnx"]))
+    return {"layers": []}
 
 
 def _graph_def(job: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from hexaquant.ir.load import read_model
 
 SECONDS = 1800
 """After how long a conversion is ended."""
+KERAS = ("keras", "h5py")
 NEEDED = ("tensorflow", "tf2onnx", "keras")
+"""What the conversion of a Keras file needs, which runs on PyTorch, and what all others need."""
 KINDS: dict[str, type[HexaquantError]] = {
     "InputError": InputError,
     "UnsupportedOpError": UnsupportedOpError,
@@ -33,13 +36,12 @@ class Conversion:
     layers: tuple[str, ...]
 
 
-def require_tensorflow(source: str) -> None:
-    """Raise EnvironmentLacksError naming the extra when TensorFlow, Keras or tf2onnx is not installed."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+def require_packages(source: str, names: Sequence[str], extra: str) -> None:
+    """Raise EnvironmentLacksError naming the ``extra`` when one of ``names`` is not installed."""
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         raise EnvironmentLacksError(
-            f"{source}: importing TensorFlow and Keras models needs {' and '.join(missing)}; "
-            "install it with: pip install 'hexaquant[keras]'"
+            f"{source}: importing it needs {' and '.join(missing)}; install it with: pip install 'hexaquant[{extra}]'"
         )
 
 
@@ -48,7 +50,10 @@ def run_conversion(kind: str, path: Path, source: str, **details: Any) -> Conver
 
     Raises what the job reports, or WorkerError when the process died or took longer than SECONDS.
     """
-    require_tensorflow(source)
+    if kind == "keras":
+        require_packages(source, KERAS, "keras")
+    else:
+        require_packages(source, NEEDED, "tensorflow")
     with scratch_folder() as folder:
         job = {"kind": kind, "path": str(Path(path).resolve()), "source": source, "shapes": None, **details}
         job |= {"onnx": f"{folder}/model.onnx", "result": f"{folder}/result.json"}
@@ -64,7 +69,11 @@ def run_conversion(kind: str, path: Path, source: str, **details: Any) -> Conver
 
 
 def _run(job: dict[str, Any], source: str, folder: str) -> subprocess.CompletedProcess[bytes]:
-    settings = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "KERAS_BACKEND": "tensorflow"}
+    settings = {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "KERAS_BACKEND": "torch" if job["kind"] == "keras" else "tensorflow",
+    }
     try:
         return subprocess.run(
             child_command("hexaquant.frontends.tensorflow_child"),

@@ -1,7 +1,7 @@
 """Open what TensorFlow users have on disk, in the converter's process: each becomes a Traced graph.
 
-Nothing that a file says is executed but TensorFlow's own operators: Keras files are checked before they are loaded
-(keras_config.py), and graphs with operators that call Python or touch files are refused.
+Nothing that a file says is executed but TensorFlow's own operators: graphs with operators that call Python or touch
+files are refused.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hexaquant.core.errors import InputError
-from hexaquant.frontends.keras_model import REMEDY, check_keras_file
-from hexaquant.frontends.keras_trace import Shapes, Traced, trace_keras
+from hexaquant.frontends.keras_trace import Traced
 
 Named = tuple[tuple[str, str], ...]
 
@@ -20,19 +19,6 @@ FORBIDDEN = frozenset(
     ["PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles", "LoadLibrary"]
 )
 """Operators that run Python or reach files; no network needs them."""
-
-
-def open_keras(path: Path, shapes: Shapes | None) -> Traced:
-    """A ``.keras`` or ``.h5`` file, loaded without its training state. Raises InputError naming the layer."""
-    import keras
-
-    check_keras_file(path)
-    try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{path.name}: Keras cannot load the model ({reason}); {REMEDY}") from error
-    return trace_keras(model, path.name, shapes)
 
 
 def open_graph_def(path: Path, inputs: Sequence[str] | None, outputs: Sequence[str] | None) -> Traced:

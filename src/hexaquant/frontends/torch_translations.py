@@ -27,7 +27,10 @@ from hexaquant.ir.graph import ORIGIN_MODULE, ORIGIN_SOURCE
 SCOPES = "pkg.torch.onnx.name_scopes"
 TRACE = "pkg.torch.onnx.stack_trace"
 FRAME = re.compile(r'File "([^"]+)", line (\d+)')
-LIBRARY = ("/torch/nn/", "/torch/_", "/torch/fx/", "/torch/onnx/", "/torch/export/", "/torch/functional.py", "<")
+LIBRARY = (
+    "/torch/nn/", "/torch/_", "/torch/fx/", "/torch/onnx/", "/torch/export/", "/torch/functional.py", "/keras/src/",
+    "/hexaquant/frontends/", "<",
+)  # fmt: skip
 """Parts of paths of frames that are not the user's."""
 
 

@@ -18,7 +18,7 @@ import onnx_ir as oir
 import torch
 from torch import Tensor
 
-from hexaquant.frontends.keras_trace import variable_names
+from hexaquant.frontends.keras_signature import variable_names
 from hexaquant.ir.edit import int_attribute
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.ir.passes.fold_batchnorm import folded_norms
