@@ -139,6 +139,11 @@ def test_damaged_and_swollen_archives_are_refused(tmp_path: Path) -> None:
         check_keras_file(path)
 
 
+def test_a_file_goes_without_tensorflow(net: Saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorflow_process, "NEEDED", ("a_package_that_is_not_installed",))
+    assert [v.name for v in load(net.files["keras"]).inputs] == ["image"]
+
+
 def test_lambda_of_a_model_in_memory_is_the_users_own_code() -> None:
     import keras
 
@@ -170,14 +175,33 @@ def test_unsupported_layer_is_named() -> None:
         load(model)
 
 
-def test_recurrent_layers_are_unrolled() -> None:
+def test_recurrent_layers_are_operators() -> None:
     import keras
 
+    layers = keras.layers
     steps = keras.Input((5, 3), name="steps")
-    model = keras.Model(steps, keras.layers.LSTM(4, name="memory")(steps))
+    lstm = layers.LSTM(4, name="memory", return_sequences=True)(steps)
+    both = layers.Bidirectional(layers.GRU(3, return_sequences=True), name="both")(lstm)
+    before = layers.GRU(3, reset_after=False, name="before")(both)
+    model = keras.Model(steps, layers.SimpleRNN(2, name="plain")(layers.RepeatVector(3)(before)))
     x = np.random.default_rng(0).normal(0, 1, (2, 5, 3)).astype(np.float32)
-    assert np.abs(run(load(model), x) - np.asarray(model(x))).max() < 1e-6
-    assert model.get_layer("memory").unroll is False
+    graph = load(model)
+    assert np.abs(run(graph, x) - np.asarray(model(x))).max() < 1e-6
+    counts = Counter(node.op_type for node in graph.nodes)
+    assert (counts["LSTM"], counts["GRU"], counts["RNN"], counts["Slice"]) == (1, 3, 1, 0)
+    assert {graph.origin(node).module for node in graph.nodes} >= {"memory", "both/forward_gru", "before", "plain"}
+
+
+def test_masks_hold_the_state() -> None:
+    import keras
+
+    layers = keras.layers
+    ids = keras.Input((6,), dtype="int32", name="ids")
+    x = layers.Embedding(9, 4, mask_zero=True)(ids)
+    x = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(x)
+    model = keras.Model(ids, layers.GRU(2)(x))
+    words = np.array([[3, 4, 5, 0, 0, 0], [1, 0, 2, 8, 0, 0], [0, 0, 1, 2, 3, 4]], np.int32)
+    assert np.abs(run(load(model), words) - np.asarray(model(words))).max() < 1e-6
 
 
 def test_missing_tensorflow_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ OPERATORS = {"LSTMCell": "LSTM", "GRUCell": "GRU", "SimpleRNNCell": "RNN"}
 DEFAULTS = {"LSTMCell": ("sigmoid", "tanh"), "GRUCell": ("sigmoid", "tanh"), "SimpleRNNCell": ("", "tanh")}
 """Activations of the gates and of the candidate that the operators have by default."""
 
+LAYOUT = "_maybe_convert_to_channels_last"
+
 
 @contextlib.contextmanager
 def exportable_forms() -> Iterator[None]:
@@ -35,6 +37,8 @@ def exportable_forms() -> Iterator[None]:
             stack.enter_context(_replaced(kind, "inner_loop", _inner_loop(kind.inner_loop)))
         stack.enter_context(_replaced(backend, "rnn", unrolled))
         stack.enter_context(_replaced(backend.nn, "batch_normalization", batch_normalization))
+        if hasattr(backend.nn, LAYOUT):  # copies for speed, which a graph does not need
+            stack.enter_context(_replaced(backend.nn, LAYOUT, lambda tensor: tensor))
         yield
 
 

@@ -62,7 +62,8 @@ def _bias(layer: oir.Node) -> oir.Value | None:
 
 def _add(layer: oir.Node, operand: oir.Value, vector: np.ndarray) -> bool:
     bias, dtype = _bias(layer), constant(operand).dtype  # type: ignore[union-attr]
-    if bias is None:
+    zeros = constant(bias)
+    if bias is None or (zeros is not None and not zeros.any()):
         set_constant(operand, vector.astype(dtype))
         layer.resize_inputs(3)
         layer.replace_input_with(2, operand)
