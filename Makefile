@@ -72,7 +72,7 @@ dev: .venv/.installed-dev
 	touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(PIP) -e '.[dev,keras,docs]'
+	$(PIP) -e '.[dev,keras,tensorflow,docs]'
 	touch $@
 
 # Compilers, a browser, ssh: programs that tests run, from the distribution.

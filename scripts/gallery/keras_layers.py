@@ -1,4 +1,4 @@
-"""One small network for every core, convolution, pooling and recurrent layer of Keras; keras_processing.py has the rest.
+"""One small network for every core, convolution, pooling and recurrent layer of Keras (keras_processing.py: the rest).
 
 A network is a function from Keras tensors to Keras tensors. Nothing is imported before it is asked for: Keras takes its
 backend from the environment when it is imported first.

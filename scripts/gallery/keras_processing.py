@@ -178,8 +178,10 @@ def _reshaping() -> dict[str, Network]:
 def _merging() -> dict[str, Network]:
     from keras import layers as kl
 
-    names = "Concatenate Average Maximum Minimum Add Subtract Multiply"
-    found = {name: Network(lambda *x, m=getattr(kl, name)(): m(list(x)), (IMAGE, IMAGE)) for name in names.split()}
+    found: dict[str, Network] = {}
+    for name in ["Concatenate", "Average", "Maximum", "Minimum", "Add", "Subtract", "Multiply"]:
+        merge = getattr(kl, name)()
+        found[name] = Network(lambda *x, merge=merge: merge(list(x)), (IMAGE, IMAGE))
     return found | {
         "Dot": Network(lambda a, b: kl.Dot(axes=(2, 2))([a, b]), (STEPS, (4, 6))),
         "Dot_normalized": Network(lambda a, b: kl.Dot(axes=1, normalize=True)([a, b]), (VECTOR, VECTOR)),

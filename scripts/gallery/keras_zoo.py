@@ -37,7 +37,7 @@ def run(names: Sequence[str], folder: Path, measure: bool = False) -> None:
     """All networks (or ``names``); ``measure``: layers on the emulator too."""
     os.environ.setdefault("KERAS_BACKEND", "torch")
     everything = {**layer_networks(), **processing_networks()}
-    chosen: list[Any] = [(name, network) for name, network in everything.items()]
+    chosen: list[Any] = list(everything.items())
     chosen += [(f"applications/{name}", None) for name in FAMILIES]
     outcomes: list[Outcome] = []
     for name, network in chosen:

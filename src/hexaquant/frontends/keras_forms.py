@@ -3,8 +3,9 @@
 * A recurrent layer of the usual cell is one LSTM, GRU or RNN; one with a mask, another cell or other activations
   is its steps, one after another. (Keras' own loop counts in a tensor, which no static graph holds.)
 * BatchNormalization is that operator and not its arithmetic, so that it folds and its parameters keep their names.
+* Adaptive pooling, whose windows may differ in size, is one window beside the other, axis by axis.
 
-Both are what Keras computes, in inference. The functions replaced are Keras' own of its PyTorch backend.
+All are what Keras computes, in inference. The functions replaced are Keras' own of its PyTorch backend.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ DEFAULTS = {"LSTMCell": ("sigmoid", "tanh"), "GRUCell": ("sigmoid", "tanh"), "Si
 """Activations of the gates and of the candidate that the operators have by default."""
 
 LAYOUT = "_maybe_convert_to_channels_last"
+"""Keras' function that copies for speed, which a graph does not need."""
 
 
 @contextlib.contextmanager
@@ -37,14 +39,18 @@ def exportable_forms() -> Iterator[None]:
             stack.enter_context(_replaced(kind, "inner_loop", _inner_loop(kind.inner_loop)))
         stack.enter_context(_replaced(backend, "rnn", unrolled))
         stack.enter_context(_replaced(backend.nn, "batch_normalization", batch_normalization))
-        if hasattr(backend.nn, LAYOUT):  # copies for speed, which a graph does not need
-            stack.enter_context(_replaced(backend.nn, LAYOUT, lambda tensor: tensor))
+        for kind, reduce in (("average", torch.mean), ("max", torch.amax)):
+            stack.enter_context(_replaced(backend.nn, f"adaptive_{kind}_pool", _adaptive_pool(reduce)))
+        stack.enter_context(_replaced(backend.nn, LAYOUT, lambda tensor: tensor))
         yield
 
 
 @contextlib.contextmanager
 def _replaced(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    before = getattr(owner, name)
+    before = getattr(owner, name, None)
+    if before is None:  # a Keras without this layer
+        yield
+        return
     setattr(owner, name, function)
     try:
         yield
@@ -65,6 +71,24 @@ def batch_normalization(
     moved = torch.movedim(x, axis, 1)
     normal = torch.nn.functional.batch_norm(moved, mean, variance, scale, offset, training=False, eps=epsilon)
     return torch.movedim(normal, 1, axis)
+
+
+def _adaptive_pool(reduce: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Pooling to n windows an axis of length L: window i is [floor(i L / n), ceil((i + 1) L / n))."""
+
+    def adaptive_pool(inputs: Tensor, output_size: Any, data_format: str | None = None) -> Tensor:
+        import keras
+
+        first = 2 if (data_format or keras.config.image_data_format()) == "channels_first" else 1
+        rank = inputs.dim() - 2
+        for axis, n in enumerate([output_size] * rank if isinstance(output_size, int) else output_size, first):
+            length = inputs.shape[axis]
+            bounds = [(i * length // n, -(-(i + 1) * length // n)) for i in range(n)]
+            windows = [inputs.narrow(axis, low, high - low) for low, high in bounds]
+            inputs = torch.cat([reduce(window, dim=axis, keepdim=True) for window in windows], axis)
+        return inputs
+
+    return adaptive_pool
 
 
 def _inner_loop(original: Callable[..., Any]) -> Callable[..., Any]:

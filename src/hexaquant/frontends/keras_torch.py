@@ -6,6 +6,7 @@ parameters are those of the Keras variables ("block/conv/kernel"). Imports Keras
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hexaquant.core.errors import InputError
 from hexaquant.frontends.keras_file import REMEDY, check_keras_file
 from hexaquant.frontends.keras_forms import exportable_forms
 from hexaquant.frontends.keras_signature import Shapes, input_signature, output_names, variable_names
-from hexaquant.frontends.torch_module import exported_graph
+from hexaquant.frontends.torch_module import causes, exported_graph, module_of, reason_of
 from hexaquant.ir.edit import taken_names, unique_name
 from hexaquant.ir.graph import ORIGIN_MODULE, Graph
 
@@ -83,14 +84,40 @@ def export_keras(
     network = Network(model, parameters or [name for name, _ in variable_names(model)])
     inputs = [_example(name, dims, str(dtype), source) for name, (dims, dtype) in zip(names, specs)]
     dynamic = all(dims and not isinstance(dims[0], int) for dims, _ in specs)
-    with exportable_forms():
-        raw = exported_graph(network, tuple(inputs), dynamic_batch=dynamic)
+    try:
+        with exportable_forms():
+            raw = exported_graph(network, tuple(inputs), dynamic_batch=dynamic)
+    except InputError as error:
+        raise _in_words_of_keras(error, network, source) from error
     _name_layers(raw, network.layers)
     _name_parameters(raw, network.parameter_names)
     inner = raw.model.graph
     _rename(inner, inner.inputs, names)
     _rename(inner, inner.outputs, output_names(model, len(inner.outputs)))
     return Graph(raw.model, source)
+
+
+def _in_words_of_keras(error: InputError, network: Network, source: str) -> InputError:
+    """The error of PyTorch's exporter with the Keras layer where it arose, and what to do."""
+    cause = error.__cause__ or error
+    found = next((path for path in _raised_in(cause, network) if path in network.layers), "")
+    if not found:
+        return InputError(str(error).replace(f"{type(network).__name__}:", f"{source}:", 1))
+    kind = type(network.get_submodule(found)).__name__
+    return InputError(
+        f"{source}: layer '{network.layers[found]}' ({kind}) has no static graph: {reason_of(cause)}; compute it "
+        "on the host, before or after the network, or write it with other layers"
+    )
+
+
+def _raised_in(error: BaseException, network: Network) -> Iterator[str]:
+    """Paths of the submodules that were being traced, or whose operator was being translated, the innermost first."""
+    for cause in causes(error):
+        if path := module_of(network, cause):
+            yield path
+        for frame, _ in reversed(list(traceback.walk_tb(cause.__traceback__))):
+            stack = getattr(frame.f_locals.get("node"), "meta", {}).get("nn_module_stack", {})
+            yield from (path for path, _ in reversed(list(stack.values())))
 
 
 def layer_paths(model: Any) -> Iterator[tuple[str, Any]]:

@@ -28,7 +28,8 @@ def perform(job: dict[str, Any]) -> dict[str, Any]:
     try:
         return JOBS[job["kind"]](job)
     except ModuleNotFoundError as error:
-        return {"error": f"the import needs {error.name}; install hexaquant[keras]", "kind": "EnvironmentLacksError"}
+        extra = "keras" if job["kind"] == "keras" else "tensorflow"
+        return {"error": f"the import needs {error.name}; install hexaquant[{extra}]", "kind": "EnvironmentLacksError"}
     except (EnvironmentLacksError, UnsupportedOpError) as error:
         return {"error": str(error), "kind": type(error).__name__}
     except HexaquantError as error:

@@ -75,7 +75,7 @@ def from_exported(path: str | Path, shapes: Mapping[str, Sequence[int | str]] | 
     try:
         program = torch.export.load(path)
     except Exception as error:
-        raise InputError(f"{path}: not a program saved by torch.export.save ({_reason(error)})") from error
+        raise InputError(f"{path}: not a program saved by torch.export.save ({reason_of(error)})") from error
     program._guards_code = []  # Python text that a call would execute; the graph needs none of it
     try:
         with _quiet():
@@ -89,7 +89,7 @@ def from_exported(path: str | Path, shapes: Mapping[str, Sequence[int | str]] | 
                 verbose=False,
             )
     except Exception as error:
-        raise InputError(f"{path}: PyTorch cannot export the program to ONNX: {_reason(error)}") from error
+        raise InputError(f"{path}: PyTorch cannot export the program to ONNX: {reason_of(error)}") from error
     assert exported is not None
     return _finish(_with_origins(exported.model, path.stem), None, None, shapes)
 
@@ -104,12 +104,12 @@ def _export(
             dims = _batch_dims(module, doubled, doubled_kwargs)
             return _export_once(module, doubled, doubled_kwargs, dims), ""
         except Exception as error:
-            note = f"batch is fixed to the example's: {_reason(error)}"
+            note = f"batch is fixed to the example's: {reason_of(error)}"
     try:
         return _export_once(module, inputs, kwargs, None), note
     except Exception as error:
         _refuse_data_dependence(module, error, name)
-        raise InputError(f"{name}: PyTorch cannot export the module to ONNX: {_reason(error)}") from error
+        raise InputError(f"{name}: PyTorch cannot export the module to ONNX: {reason_of(error)}") from error
 
 
 def _export_once(
@@ -299,13 +299,13 @@ DATA_DEPENDENT = frozenset(
 
 def _refuse_data_dependence(module: nn.Module, error: BaseException, name: str) -> None:
     """Raise InputError for a module whose sizes or branches depend on its data (the post-processing of a detector)."""
-    found = next((e for e in _causes(error) if type(e).__name__ in DATA_DEPENDENT), None)
+    found = next((e for e in causes(error) if type(e).__name__ in DATA_DEPENDENT), None)
     if found is None:
         return
     from hexaquant.frontends.torch_translations import source_line
 
     where = source_line(str(found)) or _raised_at(found)
-    path = _module_of(module, found)
+    path = module_of(module, found)
     part = f"its submodule '{path}'" if path else "its forward"
     raise InputError(
         f"{name}: {part} decides sizes or branches by the values of a tensor{f' (at {where})' if where else ''}, which "
@@ -314,7 +314,7 @@ def _refuse_data_dependence(module: nn.Module, error: BaseException, name: str) 
     ) from error
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """``error`` and what it came from, the deepest last."""
     now: BaseException | None = error
     while now is not None:
@@ -322,7 +322,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         now = now.__cause__ or now.__context__
 
 
-def _module_of(module: nn.Module, error: BaseException) -> str:
+def module_of(module: nn.Module, error: BaseException) -> str:
     """The path in ``module`` of the innermost submodule whose code raised ``error``; empty for ``module`` itself."""
     import traceback
 
@@ -332,11 +332,11 @@ def _module_of(module: nn.Module, error: BaseException) -> str:
     return known[-1] if known else ""
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """The deepest cause's first meaningful line, with the user's source line when the exporter knows it."""
     from hexaquant.frontends.torch_translations import source_line
 
-    *_, root = _causes(error)
+    *_, root = causes(error)
     lines = [line.strip() for line in str(root).splitlines() if line.strip()]
     where = source_line(str(root)) or source_line(str(error)) or _raised_at(root)
     text = lines[0] if lines else type(root).__name__
