@@ -32,16 +32,15 @@ def _preprocessing() -> dict[str, Network]:
         CenterCrop=kl.CenterCrop(8, 7),
         Solarization=kl.Solarization(threshold_factor=0.5),
         AutoContrast=kl.AutoContrast(),
-        Equalization=kl.Equalization(),
         ContrastLimitedAdaptiveHistogramEqualization=lambda x: kl.ContrastLimitedAdaptiveHistogramEqualization()(x),
         Pipeline=kl.Pipeline([kl.Rescaling(1 / 255), kl.CenterCrop(8, 8)]),
     )
     audio = each(
-        (2000,),
+        (2000, 1),
         STFTSpectrogram=kl.STFTSpectrogram(mode="magnitude", frame_length=64, frame_step=32, fft_length=64),
         STFTSpectrogram_log=kl.STFTSpectrogram(frame_length=64, frame_step=32, fft_length=64),
-        MelSpectrogram=kl.MelSpectrogram(fft_length=128, sequence_stride=64, num_mel_bins=20),
     )
+    audio |= each((2000,), MelSpectrogram=kl.MelSpectrogram(fft_length=128, sequence_stride=64, num_mel_bins=20))
     ids = each(
         (6,),
         "ids",
@@ -237,7 +236,7 @@ def _compositions() -> dict[str, Network]:
         return kl.Conv2D(2, 1, activation="softmax")(kl.Concatenate()([up, down]))
 
     def nested(x: Any) -> Any:
-        inner = keras.Sequential([kl.Conv2D(4, 3, name="inside"), kl.ReLU()], name="block")
+        inner = keras.Sequential([kl.Conv2D(4, 3, padding="same", name="inside"), kl.ReLU()], name="block")
         return kl.Dense(3)(kl.Flatten()(inner(inner(x))))
 
     def crnn(x: Any) -> Any:

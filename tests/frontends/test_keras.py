@@ -17,9 +17,11 @@ from hexaquant.core.errors import EnvironmentLacksError, InputError
 from hexaquant.frontends import keras_model, load, tensorflow_process
 from hexaquant.frontends.keras_file import LARGEST_CONFIG, check_keras_file
 from hexaquant.io.qdq_reader import from_qdq
+from hexaquant.ir.edit import set_constant
 from hexaquant.ir.executor.build import build_module
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import freeze_batch
+from hexaquant.sim.keras_write_back import write_back_keras
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +192,15 @@ def test_recurrent_layers_are_operators() -> None:
     counts = Counter(node.op_type for node in graph.nodes)
     assert (counts["LSTM"], counts["GRU"], counts["RNN"], counts["Slice"]) == (1, 3, 1, 0)
     assert {graph.origin(node).module for node in graph.nodes} >= {"memory", "both/forward_gru", "before", "plain"}
+
+    values = {
+        n: torch.from_numpy(v.const_value.numpy()) * 1.3 + 0.05 for n, v in graph.initializers.items() if "/" in n
+    }
+    for name, value in values.items():
+        set_constant(graph.initializers[name], value.numpy())
+    report = write_back_keras(graph, values, model)
+    assert not report.left and set(report.written) == {v.path for v in model.weights}
+    assert np.abs(run(graph, x) - np.asarray(model(x))).max() < 1e-6
 
 
 def test_masks_hold_the_state() -> None:

@@ -23,8 +23,11 @@ from hexaquant.ir.edit import int_attribute
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.ir.passes.fold_batchnorm import folded_norms
 from hexaquant.sim.write_back import DEAD, WrittenBack, along_outputs
+from hexaquant.sim.write_back_recurrent import reordered
 
 Vector = npt.NDArray[np.float64]
+GATES = {"LSTM": (0, 2, 3, 1), "GRU": (0, 1, 2), "RNN": (0,)}
+"""For each of Keras' gates the place of ONNX's."""
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -73,6 +76,9 @@ class _Writer:
             weight = node.inputs[1] if node.op_type in WEIGHTED and len(node.inputs) > 1 else None
             if weight is not None and weight.name in self.values and weight.name not in self.done:
                 self._layer(node, weight)
+        for node in self.graph.nodes:
+            if node.op_type in GATES:
+                self._recurrent(node)
         for name in list(self.values):
             if name.endswith("/gamma.folded"):
                 self._standalone_norm(name.removesuffix("gamma.folded"))
@@ -101,6 +107,19 @@ class _Writer:
         bias = node.inputs[2] if len(node.inputs) > 2 else None
         if bias is not None and bias.name in self.values:
             self._bias(self._own_bias(name), bias.name or "", found)
+
+    def _recurrent(self, node: oir.Node) -> None:
+        """W (1, gates * units, inputs), R and B (1, 2 * gates * units) of an operator: Keras' kernels and bias."""
+        for value in node.inputs[1:4]:
+            name = value.name or "" if value is not None else ""
+            variable = self.variables.get(name)
+            if name not in self.values or variable is None:
+                continue
+            self.done.add(name)
+            rows = self.values[name][0]
+            parts = [reordered(part, GATES[node.op_type]) for part in (rows.chunk(2) if rows.dim() == 1 else [rows])]
+            both = torch.stack(parts) if len(variable.shape) == 2 else torch.stack(parts).sum(0)
+            self._assign(name, (both if rows.dim() == 1 else parts[0].T).numpy())
 
     def _own_bias(self, weight: str) -> str:
         """The bias beside ``weight``; that of a separable convolution belongs to its pointwise half."""
