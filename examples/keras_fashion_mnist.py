@@ -2,7 +2,7 @@
 
     python examples/keras_fashion_mnist.py [OUT] [--epochs 3] [--images 1000]
 
-Needs hexaquant[tensorflow] (tf.data; the import itself does not). The images are the subset of Fashion-MNIST that lies inside the package.
+Needs hexaquant[tensorflow], for tf.data. The images are the subset of Fashion-MNIST that lies inside the package.
 """
 
 from __future__ import annotations
