@@ -102,3 +102,16 @@ def test_usage_errors(arguments: list[str], words: list[str]) -> None:
     result = hexaquant(*arguments)
     result.assert_refused(2, *words)
     assert result.out == ""
+
+
+def test_the_shell_completes_targets_schemes_and_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_HEXAQUANT_COMPLETE", "complete_bash")
+    for words, expected in (
+        ("hexaquant deploy --target sm86", ["sm8650"]),
+        ("hexaquant quantize --scheme w4", ["w4a8", "w4a16"]),
+        ("hexaquant deploy --recipe b", ["best"]),
+    ):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", "3")
+        result = hexaquant()
+        assert (result.code, result.out.split(), result.err) == (0, expected, "")

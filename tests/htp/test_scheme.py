@@ -42,3 +42,10 @@ def test_names_are_found_in_any_case_and_unknown_ones_listed() -> None:
     assert find_scheme("W8A16") is SCHEMES["w8a16"]
     with pytest.raises(InputError, match=r"unknown scheme 'w3a3': known are w8a8, "):
         find_scheme("w3a3")
+
+
+def test_what_others_call_a_scheme() -> None:
+    assert find_scheme("int8").name == "w8a8"
+    assert find_scheme("Float16").name == "fp16"
+    with pytest.raises(InputError, match="w4a16 or w4a8"):
+        find_scheme("int4")

@@ -41,3 +41,30 @@ def test_unknown_soc_names_a_close_match() -> None:
 def test_unknown_architecture_lists_the_known(name: str) -> None:
     with pytest.raises(InputError, match=f"'{name}': known are v68, .*v81"):
         find_target(name)
+
+
+@pytest.mark.parametrize(
+    ("words", "soc"),
+    [
+        ("Snapdragon 8 Gen 3", "sm8650"),
+        ("snapdragon-8-gen-3", "sm8650"),
+        ("Snapdragon 8+ Gen 1", "sm8475"),
+        ("Snapdragon 8 Gen 1", "sm8450"),
+        ("Snapdragon 8 Elite QRD", "sm8750"),
+        ("Snapdragon 8 Elite Gen 5", "sm8850"),
+        ("Samsung Galaxy S24 (Family)", "sm8650"),
+        ("Samsung Galaxy S23 Ultra", "sm8550"),
+        ("rb3gen2", "qcs6490"),
+        ("RB3 Gen 2 Vision Kit", "qcs6490"),
+        ("QCS8550 (Proxy)", "qcs8550"),
+        ("SA8295P ADP", "sa8295p"),
+        ("Snapdragon X Elite CRD", "sc8380xp"),
+    ],
+)
+def test_products_and_devices_as_users_type_them(words: str, soc: str) -> None:
+    assert find_target(words).name == soc
+
+
+def test_no_device_is_guessed() -> None:
+    with pytest.raises(InputError, match="unknown target 'Pixel 9'"):
+        find_target("Pixel 9")

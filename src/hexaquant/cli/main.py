@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 from hexaquant.cli.console import Console
 from hexaquant.cli.exit_codes import INTERRUPTED, fail, guarded
+
+COMPLETION = "_HEXAQUANT_COMPLETE"
+"""Environment variable by which a shell asks for completions; they leave by SystemExit."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +32,10 @@ def _run(arguments: list[str], console: Console) -> int:
         return fail(console, INTERRUPTED, "interrupted")
     except typer.Exit as leave:
         return leave.exit_code
+    except SystemExit as leave:
+        if COMPLETION not in os.environ:
+            raise
+        return leave.code if isinstance(leave.code, int) else 0
     except Exception as error:
         if not isinstance(error, typer.BadParameter.__mro__[1]):
             raise

@@ -34,11 +34,43 @@ FolderArgument = Annotated[Path, typer.Argument(metavar="OUT", help="Artifact fo
 OutOption = Annotated[Path, option(OUTPUT, "-o", "--output", metavar="OUT", help="Artifact folder to write.")]
 DataOption = Annotated[str | None, option(DATA, "--data", help=f"Calibration data: {DATA_FORMS}.")]
 SamplesOption = Annotated[str, option(DATA, "--data", help=f"Samples: {DATA_FORMS}.", show_default=False)]
-TargetOption = Annotated[str, option(TARGET, help="SoC (sm8650, sm8550, qcs6490 ...) or architecture (v75).")]
-SchemeOption = Annotated[str, option(TARGET, help="w8a8, w8a16, w4a8, w4a16, w16a16 or fp16.")]
+
+
+def _targets(begun: str) -> list[str]:
+    """What the shell completes after --target."""
+    from hexaquant.htp.soc import TARGETS
+
+    return [target.name for target in TARGETS if target.name.startswith(begun.lower())]
+
+
+def _schemes(begun: str) -> list[str]:
+    from hexaquant.htp.scheme import SCHEMES
+
+    return [name for name in SCHEMES if name.startswith(begun.lower())]
+
+
+def _recipes(begun: str) -> list[str]:
+    return [name for name in ("fast", "best", "plain") if name.startswith(begun)]
+
+
+TargetOption = Annotated[
+    str,
+    option(
+        TARGET,
+        autocompletion=_targets,
+        help='SoC (sm8650 ...), architecture (v75), product or device ("Snapdragon 8 Gen 3").',
+    ),
+]
+SchemeOption = Annotated[
+    str, option(TARGET, autocompletion=_schemes, help="w8a8 (int8), w8a16, w4a8, w4a16, w16a16 or fp16.")
+]
 RecipeOption = Annotated[
     str,
-    option(TARGET, help="fast (seconds), best (minutes), plain (min-max ranges), or a recipe file (.yaml)."),
+    option(
+        TARGET,
+        autocompletion=_recipes,
+        help="fast (seconds), best (minutes), plain (min-max ranges), or a recipe file (.yaml).",
+    ),
 ]
 OverridesOption = Annotated[Path | None, option(TARGET, help="YAML file: tensor or layer glob -> scheme or settings.")]
 ShapeOption = Annotated[

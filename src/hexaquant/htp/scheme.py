@@ -33,6 +33,9 @@ SCHEMES: dict[str, Scheme] = {
 }
 
 
+ALIASES = {"int8": "w8a8", "float16": "fp16", "half": "fp16", "int16": "w16a16"}
+"""What others call a scheme: onnxruntime, AI Hub, TFLite."""
+
 DEFAULT_SCHEME = "w8a8"
 """In which a network is quantized when no scheme is named."""
 
@@ -41,9 +44,11 @@ def find_scheme(name: str | Scheme) -> Scheme:
     """The scheme called ``name``. Raises InputError listing what exists."""
     if isinstance(name, Scheme):
         return name
-    scheme = SCHEMES.get(name.lower())
+    key = name.lower().strip()
+    scheme = SCHEMES.get(ALIASES.get(key, key))
     if scheme is None:
-        raise InputError(f"unknown scheme '{name}': known are {', '.join(SCHEMES)}")
+        hint = "; 4 bits are w4a16 or w4a8" if "4" in key else ""
+        raise InputError(f"unknown scheme '{name}': known are {', '.join(SCHEMES)}{hint}")
     return scheme
 
 

@@ -61,12 +61,29 @@ ARCHITECTURES: dict[int, str] = {
 """Each architecture and the SoC that stands for it when only "v75" is given."""
 
 
+DEVICES: dict[str, str] = {
+    "samsung galaxy s21": "sm8350",
+    "samsung galaxy s22": "sm8450",
+    "samsung galaxy s23": "sm8550",
+    "samsung galaxy s24": "sm8650",
+    "samsung galaxy s25": "sm8750",
+    "xiaomi 12": "sm8450",
+    "xiaomi 13": "sm8550",
+    "rb3 gen 2": "qcs6490",
+    "dragonwing rb3 gen 2": "qcs6490",
+}
+"""Devices and boards as Qualcomm AI Hub lists them in public, and their SoC."""
+
+_ADDITIONS = ("family", "proxy", "qrd", "crd", "adp", "hdk", "vision kit", "evk", "ultra", "plus", "5g")
+"""Words behind a device's name that do not tell which SoC it has."""
+
 DEFAULT_TARGET = "sm8650"
 """For which a network is quantized when no target is named."""
 
 
 def find_target(name: str | Target) -> Target:
-    """The target called ``name``: a SoC ("sm8650", case and a trailing P do not matter) or "v75" / "htp_v75".
+    """The target called ``name``: a SoC ("sm8650", case and a trailing P do not matter), "v75" / "htp_v75", a product
+    ("Snapdragon 8 Gen 3") or a device as Qualcomm AI Hub lists it ("Samsung Galaxy S24 (Family)", "rb3gen2").
 
     Raises InputError listing what exists.
     """
@@ -78,13 +95,32 @@ def find_target(name: str | Target) -> Target:
             known = ", ".join(f"v{a}" for a in ARCHITECTURES)
             raise InputError(f"unknown Hexagon architecture '{name}': known are {known}")
         key = ARCHITECTURES[int(key[1:])]
+    spelled = _spelled(key)
     for target in TARGETS:
-        if key.removesuffix("p") == target.name.removesuffix("p"):
+        if spelled.removesuffix("p") == target.name.removesuffix("p"):
             return target
+    named = _by_product(spelled)
+    if named is not None:
+        return named
     names = [t.name for t in TARGETS]
     close = difflib.get_close_matches(key, names, 1)
     hint = f" (did you mean '{close[0]}'?)" if close else ""
     raise InputError(f"unknown target '{name}'{hint}: known are {', '.join(names)}")
+
+
+def _by_product(key: str) -> Target | None:
+    """The target of a product or device, spelled as :func:`_spelled`."""
+    soc = {_spelled(device): soc for device, soc in DEVICES.items()}.get(key)
+    products = {_spelled(part): target for target in TARGETS for part in target.product.split(" / ")}
+    return next((target for target in TARGETS if target.name == soc), products.get(key))
+
+
+def _spelled(name: str) -> str:
+    """``name`` in small letters and digits alone, without what it may have around it."""
+    text = name.lower().replace("(", " ").replace(")", " ").removeprefix("qualcomm ")
+    for word in _ADDITIONS:
+        text = text.replace(f" {word}", " ")
+    return "".join(letter for letter in text if letter.isalnum() or letter == "+")
 
 
 def target_of_model(model: int) -> Target | None:
