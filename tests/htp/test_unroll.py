@@ -15,11 +15,15 @@ from torch import nn
 from hexaquant.core.errors import InputError, TargetError
 from hexaquant.frontends import load
 from hexaquant.htp.for_target import prepare_for_target
+from hexaquant.htp.recurrent.rule import unroll_recurrent
+from hexaquant.htp.soc import find_target
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import normalize
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 STEPS, BATCH, INPUTS, HIDDEN = 5, 3, 4, 6
+V68 = find_target("sm8350")
+"""Has no float16, so planning unrolls."""
 
 
 def evaluate(graph: Graph, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -51,7 +55,10 @@ class Torch(nn.Module):
     ],
     ids=["plain", "two layers", "bidirectional", "two bidirectional layers"],
 )
-def test_layers_exported_from_pytorch_compute_the_same_for_another_batch(kind: Any, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("in_float", [False, True])
+def test_layers_exported_from_pytorch_compute_the_same_for_another_batch(
+    kind: Any, options: dict[str, Any], in_float: bool
+) -> None:
     torch.manual_seed(0)
     module = Torch(kind(INPUTS, HIDDEN, **options)).eval()
     batch_axis = 0 if options.get("batch_first") else 1
@@ -61,7 +68,7 @@ def test_layers_exported_from_pytorch_compute_the_same_for_another_batch(kind: A
     graph = load(
         module, (x,), shapes={"x": [*("batch" if i == batch_axis else d for i, d in enumerate(shape)), INPUTS]}
     )
-    prepare_for_target(graph)
+    unroll_recurrent(graph, in_float)
     assert not {node.op_type for node in graph.nodes} & set(GATES)
     other = torch.randn(*(BATCH + 2 if i == batch_axis else d for i, d in enumerate(shape)), INPUTS)
     with torch.no_grad():
@@ -115,26 +122,30 @@ def feeds_for(graph: Graph) -> dict[str, np.ndarray]:
     return {name or "": rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
+@pytest.mark.parametrize("in_float", [False, True])
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("states", ["", "inputs", "constants"])
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
-def test_every_direction_and_initial_state_computes_the_same(kind: str, states: str, direction: str) -> None:
+def test_every_direction_and_initial_state_computes_the_same(
+    kind: str, states: str, direction: str, in_float: bool
+) -> None:
     graph = recurrent(kind, direction, states=states)
     feeds = feeds_for(graph)
     expected = evaluate(graph, feeds)
-    assert prepare_for_target(graph)[f"unroll_{kind.lower()}"] == 1
+    assert unroll_recurrent(graph, in_float) == 1
     for got, want in zip(evaluate(graph, feeds), expected, strict=True):
         np.testing.assert_allclose(got, want, atol=1e-5)
 
 
+@pytest.mark.parametrize("in_float", [False, True])
 @pytest.mark.parametrize("states", ["", "inputs"])
-def test_gru_may_reset_before_or_after_the_linear_layer(states: str) -> None:
+def test_gru_may_reset_before_or_after_the_linear_layer(states: str, in_float: bool) -> None:
     graphs = [recurrent("GRU", "bidirectional", states=states, linear_before_reset=n) for n in (0, 1)]
     feeds = feeds_for(graphs[0])
     expected = [evaluate(graph, feeds) for graph in graphs]
     assert np.abs(expected[0][0] - expected[1][0]).max() > 0.01, "the variants differ"
     for graph, results in zip(graphs, expected, strict=True):
-        prepare_for_target(graph)
+        unroll_recurrent(graph, in_float)
         for got, want in zip(evaluate(graph, feeds), results, strict=True):
             np.testing.assert_allclose(got, want, atol=1e-5)
 
@@ -145,7 +156,7 @@ def test_batch_first_layout_gives_the_transposed_results(kind: str) -> None:
     plain, batch_first = (recurrent(kind, "bidirectional", states="inputs", layout=n) for n in (0, 1))
     feeds = feeds_for(plain)
     expected = evaluate(plain, feeds)
-    prepare_for_target(batch_first)
+    unroll_recurrent(batch_first, in_float=True)
     results = evaluate(batch_first, {name: array.swapaxes(0, 1) for name, array in feeds.items()})
     np.testing.assert_allclose(results[0], expected[0].transpose(2, 0, 1, 3), atol=1e-5)
     for got, want in zip(results[1:], expected[1:], strict=True):
@@ -154,7 +165,7 @@ def test_batch_first_layout_gives_the_transposed_results(kind: str) -> None:
 
 def test_the_input_projection_of_all_steps_is_one_gemm() -> None:
     graph = recurrent("LSTM")
-    prepare_for_target(graph)
+    unroll_recurrent(graph, in_float=True)
     products = [node for node in graph.nodes if node.op_type == "Gemm"]
     assert len(products) == 1 + (STEPS - 1), "one for the inputs, one a step for the state but the first, which is zero"
     assert len({node.inputs[1].name for node in products[1:] if node.inputs[1]}) == 1, "the steps share their weight"
@@ -162,7 +173,7 @@ def test_the_input_projection_of_all_steps_is_one_gemm() -> None:
 
 def test_names_say_layer_direction_and_step() -> None:
     graph = recurrent("GRU", "bidirectional")
-    prepare_for_target(graph)
+    prepare_for_target(graph, V68)
     names = {value.name for value in graph.values()}
     assert {"layer_t0_hidden", "layer_reverse_t4_hidden", "layer.weight_ih", "layer_reverse.weight_hn"} <= names
     assert [value.name for value in graph.outputs] == ["y", "y_h"]
@@ -171,13 +182,13 @@ def test_names_say_layer_direction_and_step() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"steps": 129}, InputError, "129 steps is too long"),
+        ({"steps": 1025}, InputError, "1025 steps is too long"),
         ({"steps": "time"}, InputError, r"dynamic \('time'\); fix it with --shape"),
         ({"clip": 3.0}, TargetError, "with a clip"),
         ({"peepholes": True}, TargetError, "with peepholes"),
         ({"input_forget": 1}, TargetError, "coupled gates"),
-        ({"activations": ["Relu", "Tanh", "Tanh"]}, TargetError, "activations"),
-        ({"sequence_lens": True}, TargetError, "with lengths a sample"),
+        ({"activations": ["Softsign", "Tanh", "Tanh"]}, TargetError, "activations"),
+        ({"activations": ["HardSigmoid", "Tanh", "Tanh"], "activation_alpha": [0.1]}, TargetError, "constants of its"),
     ],
 )
 def test_what_cannot_be_unrolled_is_refused_in_one_sentence(
@@ -186,3 +197,55 @@ def test_what_cannot_be_unrolled_is_refused_in_one_sentence(
     with pytest.raises(error, match=words) as caught:
         prepare_for_target(recurrent("LSTM", **options))
     assert "'layer'" in str(caught.value)
+
+
+def test_without_float16_planning_unrolls_up_to_128_steps() -> None:
+    graph = recurrent("LSTM", steps=128)
+    assert prepare_for_target(graph, V68)["form_recurrent"] == 1
+    with pytest.raises(InputError, match="129 steps is too long"):
+        prepare_for_target(recurrent("LSTM", steps=129), V68)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_with_float16_the_operator_stays_one(kind: str) -> None:
+    graph = recurrent(kind, steps=512)
+    assert prepare_for_target(graph)["form_recurrent"] == 0
+    assert kind in [node.op_type for node in graph.nodes]
+
+
+@pytest.mark.parametrize("in_float", [False, True])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_beyond_its_length_a_sequence_keeps_its_state_and_gives_zeros(
+    kind: str, direction: str, in_float: bool
+) -> None:
+    graph = recurrent(kind, direction, states="inputs", sequence_lens=True)
+    feeds = feeds_for(graph) | {"lengths": np.array([STEPS, 1, 3], np.int32)}
+    expected = evaluate(graph, feeds)
+    unroll_recurrent(graph, in_float)
+    for got, want in zip(evaluate(graph, feeds), expected, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("in_float", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "functions"),
+    [("LSTM", ["HardSigmoid", "Relu", "Tanh"]), ("GRU", ["HardSigmoid", "Relu"]), ("RNN", ["Relu"])],
+)
+def test_gates_may_have_other_functions(kind: str, functions: list[str], in_float: bool) -> None:
+    graph = recurrent(kind, states="inputs", activations=functions)
+    feeds = feeds_for(graph)
+    expected = evaluate(graph, feeds)
+    unroll_recurrent(graph, in_float)
+    for got, want in zip(evaluate(graph, feeds), expected, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-5 * max(1.0, float(np.abs(want).max())))
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_in_float16_no_tanh_reads_a_sum(kind: str) -> None:
+    """The target joins Add and Tanh of a row to one kernel that errs by 1 %."""
+    graph = recurrent(kind, "bidirectional", states="inputs")
+    unroll_recurrent(graph, in_float=True)
+    readers = [node for node in graph.nodes if node.op_type == "Tanh" and node.inputs[0] is not None]
+    assert readers
+    assert not [node.name for node in readers if getattr(node.inputs[0].producer(), "op_type", "") == "Add"]  # type: ignore[union-attr]

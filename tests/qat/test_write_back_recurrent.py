@@ -1,4 +1,4 @@
-"""Trained LSTM and GRU layers, which are deployed unrolled, go back into the user's module as what they were."""
+"""Trained LSTM and GRU layers, whole or (on v68) unrolled, go back into the user's module as what they were."""
 
 from __future__ import annotations
 
@@ -31,13 +31,19 @@ CASES: list[tuple[type[nn.RNNBase], dict[str, bool | int]]] = [
     (nn.GRU, {"bidirectional": True}),
     (nn.LSTM, {"bias": False}),
 ]
+WHOLE, UNROLLED = "sm8650", "sm8350"
+"""Targets: one with float16, and one without."""
 
 
+@pytest.mark.parametrize("target", [WHOLE, UNROLLED])
 @pytest.mark.parametrize(("kind", "options"), CASES)
-def test_the_module_computes_the_trained_network(kind: type[nn.RNNBase], options: dict[str, bool | int]) -> None:
+def test_the_module_computes_the_trained_network(
+    kind: type[nn.RNNBase], options: dict[str, bool | int], target: str
+) -> None:
     torch.manual_seed(0)
     module = Tagger(kind, **options).eval()
-    model = hq.quantize(module, [X], recipe="plain", example_inputs=(X,))
+    model = hq.quantize(module, [X], target=target, recipe="plain", example_inputs=(X,))
+    assert (kind.__name__ in {node.op_type for node in model.source_graph.nodes}) == (target == WHOLE)
     biased = options.get("bias", True)
     learn_weights(model, biases=bool(biased))
     with torch.no_grad(), model.float_mode():
@@ -53,7 +59,6 @@ def test_the_module_computes_the_trained_network(kind: type[nn.RNNBase], options
 def learn_weights(model: Model, biases: bool) -> None:
     """Move what training moves."""
     steps = step_biases(model.source_graph)
-    assert steps
     with torch.no_grad():
         for name, p in model.parameters_by_name().items():
             trained = name in model.plan.tensors and model.plan[name].role in ("weight", "bias")
@@ -61,21 +66,24 @@ def learn_weights(model: Model, biases: bool) -> None:
                 p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
 
 
-def test_training_leaves_the_layer_one_that_can_be_written_back() -> None:
+@pytest.mark.parametrize("target", [WHOLE, UNROLLED])
+def test_training_leaves_the_layer_one_that_can_be_written_back(target: str) -> None:
     torch.manual_seed(0)
     module = Tagger(nn.LSTM).eval()
-    model = hq.quantize(module, [X], recipe="plain", example_inputs=(X,))
+    model = hq.quantize(module, [X], target=target, recipe="plain", example_inputs=(X,))
+    before = module.rnn.weight_hh_l0.detach().clone()
     hq.finetune(model, [X], steps=2, batch_size=8, lr=1e-2)
     with torch.no_grad(), model.float_mode():
         expected = model(X)
     assert model.write_back(module).left == {}
+    assert not torch.equal(module.rnn.weight_hh_l0.detach(), before), "the recurrent weights were trained"
     torch.testing.assert_close(module(X).detach(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_biases_that_differ_from_step_to_step_are_named() -> None:
     torch.manual_seed(0)
     module = Tagger(nn.LSTM).eval()
-    model = hq.quantize(module, [X], recipe="plain", example_inputs=(X,))
+    model = hq.quantize(module, [X], target=UNROLLED, recipe="plain", example_inputs=(X,))
     names = sorted(step_biases(model.source_graph))
     with torch.no_grad():
         model.parameters_by_name()[names[0]].add_(0.3)

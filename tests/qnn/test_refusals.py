@@ -11,7 +11,6 @@ from onnx import numpy_helper
 
 from hexaquant.core.errors import InputError, TargetError, WorkerError
 from hexaquant.qnn.compile import compile_dlc
-from hexaquant.qnn.direct import compile_direct
 from hexaquant.qnn.inspect import inspect_binary, inspect_dlc
 from hexaquant.qnn.libraries import find_libraries
 from hexaquant.qnn.lower import lower, lowering_spec
@@ -125,11 +124,12 @@ def recurrent(path: Path) -> Path:
     return b.save(path)
 
 
-def test_recurrent_layer_is_refused_as_dlc_and_compiles_directly(tmp_path: Path) -> None:
+def test_recurrent_layer_of_a_qdq_model_reaches_the_target(tmp_path: Path) -> None:
+    """Its weights are integers with their scales, as onnxruntime's recipe writes them."""
     source = recurrent(tmp_path / "lstm.onnx")
-    with pytest.raises(TargetError, match=r"'node_hidden'.*compile_direct"):
-        lower(source, tmp_path / "lstm.dlc", SOC, ARCH)
-    report = compile_direct(source, tmp_path / "lstm.bin", SOC, ARCH)
+    lowered = lower(source, tmp_path / "lstm.dlc", SOC, ARCH)
+    assert lowered.float_tensors == [] and lowered.written_out
+    report = compile_dlc(lowered.path, tmp_path / "lstm.bin", SOC, ARCH)
     feeds = {"x": np.random.default_rng(1).uniform(-1, 1, (5, 1, 8)).astype(np.float32)}
     with Runtime(report.path) as runtime:
         got = runtime.run(feeds)["y"]

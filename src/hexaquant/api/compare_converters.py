@@ -166,7 +166,7 @@ def _rows(
     source = (folder / MODEL, folder / ENCODINGS) if carrier == CARRIERS[0] else (folder / QDQ, None)
     dlc = folder / f"{carrier.split()[0]}.dlc"
     try:
-        convert(read_network(*source), dlc, target=soc, check=False)
+        convert(read_network(*source, target=soc), dlc, target=soc, check=False)
     except HexaquantError as error:
         yield from (_failed(way, error) for way in ways)
         return

@@ -20,6 +20,7 @@ from hexaquant.folder.artifacts import DLC, QDQ, Folder, binary_name
 from hexaquant.folder.check_samples import read_samples
 from hexaquant.folder.manifest import amend_manifest, read_manifest, sha256_of
 from hexaquant.folder.resume import KEY, is_current, step_fingerprint
+from hexaquant.htp.recurrent.rule import recurrent_nodes
 from hexaquant.htp.soc import Target, find_target
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.normalize import freeze_batch
@@ -99,6 +100,8 @@ def _lower(out: Path, soc: Target, batch: int, fingerprint: str, log: Events) ->
     coverage = prove_coverage(graph, report)
     coverage.require_complete()
     log.note("lower", "encodings in the DLC: " + (coverage.summary() or "none (a float network)"))
+    for node in recurrent_nodes(graph):
+        log.note("lower", f"{graph.origin(node)} ({node.op_type}) computes in float16, written out step by step")
     if report.float_tensors and coverage.rows:
         islands = ", ".join(report.float_tensors[:4])
         log.warn("lower", f"{len(report.float_tensors)} tensors stay float16 inside the DLC: {islands}")

@@ -140,12 +140,14 @@ def read_network(
     symbols: Mapping[str, int] | None = None,
     batch: int | None = None,
     outputs: Sequence[str] = (),
+    target: Target | None = None,
 ) -> Network:
     """The network at ``model`` (.onnx, .pt2), made static, with its encodings: the file's before its QDQ nodes'.
 
     ``batch`` replaces the first dimension of every input; without it a symbolic one without a value becomes 1.
-    ``outputs``: tensors of the .onnx file at which the network shall end, instead of its own outputs.
-    Raises InputError for files that cannot be read, EncodingError for encodings that are not this network's.
+    ``outputs``: tensors of the .onnx file at which the network shall end, instead of its own outputs. ``target``: what
+    recurrent operators are formed for (htp/recurrent/rule.py). Raises InputError for files that cannot be read,
+    EncodingError for encodings that are not this network's.
     """
     path = Path(model)
     graph, raw = _load(path, shapes, outputs)
@@ -161,7 +163,7 @@ def read_network(
     if outputs:  # what lies behind them is no part of the network any more
         kept = {v.name for v in graph.values()}
         given = {name: encoding for name, encoding in given.items() if name in kept}
-    prepare_for_target(graph)
+    prepare_for_target(graph, target)
     _require_unchanged(graph, given, raw)
     return Network(graph, given, tuple(expand_lpbq(graph, given)))
 

@@ -131,7 +131,7 @@ def make_problem(
     reference = float_network(load(model, example_inputs=example_inputs))
     dataset = open_data(data, reference, images)
     graph = reference.clone()
-    prepare_for_target(graph)
+    prepare_for_target(graph, target)
     known = [scheme for scheme in map(find_scheme, choices) if _executable(scheme, target)]
     if not known:
         raise InputError(f"{target.name} executes none of {', '.join(choices)}: give other schemes to choose from")

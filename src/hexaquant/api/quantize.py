@@ -77,7 +77,7 @@ def quantize_graph(
     """As :func:`quantize`, of a loaded float network by ``settings``."""
     require_static(reference)
     graph = reference.clone()
-    prepare_for_target(graph)
+    prepare_for_target(graph, settings.target)
     dataset = open_data(data, reference)
     recipe = settings.recipe
     for note in notes_of(reference):

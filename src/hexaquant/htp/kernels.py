@@ -36,11 +36,12 @@ OPS: dict[str, OpRule] = {
     **_rows(OpRule(), "Reciprocal Sin Cos Tan Atan Sign Relu LeakyRelu PRelu Elu HardSwish Clip"),
     **_rows(OpRule(), "Mean Sum AveragePool GlobalAveragePool LpNormalization InstanceNormalization GridSample Where"),
     **_rows(OpRule(), "LayerNormalization BatchNormalization RMSNormalization ReduceMean ReduceSum"),
-    **_rows(OpRule(), "ReduceMax ReduceMin LogSoftmax GRU ScatterND ScatterElements GatherND"),
+    **_rows(OpRule(), "ReduceMax ReduceMin LogSoftmax ScatterND ScatterElements GatherND"),
     **_rows(OpRule("move"), "Reshape Transpose Slice Split Squeeze Unsqueeze Flatten Tile Expand DepthToSpace"),
     **_rows(OpRule("move"), "SpaceToDepth Identity MaxPool GlobalMaxPool Gather GatherElements TopK"),
     **_rows(OpRule("logic"), "Equal Greater GreaterOrEqual Less LessOrEqual And Or Not ArgMax ArgMin IsNaN Shape Cast"),
-    **_rows(OpRule(), "MatMul Add Concat Pad Resize Gelu Softplus CumSum LSTM"),
+    **_rows(OpRule(), "MatMul Add Concat Pad Resize Gelu Softplus CumSum"),
+    **_rows(OpRule(types=("fp16",)), "LSTM GRU RNN"),
     "Sigmoid": OpRule(low=0.0, high=1.0),
     "HardSigmoid": OpRule(low=0.0, high=1.0),
     "Tanh": OpRule(low=-1.0, high=1.0),
@@ -57,7 +58,6 @@ OPS: dict[str, OpRule] = {
 
 REFUSED: dict[str, str] = {
     "Mish": "use SiLU or Hardswish",
-    "RNN": "use LSTM or GRU",
     "Erf": "use GELU (torch.nn.functional.gelu), which the target fuses",
     "Softsign": "use Tanh",
     "Acos": "compute it outside the network",
@@ -109,6 +109,9 @@ BIAS_INPUTS: dict[str, int] = {
     "InstanceNormalization": 2,
 }
 """Operators with an int32 bias of scale s_x * s_w, and the input it is."""
+
+RECURRENT_WEIGHTS: dict[int, Literal["weight", "bias"]] = {1: "weight", 2: "weight", 3: "bias"}
+"""The operands W, R and B of LSTM, GRU and RNN: trained, and in float16 as the operator is."""
 
 NORMALIZATIONS = frozenset(["LayerNormalization", "InstanceNormalization", "BatchNormalization", "RMSNormalization"])
 """Normalizations: gamma is uint8 (asymmetric) whatever the activations are."""

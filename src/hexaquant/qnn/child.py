@@ -22,7 +22,6 @@ from hexaquant.qnn.refusal import Refusal
 JOBS = {
     "lower": "hexaquant.qnn.lower_job",
     "compile": "hexaquant.qnn.compile_job",
-    "compile_direct": "hexaquant.qnn.direct_job",
     "inspect_dlc": "hexaquant.qnn.inspect_job",
     "inspect_binary": "hexaquant.qnn.inspect_job",
     "record_source": "hexaquant.qnn.saver_job",

@@ -14,10 +14,12 @@ from typing import Any
 import onnx_ir as oir
 
 from hexaquant.core.atomic import atomic_path
-from hexaquant.core.errors import InputError, TargetError
+from hexaquant.core.errors import InputError
 from hexaquant.folder.manifest import sha256_of
 from hexaquant.htp.depthwise import refine_depthwise
 from hexaquant.htp.faults import mend_or_refuse
+from hexaquant.htp.recurrent.rule import unroll_recurrent
+from hexaquant.ir.graph import Graph
 from hexaquant.qnn.explain import explain
 from hexaquant.qnn.inspect import inspect_dlc
 from hexaquant.qnn.libraries import QnnLibraries, find_libraries
@@ -29,9 +31,6 @@ from hexaquant.qnn.process import JobFailed, Limits
 from hexaquant.qnn.records import GraphRecord
 from hexaquant.qnn.safe_names import make_names_safe
 
-NO_DLC_OPS = ("LSTM", "GRU")
-"""Operators whose DLC the libraries of release 2.7.0 write but cannot read (direct.py compiles them)."""
-
 
 @dataclass(frozen=True)
 class LowerReport:
@@ -40,7 +39,7 @@ class LowerReport:
     ``names``: lowered tensor -> tensor of the QDQ ONNX that it stands for (the output of its QuantizeLinear, a
     graph input, output or initializer). Lowered tensors not in it were added by the lowering.
     ``refined``: integer tensors of the QDQ ONNX that arrive as the same numbers on a grid finer by these factors, one
-    a scale (htp/depthwise.py).
+    a scale (htp/depthwise.py). ``written_out``: lowered tensors inside recurrent operators, all float.
     """
 
     path: Path
@@ -50,6 +49,7 @@ class LowerReport:
     graph: GraphRecord
     names: dict[str, str]
     refined: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    written_out: frozenset[str] = frozenset()
 
     @property
     def lowered_names(self) -> dict[str, str]:
@@ -62,11 +62,12 @@ class LowerReport:
     @property
     def float_tensors(self) -> list[str]:
         """Computed tensors that stayed float: in a quantized network they mean that an operator did not fuse with
-        its quantize nodes and runs in float16."""
-        return [t.name for t in self.graph.tensors if t.kind == "native" and t.dtype.startswith("float")]
+        its quantize nodes and runs in float16. Those inside recurrent operators do not count."""
+        computed = [t for t in self.graph.tensors if t.kind == "native" and t.dtype.startswith("float")]
+        return [t.name for t in computed if t.name not in self.written_out]
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "path": str(self.path)}
+        return {**asdict(self), "path": str(self.path), "written_out": sorted(self.written_out)}
 
 
 def lower(
@@ -93,7 +94,7 @@ def lower(
     libraries = find_libraries()
     model = read_model(qdq_onnx)
     check_lowerable(model, qdq_onnx.name)
-    _require_dlc_ops(model, qdq_onnx.name)
+    steps = write_out_recurrent(model, qdq_onnx.name)
     refined = adapt_forms(model, qdq_onnx.name, arch, wide_int4=wide_int4)
     io, originals = prepare_io(model, float_io)
     ready = LoweringChildren() if children is None else nullcontext(children)
@@ -109,7 +110,16 @@ def lower(
         with atomic_path(dlc) as temporary:
             shutil.copyfile(outcome.result["dlc"], temporary)
     names = {lowered: originals.get(name, name) for lowered, name in map_names(model, graph).items()}
-    return LowerReport(dlc, sha256_of(dlc), time.monotonic() - start, io, graph, names, refined)
+    written_out = frozenset(t.name for t in graph.tensors if originals.get(t.name, t.name) in steps)
+    return LowerReport(dlc, sha256_of(dlc), time.monotonic() - start, io, graph, names, refined, written_out)
+
+
+def write_out_recurrent(model: oir.Model, source: str) -> set[str]:
+    """Recurrent operators become their steps in float16 (htp/recurrent), in place; the names of what was written."""
+    graph = Graph(model, source)
+    before = {value.name or "" for value in graph.values()}
+    unroll_recurrent(graph, in_float=True)
+    return {value.name or "" for value in graph.values()} - before
 
 
 def adapt_forms(model: oir.Model, source: str, arch: int, *, wide_int4: bool = False) -> dict[str, tuple[int, ...]]:
@@ -127,20 +137,6 @@ def prepare_io(model: oir.Model, float_io: bool | Collection[str] = False) -> tu
     io = to_native_io(model, float_io)
     originals = make_names_safe(model)
     return io.with_lowered_names(model), originals
-
-
-def recurrent_nodes(model: oir.Model) -> list[str]:
-    """Names of the nodes that no DLC can hold; where there are any, use ``compile_direct``."""
-    return [node.name or node.op_type for node in model.graph if node.op_type in NO_DLC_OPS]
-
-
-def _require_dlc_ops(model: oir.Model, source: str) -> None:
-    names = recurrent_nodes(model)
-    if names:
-        raise TargetError(
-            f"{source}: a DLC cannot hold '{names[0]}' (LSTM, GRU): Qualcomm's reader of release 2.7.0 fails on it; "
-            "compile the context binary directly (compile_direct)"
-        )
 
 
 def read_model(path: Path) -> oir.Model:

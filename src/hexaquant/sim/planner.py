@@ -21,6 +21,7 @@ from hexaquant.core.errors import InputError
 from hexaquant.core.grid import FLOAT16, Grid
 from hexaquant.htp import kernels
 from hexaquant.htp.check import by_name, check_graph
+from hexaquant.htp.recurrent.layer import DEFAULTS
 from hexaquant.htp.scheme import Scheme, check_scheme, scheme_warnings
 from hexaquant.htp.soc import Target
 from hexaquant.ir.edit import copy_constant
@@ -32,7 +33,7 @@ from hexaquant.sim.einsum_products import products_as_einsum
 from hexaquant.sim.masks import margin_of, mask_ranges, masked_scores
 from hexaquant.sim.node_schemes import node_schemes
 from hexaquant.sim.overrides import Overrides
-from hexaquant.sim.plan import QuantPlan, TensorPlan
+from hexaquant.sim.plan import QuantPlan, Role, TensorPlan
 from hexaquant.sim.ties import tie_tensors
 
 
@@ -226,7 +227,9 @@ class _Planner:
         grid = self.activations.grid_of_node(node)
         if grid.is_float:
             layer = str(self.graph.origin(node))
-            return TensorPlan(value.name, "constant", "float", FLOAT16, layer=layer, reason="kept in float16")
+            parameters = kernels.RECURRENT_WEIGHTS if node.op_type in DEFAULTS else {}
+            role: Role = parameters.get(index, "constant")
+            return TensorPlan(value.name, role, "float", FLOAT16, layer=layer, reason="kept in float16")
         if index == kernels.BIAS_INPUTS.get(node.op_type):
             return None
         if index == kernels.WEIGHT_INPUTS.get(node.op_type):

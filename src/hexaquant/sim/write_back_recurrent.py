@@ -1,5 +1,6 @@
-"""Trained parameters of unrolled recurrent layers as those of the nn.LSTM, nn.GRU or nn.RNN they came from.
+"""Trained parameters of recurrent layers as those of the nn.LSTM, nn.GRU or nn.RNN they came from.
 
+A layer that stayed whole has PyTorch's parameters in ONNX's order: W, R, and B with b_ih and b_hh, by direction.
 The unrolled layer has W, R and, for its input projection, one bias b: PyTorch's b_ih + b_hh (of a GRU's candidate
 gate only b_ih). Each step's recurrent product has a bias besides: 0, and of a GRU's candidate gate b_hh. PyTorch's
 b_hh has room for one of them, so the mean over the steps is written. ONNX orders the gates i, o, f, c and z, r, h;
@@ -18,8 +19,12 @@ import onnx_ir as oir
 import torch
 from torch import Tensor
 
+from hexaquant.htp import kernels
+from hexaquant.htp.recurrent.layer import operand
+from hexaquant.htp.recurrent.rule import recurrent_nodes
 from hexaquant.htp.recurrent.steps import UNROLLED
 from hexaquant.ir.graph import Graph
+from hexaquant.ir.passes.fold_constants import DERIVED_FROM
 
 ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
 """For each of PyTorch's gates the place of ONNX's."""
@@ -59,11 +64,11 @@ def step_biases(graph: Graph) -> set[str]:
 
 
 def recurrent_parameters(graph: Graph, values: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> Recurrent:
-    """The parameters of the recurrent layers that ``graph`` unrolled.
+    """The parameters of the recurrent layers of ``graph``, whole or unrolled.
 
     ``values``: trained, by names of ``graph``; ``known``: the module's own parameters, as they are.
     """
-    found = Recurrent()
+    found = _whole_layers(graph, values, known)
     for run in _runs(graph):
         found.read.update(run.names)
         direction = int(run.told["direction"])
@@ -76,6 +81,28 @@ def recurrent_parameters(graph: Graph, values: Mapping[str, Tensor], known: Mapp
         found.values[w[0]] = reordered(values[run.weight_ih], order)
         found.values[r[0]] = reordered(values[run.weight_hh], order)
         _biases(run, values, known, _sources(run.told["B"], known)[2 * direction :][:2], found)
+    return found
+
+
+def _whole_layers(graph: Graph, values: Mapping[str, Tensor], known: Mapping[str, Tensor]) -> Recurrent:
+    """Those of the operators that stayed one."""
+    found = Recurrent()
+    for node in recurrent_nodes(graph):
+        order = ORDER[node.op_type]
+        for index in kernels.RECURRENT_WEIGHTS:
+            value = operand(node, index)
+            name = "" if value is None else value.name or ""
+            if value is None or name not in values:
+                continue
+            found.read.add(name)
+            halves = 2 if index == 3 else 1  # B is b_ih and b_hh
+            parts = [part for one in values[name] for part in one.chunk(halves)]
+            names = _sources(value.metadata_props.get(DERIVED_FROM) or name, known)
+            if len(names) < len(parts):
+                if names or any(bool(part.any()) for part in parts):
+                    found.left[name] = f"the module does not have the parameters of this {node.op_type}"
+                continue
+            found.values |= {name: reordered(part, order) for name, part in zip(names, parts)}
     return found
 
 

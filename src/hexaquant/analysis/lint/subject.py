@@ -91,7 +91,7 @@ def make_subject(
     infer_shapes(written)
     imported = normalize(raw, shapes)
     prepared = imported.clone()
-    prepare_for_target(prepared)
+    prepare_for_target(prepared, target)
     schemes = node_schemes(ActivationPlanner(prepared, scheme, overrides))
     judgements = tuple(judge(prepared, target, by_name(schemes)))
     return Subject(written, imported, prepared, target, scheme, overrides, schemes, judgements)

@@ -1,4 +1,4 @@
-"""LSTM of static length becomes basic operators (conditions: unroll_steps).
+"""LSTM of static length becomes basic operators (conditions: layer.py).
 
     i, o, f = sigmoid(P_t + h R^T),  g = tanh(P_t + h R^T)      ONNX's order of the gates: i, o, f, c
     c' = f * c + i * g
@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import onnx_ir as oir
 
+from hexaquant.htp.recurrent.layer import Layer
 from hexaquant.htp.recurrent.steps import (
     Cell,
-    Layer,
     States,
     cut_steps,
     direction_name,
@@ -29,14 +29,18 @@ INITIAL_H = 5
 INITIAL_C = 6
 
 
-def unroll_lstm(graph: Graph) -> int:
+def unroll_lstm(graph: Graph, in_float: bool = False) -> int:
     """Returns the number of LSTM operators replaced. Raises InputError or TargetError for one that cannot be."""
-    return unroll(graph, "LSTM", ("Sigmoid", "Tanh", "Tanh"), _cell, (INITIAL_H, INITIAL_C))
+    return unroll(graph, "LSTM", _cell, (INITIAL_H, INITIAL_C), in_float)
 
 
 def _cell(emit: Emitter, layer: Layer, direction: int) -> Cell:
     hidden = layer.hidden
     batch = layer.batch
+    gate, candidate, output = layer.functions[direction]
+    is_turned = layer.in_float and candidate == "Tanh"  # g has the other sign: see steps.py
+    if is_turned:
+        layer = layer.negated(slice(3 * hidden, None))
     gates = 4 * layer.hidden
     name = direction_name(layer, direction)
     bias = layer.b[direction, :gates] + layer.b[direction, gates:]
@@ -49,15 +53,17 @@ def _cell(emit: Emitter, layer: Layer, direction: int) -> Cell:
         if h is not None:
             recurrent = emit.linear(h, weight, None, f"{here}_recurrent")
             total = emit.op("Add", [total, recurrent], f"{here}_gates", (batch, gates))
-        parts = emit.split(total, [hidden] * 4, [f"{here}_{gate}_in" for gate in "iofg"], batch)
-        kinds = ["Sigmoid", "Sigmoid", "Sigmoid", "Tanh"]
+        parts = emit.split(total, [hidden] * 4, [f"{here}_{letter}_in" for letter in "iofg"], batch)
+        kinds = [gate, gate, gate, candidate]
         named = zip(kinds, parts, "iofg", strict=True)
-        i, o, f, g = [emit.op(kind, [part], f"{here}_{gate}", shape) for kind, part, gate in named]
+        i, o, f, g = [emit.op(kind, [part], f"{here}_{letter}", shape) for kind, part, letter in named]
         new = emit.op("Mul", [i, g], f"{here}_new", shape)
         if c is not None:
             kept = emit.op("Mul", [f, c], f"{here}_kept", shape)
-            new = emit.op("Add", [kept, new], f"{here}_cell", shape)
-        shown = emit.op("Tanh", [new], f"{here}_cell_tanh", shape)
+            new = emit.op("Sub" if is_turned else "Add", [kept, new], f"{here}_cell", shape)
+        elif is_turned:
+            new = emit.op("Neg", [new], f"{here}_cell", shape)
+        shown = emit.op(output, [new], f"{here}_cell_{output.lower()}", shape)
         return emit.op("Mul", [o, shown], f"{here}_hidden", shape), new
 
     return step

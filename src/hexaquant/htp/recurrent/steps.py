@@ -1,15 +1,15 @@
-"""What unrolling LSTM, GRU and RNN has in common: the operands, the input projection, the loop over time, the outputs.
+"""What unrolling LSTM, GRU and RNN has in common: the input projection, the loop over time, the outputs.
 
     P = X W^T + b                      one Gemm for all steps, cut into T pieces of (batch, gates * hidden)
     h_t, c_t = cell(P_t, h_t-1, c_t-1) the gate equations, written by unroll_lstm, unroll_gru, unroll_rnn
     Y = Concat(h_0 ... h_T-1)
 
-Qualcomm's reader of compiled graphs cannot hold recurrent operators, and inside one no tensor would have an encoding
-of its own. Legal when:
+Where the target has float16 this happens at lowering, in float16: the operator is one up to there. Elsewhere (v68) it
+happens before planning, and every step has integers. The conditions are those of layer.py. Beyond its length a sequence
+keeps its state and its outputs are zero.
 
-1. the sequence length is static and at most MAX_STEPS;
-2. W, R and B are constants, and there are no sequence lengths other than the full length;
-3. the activations are the operator's default, without clip, peepholes or coupled input and forget gates.
+In float16 no Add stands before a Tanh: the target joins the two of a row to one kernel that errs by up to 1 % (41 dB
+instead of 70); so the cells subtract what has negative weights.
 """
 
 from __future__ import annotations
@@ -21,14 +21,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as oir
 
-from hexaquant.core.errors import InputError, TargetError
-from hexaquant.ir.edit import int_attribute, string_attribute
+from hexaquant.htp.recurrent.layer import Layer, operand, read_layer
 from hexaquant.ir.emitter import Dim, Emitter
-from hexaquant.ir.graph import Graph, Origin, constant, shape_of
+from hexaquant.ir.graph import Graph, constant
 from hexaquant.ir.passes.fold_constants import DERIVED_FROM
-
-MAX_STEPS = 128
-"""Longer sequences would make graphs of many thousand operators."""
 
 UNROLLED = "hexaquant.unrolled"
 """Metadata of a weight of an unrolled layer: the JSON of what it is of which layer (:func:`weight_of`)."""
@@ -39,91 +35,8 @@ Cell = Callable[[int, States], tuple[oir.Value, ...]]
 """One step: its time and the states before it; the states after it, hidden first."""
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A recurrent node read: ``w`` (D, gates * hidden, inputs), ``r`` (D, gates * hidden, hidden), ``b`` (D, 2 *
-    gates * hidden); ``batch`` may be symbolic; ``backwards`` has one entry a direction."""
-
-    node: oir.Node
-    origin: Origin
-    name: str
-    w: np.ndarray
-    r: np.ndarray
-    b: np.ndarray
-    steps: int
-    batch: Dim
-    backwards: tuple[bool, ...]
-    batch_first: bool
-
-    @property
-    def hidden(self) -> int:
-        return int(self.r.shape[2])
-
-
 CellOf = Callable[[Emitter, Layer, int], Cell]
 """The step of a layer in one direction."""
-
-
-def read_layer(graph: Graph, node: oir.Node, defaults: tuple[str, ...]) -> Layer:
-    """The operands of ``node``, whose default activations are ``defaults``.
-
-    Raises InputError for a dynamic or too long sequence, TargetError for a variant that cannot be unrolled.
-    """
-    origin = graph.origin(node)
-    w, r, b = (constant(v) for v in (*node.inputs[1:3], _input(node, 3)))
-    if w is None or r is None or (_input(node, 3) is not None and b is None):
-        raise TargetError(f"{origin}: the weights of {node.op_type} are computed; make them constants of the model")
-    batch_first = bool(int_attribute(node, "layout", 0))
-    steps, batch = _length_and_batch(node, origin, batch_first)
-    _refuse_variants(node, origin, defaults, steps)
-    direction = string_attribute(node, "direction", "forward")
-    backwards = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}[direction]
-    bias = np.zeros((len(w), 2 * w.shape[1]), w.dtype) if b is None else b
-    name = origin.module or node.name or node.op_type.lower()
-    return Layer(node, origin, name, w, r, bias, steps, batch, backwards, batch_first)
-
-
-def _input(node: oir.Node, index: int) -> oir.Value | None:
-    return node.inputs[index] if len(node.inputs) > index else None
-
-
-def _length_and_batch(node: oir.Node, origin: Origin, batch_first: bool) -> tuple[int, Dim]:
-    x = node.inputs[0]
-    shape = shape_of(x) if x is not None else None
-    if shape is None or len(shape) != 3:
-        raise InputError(f"{origin}: the shape of {node.op_type}'s input is unknown; give input shapes with --shape")
-    steps, batch = (shape[1], shape[0]) if batch_first else (shape[0], shape[1])
-    if not isinstance(steps, int):
-        raise InputError(
-            f"{origin}: the sequence length of {node.op_type} is dynamic ('{steps}'); fix it with --shape, "
-            f"to at most {MAX_STEPS} steps"
-        )
-    if steps > MAX_STEPS:
-        raise InputError(
-            f"{origin}: {node.op_type} over {steps} steps is too long to unroll (at most {MAX_STEPS}); feed the "
-            "sequence in windows, with the state as an input and an output of the network"
-        )
-    return steps, batch
-
-
-def _refuse_variants(node: oir.Node, origin: Origin, defaults: tuple[str, ...], steps: int) -> None:
-    attributes = node.attributes
-    names = [n.lower() for n in attributes["activations"].as_strings()] if "activations" in attributes else []
-    lengths = _input(node, 4)
-    full = constant(lengths)
-    variants = {
-        "a clip": "clip" in attributes and attributes["clip"].as_float() > 0,
-        "peepholes": node.op_type == "LSTM" and _input(node, 7) is not None,
-        "coupled gates (input_forget)": int_attribute(node, "input_forget", 0) != 0,
-        f"activations {names}": any(n != defaults[i % len(defaults)].lower() for i, n in enumerate(names)),
-        "lengths a sample": lengths is not None and (full is None or bool((full != steps).any())),
-    }
-    found = next((what for what, there in variants.items() if there), None)
-    if found:
-        raise TargetError(
-            f"{origin}: {node.op_type} with {found} cannot run on the target; use the plain {node.op_type} of "
-            "PyTorch (all sequences padded to one length)"
-        )
 
 
 def project_inputs(emit: Emitter, layer: Layer, direction: int, bias: np.ndarray) -> oir.Value:
@@ -145,7 +58,7 @@ def project_inputs(emit: Emitter, layer: Layer, direction: int, bias: np.ndarray
 def weight_of(emit: Emitter, layer: Layer, direction: int, part: str, array: np.ndarray) -> oir.Value:
     """A constant with the ``part`` of ``layer``'s weights, which remembers where it came from (sim/write_back.py)."""
     value = emit.constant(f"{direction_name(layer, direction)}.{part}", array)
-    sources = [_input(layer.node, index) for index in (1, 2, 3)]
+    sources = [operand(layer.node, index) for index in (1, 2, 3)]
     history = ["" if v is None else v.metadata_props.get(DERIVED_FROM) or v.name for v in sources]
     told = {"op": layer.node.op_type, "direction": direction, "part": part}
     value.metadata_props[UNROLLED] = json.dumps(told | dict(zip("WRB", history, strict=True)))
@@ -167,15 +80,15 @@ def direction_name(layer: Layer, direction: int) -> str:
     return f"{layer.name}_reverse" if layer.backwards[direction] else layer.name
 
 
-def unroll(graph: Graph, op_type: str, activations: tuple[str, ...], cell_of: CellOf, states: tuple[int, ...]) -> int:
+def unroll(graph: Graph, op_type: str, cell_of: CellOf, states: tuple[int, ...], in_float: bool) -> int:
     """Replace all operators ``op_type`` and return their number. ``states``: the inputs of initial states.
 
     Raises InputError or TargetError for one that cannot be replaced.
     """
     changed = 0
     for node in graph.nodes:
-        if node.op_type == op_type:
-            layer = read_layer(graph, node, activations)
+        if node.op_type == op_type and node.domain == "":
+            layer = read_layer(graph, node, in_float)
             _unroll(Emitter(node), layer, cell_of, states)
             changed += 1
     return changed
@@ -183,8 +96,10 @@ def unroll(graph: Graph, op_type: str, activations: tuple[str, ...], cell_of: Ce
 
 def _unroll(emit: Emitter, layer: Layer, cell_of: CellOf, states: tuple[int, ...]) -> None:
     runs = []
+    alive = _alive(emit, layer)
     for d, backwards in enumerate(layer.backwards):
-        runs.append(_run(layer, cell_of(emit, layer, d), _initial(emit, layer, d, states), backwards))
+        run = _Run(emit, layer, direction_name(layer, d), alive)
+        runs.append(run.over_time(cell_of(emit, layer, d), _initial(emit, layer, d, states), backwards))
     outputs = layer.node.outputs
     if _is_used(outputs[0]):
         emit.replace_output(outputs[0], _sequence_output(emit, layer, [hidden for hidden, _ in runs]))
@@ -195,22 +110,58 @@ def _unroll(emit: Emitter, layer: Layer, cell_of: CellOf, states: tuple[int, ...
     emit.remove_node()
 
 
+def _alive(emit: Emitter, layer: Layer) -> list[oir.Value] | None:
+    """Whether each sequence still goes on, bool (batch, 1) for each step; None: all do at all steps."""
+    if layer.lengths is None:
+        return None
+    name = f"{layer.name}_alive"
+    times = emit.constant(f"{name}_times", np.arange(layer.steps, dtype=np.int32)[:, None])
+    whole = emit.op("Less", [times, layer.lengths], name)
+    shape = emit.constant(f"{name}_shape", np.array([-1, 1], np.int64))
+    column = emit.op("Reshape", [whole, shape], f"{name}_column")
+    if layer.steps == 1:
+        return [column]
+    return emit.inferred("Split", [column], [f"{name}_t{t}" for t in range(layer.steps)], num_outputs=layer.steps)
+
+
 def _is_used(value: oir.Value) -> bool:
     return bool(value.uses()) or value.is_graph_output()
 
 
-def _run(layer: Layer, cell: Cell, states: States, backwards: bool) -> tuple[list[oir.Value], tuple[oir.Value, ...]]:
-    """Hidden state of each time, and the states after the last step."""
-    hidden: dict[int, oir.Value] = {}
-    last: tuple[oir.Value, ...] = ()
-    for t in reversed(range(layer.steps)) if backwards else range(layer.steps):
-        last = cell(t, states)
-        states, hidden[t] = last, last[0]
-    return [hidden[t] for t in range(layer.steps)], last
+@dataclass(frozen=True)
+class _Run:
+    """One direction of a layer; ``name``: the beginning of its names; ``alive``: see :func:`_alive`."""
+
+    emit: Emitter
+    layer: Layer
+    name: str
+    alive: list[oir.Value] | None
+
+    def over_time(self, cell: Cell, states: States, backwards: bool) -> tuple[list[oir.Value], tuple[oir.Value, ...]]:
+        """Hidden state of each time, and the states after the last step."""
+        times = range(self.layer.steps)
+        hidden: dict[int, oir.Value] = {}
+        last: tuple[oir.Value, ...] = ()
+        for t in reversed(times) if backwards else times:
+            new = cell(t, states)
+            last = tuple(self._kept(t, value, before, kind) for value, before, kind in zip(new, states, "hc"))
+            hidden[t] = self._kept(t, new[0], None, "shown")
+            states = last
+        return [hidden[t] for t in times], last
+
+    def _kept(self, t: int, new: oir.Value, before: oir.Value | None, kind: str) -> oir.Value:
+        """``new`` where the sequence goes on at time ``t``, else ``before`` (None: zero)."""
+        if self.alive is None:
+            return new
+        name = f"{self.name}_t{t}_kept_{kind}"
+        if before is None:
+            before = self.emit.constant(f"{name}_zero", np.zeros((1, self.layer.hidden), np.float32))
+        shape = (self.layer.batch, self.layer.hidden)
+        return self.emit.op("Where", [self.alive[t], new, before], name, shape)
 
 
 def _initial(emit: Emitter, layer: Layer, direction: int, inputs: tuple[int, ...]) -> States:
-    return tuple(_initial_state(emit, layer, direction, _input(layer.node, index)) for index in inputs)
+    return tuple(_initial_state(emit, layer, direction, operand(layer.node, index)) for index in inputs)
 
 
 def _initial_state(emit: Emitter, layer: Layer, direction: int, value: oir.Value | None) -> oir.Value | None:

@@ -14,6 +14,7 @@ from hexaquant.analysis.lint.subject import Subject, formed_by, gone_by
 from hexaquant.htp.faults import faults_of
 from hexaquant.htp.form_pointwise import form_pointwise
 from hexaquant.htp.qdq_view import View
+from hexaquant.htp.recurrent.rule import recurrent_nodes, stays_whole
 from hexaquant.ir.edit import producer
 from hexaquant.ir.graph import Graph, Origin, shape_of
 from hexaquant.ir.passes.fold_batchnorm import affine_of, decline_reason
@@ -301,25 +302,24 @@ def _ancestors(values: list[oir.Value]) -> set[oir.Node]:
 
 # Operators that the target would compute wrongly, slowly or not at all, and that hexaquant writes in another form.
 #
-# The faults of the target are those of htp/faults.py. LSTM, GRU and RNN are unrolled. Told so that the user knows why
-# the compiled graph has other operators.
+# The faults of the target are those of htp/faults.py; what becomes of LSTM, GRU and RNN, htp/recurrent/rule.py. Told so
+# that the user knows why the compiled graph has other operators.
 
 REWRITTEN = "rewritten"
-UNROLLED = {
-    "LSTM": "its encodings cannot be controlled inside: it is unrolled into linear layers and activations",
-    "GRU": "its encodings cannot be controlled inside: it is unrolled into linear layers and activations",
-    "RNN": "the target has no such operator: it is unrolled into linear layers and activations",
-}
+IN_FLOAT16 = "it computes in float16, which lowering writes out step by step; its inputs and outputs stay quantized"
+UNROLLED = "the target has no float16: it is unrolled into linear layers and activations of integers"
 BEFORE_PLANNING = "hexaquant does this for you before planning"
 
 
 def rewritten(subject: Subject) -> Iterator[Finding]:
     """One info per operator."""
     view = View(subject.imported.model.graph)
+    recurrent = set(recurrent_nodes(subject.imported))
     bad = {judgement.layer.node for judgement in subject.judgements if judgement.is_bad}
     for node in subject.imported.nodes:
         reasons = [f"{f.reason(what)}: it becomes {f.mended_as}" for f, what in faults_of(view, node) if f.mend]
-        reasons += [UNROLLED[node.op_type]] if node.op_type in UNROLLED else []
+        if node in recurrent:
+            reasons.append(IN_FLOAT16 if stays_whole(subject.target) else UNROLLED)
         if reasons and node.name not in bad:
             text = f"{node.op_type} is rewritten"
             why = "; ".join(reasons)
