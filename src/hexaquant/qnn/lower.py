@@ -18,7 +18,7 @@ from hexaquant.core.errors import InputError
 from hexaquant.folder.manifest import sha256_of
 from hexaquant.htp.depthwise import refine_depthwise
 from hexaquant.htp.faults import mend_or_refuse
-from hexaquant.htp.recurrent.rule import unroll_recurrent
+from hexaquant.htp.recurrent.rule import recurrent_nodes, unroll_recurrent
 from hexaquant.ir.graph import Graph
 from hexaquant.qnn.explain import explain
 from hexaquant.qnn.inspect import inspect_dlc
@@ -115,9 +115,10 @@ def lower(
 
 
 def write_out_recurrent(model: oir.Model, source: str) -> set[str]:
-    """Recurrent operators become their steps in float16 (htp/recurrent), in place; the names of what was written."""
+    """Recurrent operators become their steps in float16 (htp/recurrent), in place; the names of what was written, and read."""
     graph = Graph(model, source)
-    before = {value.name or "" for value in graph.values()}
+    ends = {v.name for node in recurrent_nodes(graph) for v in (*node.inputs, *node.outputs) if v is not None}
+    before = {value.name or "" for value in graph.values()} - ends
     unroll_recurrent(graph, in_float=True)
     return {value.name or "" for value in graph.values()} - before
 
