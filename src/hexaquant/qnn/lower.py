@@ -115,7 +115,7 @@ def lower(
 
 
 def write_out_recurrent(model: oir.Model, source: str) -> set[str]:
-    """Recurrent operators become their steps in float16 (htp/recurrent), in place; names of what they wrote and read."""
+    """Recurrent operators become their steps in float16, in place; names of what they wrote and read."""
     graph = Graph(model, source)
     ends = {v.name for node in recurrent_nodes(graph) for v in (*node.inputs, *node.outputs) if v is not None}
     before = {value.name or "" for value in graph.values()} - ends
