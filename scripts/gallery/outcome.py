@@ -54,10 +54,20 @@ def _cpu_seconds() -> float:
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
-def tell(outcomes: Sequence[Outcome], file: Path) -> None:
-    """Write ``outcomes`` as JSON and print who fails and why."""
+def known(file: Path) -> list[Outcome]:
+    """The rows that an earlier run left in ``file``."""
+    return [Outcome(**row) for row in json.loads(file.read_text(encoding="utf-8"))] if file.is_file() else []
+
+
+def keep(outcomes: Sequence[Outcome], file: Path) -> None:
+    """Write ``outcomes`` as JSON."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1), encoding="utf-8")
+
+
+def tell(outcomes: Sequence[Outcome], file: Path) -> None:
+    """Print who of ``outcomes``, which ``file`` holds, fails and why."""
+    keep(outcomes, file)
     for outcome in outcomes:
         if not outcome.passed:
             print(f"{outcome.name}: {outcome.kind}: {outcome.words}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gallery.outcome import Outcome, attempt, tell, timed
+from gallery.outcome import Outcome, attempt, keep, known, tell, timed
 
 TARGET = "sm8650"
 
@@ -52,22 +52,24 @@ DETECTORS = ("fasterrcnn", "keypointrcnn", "maskrcnn", "retinanet", "fcos", "ssd
 VIDEO = ("r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t")
 
 MEASURED = {
-    "timm/swin_tiny_patch4_window7_224": {"embed_dim": 48, "depths": (1, 1, 1, 1)},
-    "timm/swinv2_tiny_window8_256": {"embed_dim": 48, "depths": (1, 1, 1, 1)},
-    "timm/test_maxvit": {},
-    "timm/mobilevitv2_050": {},
-    "timm/mvitv2_tiny": {},
-    "timm/gcvit_xxtiny": {},
-    "timm/halonet26t": {},
-    "timm/ghostnet_050": {},
+    "timm/swin_tiny_patch4_window7_224": {"window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (2, 4)},
+    "timm/swinv2_tiny_window8_256": {"window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (2, 4)},
+    "timm/hiera_tiny_224": {"embed_dim": 24, "stages": (1, 1, 1, 1)},
+    "timm/ghostnet_050": None,
+    "timm/mobilevitv2_050": None,
     "timm/nest_tiny": {},
-    "timm/hiera_tiny_224": {"embed_dim": 48, "stages": (1, 1, 1, 1)},
+    "timm/test_maxvit": {},
+    "timm/gcvit_xxtiny": {},
+    "timm/halonet26t": None,
+    "timm/mvitv2_tiny": {},
 }
-"""Families that run on the emulator too, with what makes them small."""
+"""Families that run on the emulator too, on pictures of SIDE, with what makes them small; None: takes any picture."""
+SIDES = {"timm/halonet26t": 128}
+SIDE = 64
 
 
 def run(names: Sequence[str], folder: Path, measure: bool = False) -> None:
-    """All networks (or ``names``); ``measure``: those of MEASURED on the emulator instead of planning alone."""
+    """All networks (or ``names``) that FOLDER has no row of; ``measure``: those of MEASURED on the emulator instead."""
     everything = (
         list(MEASURED)
         if measure
@@ -75,8 +77,13 @@ def run(names: Sequence[str], folder: Path, measure: bool = False) -> None:
     )
     chosen = [name for name in everything if not names or any(part in name for part in names)]
     work = on_emulator if measure else planned
-    outcomes: list[Outcome] = [timed(attempt(name, lambda name=name: work(name))) for name in chosen]  # type: ignore[misc]
-    tell(outcomes, folder / ("torch_measured.json" if measure else "torch.json"))
+    file = folder / ("torch_measured.json" if measure else "torch.json")
+    outcomes: list[Outcome] = known(file)
+    done = {outcome.name for outcome in outcomes}
+    for name in [name for name in chosen if name not in done]:
+        outcomes.append(timed(attempt(name, lambda name=name: work(name))))  # type: ignore[misc]
+        keep(outcomes, file)
+    tell(outcomes, file)
 
 
 def network(name: str, **small: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -158,6 +165,18 @@ def shortened(module: Any, inputs: Sequence[Any], again: Callable[[], Any]) -> A
     return module
 
 
+def small(name: str) -> tuple[Any, tuple[Any, ...]]:
+    """A small network of the family of ``name`` (MEASURED), and a picture for it."""
+    import torch
+
+    settings = MEASURED[name]
+    side = SIDES.get(name, SIDE)
+    given: dict[str, Any] = {} if settings is None else settings | {"img_size": side}
+    picture = (torch.randn(1, 3, side, side),)
+    module = network(name, num_classes=10, **given)[0]
+    return shortened(module, picture, lambda: network(name, num_classes=10, **given)[0]), picture
+
+
 def on_emulator(name: str) -> str:
     """SQNR in dB of the emulator at w8a8 and w8a16 against PyTorch on 4 unseen images."""
     import torch
@@ -165,7 +184,7 @@ def on_emulator(name: str) -> str:
     import hexaquant as hq
     from hexaquant.core.metrics import sqnr_db
 
-    module, inputs = network(name, **MEASURED[name])
+    module, inputs = small(name)
     _settle(module, inputs[0].shape)
     rng = np.random.default_rng(0)
     images = [rng.standard_normal(inputs[0].shape).astype(np.float32) for _ in range(12)]

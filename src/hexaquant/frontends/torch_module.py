@@ -278,7 +278,7 @@ def _eval_mode(module: nn.Module) -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     """Keep the exporter's prints, log lines and warnings away from the user."""
     previous = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
         with (
             warnings.catch_warnings(),
