@@ -228,6 +228,13 @@ def test_normalization_of_several_axes_is_one_of_a_vector(axis: int) -> None:
     assert node.attributes["axis"].as_int() == -1
 
 
+@pytest.mark.parametrize("p", [1, 2])
+def test_the_norm_of_one_number_leaves_its_sign(p: int) -> None:
+    text = f"(float[4,1] x) => (float y) {{ n = LpNormalization <axis = -1, p = {p}> (x) y = Neg (n) }}"
+    x = np.array([[-3], [0], [1e-6], [7]], np.float32)
+    assert ops(rewritten(text, {"x": x})) == ["Sign", "Neg"]
+
+
 def test_dilated_transposed_convolution_gets_a_kernel_with_zeros() -> None:
     text = "(float[1,4,7,9] x) => (float y) { y = ConvTranspose <dilations = [1, 2], strides = [2, 1]> (x, w) }"
     after = rewritten(text, {"x": random(1, 4, 7, 9)}, w=random(4, 3, 2, 3, seed=1))

@@ -5,6 +5,7 @@
 3. Clip with computed bounds: Min of Max.
 4. Mod of integers (the sign of the divisor): a - a / b * b, twice where a may be negative. The divisor is a positive
    constant.
+5. LpNormalization over one element: its sign. (x / |x|; a target refuses it in float16 behind some operators.)
 """
 
 from __future__ import annotations
@@ -20,11 +21,18 @@ from hexaquant.ir.edit import int_attribute, ints_attribute
 from hexaquant.ir.emitter import Emitter, free_dims
 from hexaquant.ir.graph import Graph, constant
 from hexaquant.ir.passes.wrap_indices import may_be_negative
+from hexaquant.ir.symbolic import dims_of
 
 
 def plain_layers(graph: Graph) -> int:
     """Returns the number of operators rewritten."""
-    forms = {"ConvTranspose": _undilated, "LayerNormalization": _last_axis, "Clip": _min_of_max, "Mod": _remainder}
+    forms = {
+        "ConvTranspose": _undilated,
+        "LayerNormalization": _last_axis,
+        "Clip": _min_of_max,
+        "Mod": _remainder,
+        "LpNormalization": _sign,
+    }
     changed = 0
     for node in graph.nodes:
         if node.domain == "" and node.op_type in forms:
@@ -99,6 +107,15 @@ def _remainder(node: oir.Node) -> bool:
     if may_be_negative(a):
         value = _rest(emit, emit.op("Add", [value, b], f"{name}_raised"), b, name)
     emit.finish(value)
+    return True
+
+
+def _sign(node: oir.Node) -> bool:
+    dims = dims_of(node.inputs[0])
+    if not dims or dims[int_attribute(node, "axis", -1)] != 1:
+        return False
+    emit = Emitter(node)
+    emit.finish(emit.op("Sign", [node.inputs[0]], f"{node.outputs[0].name}_sign"))
     return True
 
 
