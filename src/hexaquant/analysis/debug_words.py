@@ -123,3 +123,11 @@ def explain_dead(place: Place, seen: TensorStatistics, encoding: Encoding) -> De
         return finding(place, seen.name, text, "check the network and the data (a dead ReLU, wrong preprocessing)")
     text = f"all values of '{seen.name}' ({seen.min:.4g} to {seen.max:.4g}) round to one step of its grid"
     return finding(place, seen.name, text, AGAIN)
+
+
+def explain_lost(place: Place, source: str, part: float) -> DebugFinding:
+    """A steep operator reads values that its input's grid does not tell from 0."""
+    text = (
+        f"{_percent(part)} of the values that {place.op} reads ('{source}') are within one step of 0: they become one"
+    )
+    return finding(place, source, text, f"16 bits or float16 for '{source}' and what it is made of (--overrides)")

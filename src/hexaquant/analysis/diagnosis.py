@@ -12,6 +12,7 @@ from hexaquant.analysis.debug_words import (
     DebugFinding,
     explain_dead,
     explain_encoding,
+    explain_lost,
     explain_mismatch,
     explain_outliers,
     explain_target,
@@ -20,9 +21,11 @@ from hexaquant.analysis.debug_words import (
 )
 from hexaquant.analysis.debugger import EXCESS_DB, OWN_NOISE, TensorErrors, first_of, suspects
 from hexaquant.analysis.excess_noise import WeightNoise, activation_excess_db
+from hexaquant.analysis.lost_values import all_passes_through, lost_near_zero
 from hexaquant.analysis.places import Place
 from hexaquant.analysis.sensitivity import Site
 from hexaquant.analysis.statistics import TensorMeter, TensorStatistics
+from hexaquant.analysis.unlike_operands import Unlike
 from hexaquant.core.encoding import Encoding, encoding_from_range
 from hexaquant.core.grid import PerTensor
 from hexaquant.sim.model import QuantizedModel
@@ -31,13 +34,16 @@ from hexaquant.sim.quantizer import BiasQuantizer, is_inside
 
 FULL = 0.9
 """Part of int32 beyond which a bias leaves no room for the products that are added to it."""
+WIDE = 0.5
+"""A grid of which the values use a smaller part could be finer."""
 REMARKS = 5
 """At most so many remarks on outlier channels."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was measured. ``given``: encodings as a file holds them, also of tensors that only share another's."""
+    """What was measured. ``given``: encodings as a file holds them, also of tensors that only share another's;
+    ``unlike``: Concats that spoil an operand."""
 
     model: QuantizedModel
     sites: tuple[Site, ...]
@@ -46,6 +52,7 @@ class Evidence:
     weights: Mapping[str, WeightNoise]
     errors: Sequence[TensorErrors]
     given: Mapping[str, Encoding]
+    unlike: Sequence[Unlike] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,8 @@ def diagnose(evidence: Evidence) -> Diagnosis:
     excess = excess_noise(evidence)
     noisy = sorted(_noisy(evidence, excess), key=lambda n: -excess[n])
     dead = [n for n in evidence.meters if _is_dead(evidence, n)]
-    found = [explain_dead(evidence.places[n], _seen(evidence, n), evidence.meters[n].encoding) for n in dead]
+    found = [*_lost(evidence)]
+    found += [explain_dead(evidence.places[n], _seen(evidence, n), evidence.meters[n].encoding) for n in dead]
     found += [_encoding_finding(evidence, name, excess[name], mismatched.get(name)) for name in noisy]
     found += [finding(evidence.places[n], n, *text) for n, text in mismatched.items() if n not in noisy]
     kernels = _kernels(evidence)
@@ -174,12 +182,29 @@ def _seen(evidence: Evidence, name: str) -> TensorStatistics:
 
 
 def _is_dead(evidence: Evidence, name: str) -> bool:
-    """True for an activation that is constant, or whose values all round to one step."""
+    """True for an activation that is constant though everything passes through it, or whose values all round to one
+    step of a grid that is much wider than they need."""
     meter = evidence.meters[name]
     if name in evidence.weights or meter.encoding.grid.is_float:
         return False
-    span = meter.histogram.range.high - meter.histogram.range.low
-    return span < float(meter.encoding.scale) / 2
+    seen = meter.histogram.range
+    if seen.high - seen.low >= float(meter.encoding.scale) / 2:
+        return False
+    far = max(abs(seen.low), abs(seen.high)) < WIDE * max(-float(meter.encoding.min), float(meter.encoding.max))
+    return (far and seen.high > seen.low) or all_passes_through(evidence.model.source_graph, name)
+
+
+def _lost(evidence: Evidence) -> list[DebugFinding]:
+    """What no encoding of these bits holds: operands beside larger ones, small values before a Log."""
+    found = []
+    for one in evidence.unlike:
+        place = evidence.places[one.node.outputs[0].name or ""]
+        found.append(finding(place, one.operand, f"{one.text}; {one.why}", one.fix))
+    model = evidence.model
+    for node, part in lost_near_zero(model.source_graph, model.plan, evidence.meters):
+        source = node.inputs[0].name if node.inputs[0] is not None else None
+        found.append(explain_lost(evidence.places[node.outputs[0].name or ""], source or "", part))
+    return found
 
 
 def _outlier_remarks(evidence: Evidence) -> list[DebugFinding]:

@@ -26,14 +26,15 @@ from hexaquant.core.observers.histogram import Histogram
 from hexaquant.core.observers.histogram_observer import search_mse
 from hexaquant.core.observers.noise import expected_noise
 from hexaquant.core.observers.weight_mse import mse_weight_encoding
+from hexaquant.ptq.bias_correction import GAINS as FITTED
 from hexaquant.sim.model import QuantizedModel
 from hexaquant.sim.walk import Walk
 
 LEAST_SQNR_DB = 90.0
 """Noise this far below the signal is none: its excess says nothing."""
 
-GAINS = (0.7, 1.4)
-"""Gains of a channel that a step may have chosen; an encoding that needs more is wrong."""
+GAINS = (1 / FITTED[1], 1 / FITTED[0])
+"""What undoes the gains of a channel that a step may have chosen; an encoding that needs more is wrong."""
 
 
 def activation_excess_db(histogram: Histogram, encoding: Encoding, wanted: Encoding | None = None) -> float:

@@ -8,6 +8,7 @@ against each other, so that constants of before and after it do not mix.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -35,7 +36,8 @@ def find_float_values(
     wanted = _run_reference(reference, sample)
 
     def distance(values: Mapping[str, Tensor]) -> float:
-        return _sqnr(wanted, Walk(model.network, values, on=False).finish(sample))
+        found = _sqnr(wanted, Walk(model.network, values, on=False).finish(sample))
+        return -math.inf if math.isnan(found) else found  # the logarithm of a constant that is 0 on the grid
 
     own = distance({})
     layers = [site.tensors for site in find_sites(model) if site.kind == "weight"]

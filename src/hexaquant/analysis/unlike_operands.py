@@ -7,13 +7,16 @@ leave the scores a step of 2.35: they are all 0, at an SQNR of the whole of 46 d
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import onnx_ir as oir
+from torch import Tensor
 
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.output_slices import output_slices
+from hexaquant.ptq.graph_change import watch
 from hexaquant.sim.plan import QuantPlan
 
 LEAST_DB = 12.0
@@ -69,6 +72,26 @@ class Unlike:
 def joined_tensors(graph: Graph) -> list[str]:
     """The operands of all Concats of two or more tensors that are computed."""
     return list(dict.fromkeys(v.name or "" for node in _concats(graph) for v in _computed(node)))
+
+
+def find_unlike(graph: Graph, plan: QuantPlan, samples: Iterable[Mapping[str, Any]]) -> list[Unlike]:
+    """The Concats that spoil an operand, by what ``samples`` (batches by input name) show of the float network."""
+    names = joined_tensors(graph)
+    seen = dict[str, Seen]()
+    if not names:
+        return []
+
+    def look(name: str) -> Callable[[Tensor], None]:
+        def see(x: Tensor) -> None:
+            new = Seen(float(x.min()), float(x.max()), float(x.double().var(correction=0)))
+            old = seen.get(name)
+            low, high = (new.low, new.high) if old is None else (min(old.low, new.low), max(old.high, new.high))
+            seen[name] = Seen(low, high, new.variance if old is None else max(old.variance, new.variance))
+
+        return see
+
+    watch(graph, samples, {name: look(name) for name in names})
+    return list(unlike_operands(graph, plan, seen))
 
 
 def unlike_operands(graph: Graph, plan: QuantPlan, seen: Mapping[str, Seen]) -> Iterator[Unlike]:

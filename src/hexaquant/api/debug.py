@@ -24,6 +24,7 @@ from hexaquant.analysis.intermediates import Intermediates
 from hexaquant.analysis.places import Place, find_places
 from hexaquant.analysis.sensitivity import make_study
 from hexaquant.analysis.statistics import collect_meters
+from hexaquant.analysis.unlike_operands import find_unlike
 from hexaquant.api.analyze import float_networks
 from hexaquant.core import html
 from hexaquant.core.atomic import write_text
@@ -117,8 +118,9 @@ def debug(
     meters = collect_meters(model, floats, study.sites, log.track(inputs, "statistics", len(inputs)))
     weights = collect_weight_noise(model, floats, study.sites, log.track(inputs, "weights", len(inputs)))
     errors, refused = _compare(out, model, floats, inputs, mode, target, workers, log)
+    unlike = find_unlike(model.source_graph, model.plan, inputs)
     places = find_places(model.source_graph, model.plan)
-    found = diagnose(Evidence(model, study.sites, places, meters, weights, errors, given))
+    found = diagnose(Evidence(model, study.sites, places, meters, weights, errors, given, unlike))
     report = DebugReport(
         out,
         mode,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from hexaquant.analysis.data_check import doubts, look_at
-from hexaquant.analysis.unlike_operands import Seen, joined_tensors, unlike_operands
+from hexaquant.analysis.unlike_operands import find_unlike
 from hexaquant.api.settings import GivenOverrides, Settings, resolve
 from hexaquant.core.errors import InputError
 from hexaquant.core.events import Events
@@ -27,7 +26,6 @@ from hexaquant.ir.graph import Graph
 from hexaquant.ir.input_spec import first_samples, input_specs
 from hexaquant.ir.normalize import float_network, notes_of, require_static
 from hexaquant.ptq.apply import State, apply_graph_steps, apply_recipe
-from hexaquant.ptq.graph_change import watch
 from hexaquant.ptq.recipe import Recipe
 from hexaquant.sim.plan import QuantPlan
 from hexaquant.sim.planner import make_plan
@@ -115,23 +113,8 @@ def say_what_data_are(data: Dataset, events: Events) -> None:
 
 def warn_of_unlike_operands(model: Model, data: Dataset, events: Events) -> None:
     """Say which Concats spoil an operand, by what the first LOOKED_AT samples show of the float network."""
-    names = joined_tensors(model.source_graph)
-    seen = dict[str, Seen]()
-    if not names:
-        return
-
-    def look(name: str) -> Callable[[Tensor], None]:
-        def see(x: Tensor) -> None:
-            new = Seen(float(x.min()), float(x.max()), float(x.double().var(correction=0)))
-            old = seen.get(name)
-            low, high = (new.low, new.high) if old is None else (min(old.low, new.low), max(old.high, new.high))
-            seen[name] = Seen(low, high, new.variance if old is None else max(old.variance, new.variance))
-
-        return see
-
     samples = first_samples(data.batches(LOOKED_AT), data.specs, LOOKED_AT)
-    watch(model.source_graph, samples, {name: look(name) for name in names})
-    for found in unlike_operands(model.source_graph, model.plan, seen):
+    for found in find_unlike(model.source_graph, model.plan, samples):
         layer = model.source_graph.origin(found.node)
         events.warn("quantize", f"{layer} (Concat): {found.text}; {found.why}; {found.fix}", doubt=True)
 
