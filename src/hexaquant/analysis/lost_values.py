@@ -26,7 +26,7 @@ def lost_near_zero(
 ) -> Iterator[tuple[oir.Node, float]]:
     """(steep operator, part of its input's values other than 0 that are less than one step from 0)."""
     for node in graph.nodes:
-        source = node.inputs[0].name if node.op_type in STEEP and node.inputs[0] is not None else None
+        source = (node.inputs[0].name or "") if node.op_type in STEEP and node.inputs[0] is not None else ""
         meter = meters.get(plan.root(source).name) if source in plan.tensors else None
         if meter is None or meter.encoding.grid.is_float:
             continue
