@@ -220,6 +220,31 @@ def moved(s: Sketch, x: str, shape: tuple[int, ...]) -> bool:
     return True
 
 
+def cropped(s: Sketch, x: str, shape: tuple[int, ...]) -> bool:
+    """Some elements cut off either end of some axes, or the second part of a Split."""
+    axes = [axis for axis, size in enumerate(shape) if axis and size > 3]
+    if not axes:
+        return False
+    if s.pick(True, False, False):
+        axis = s.pick(*axes)
+        first = int(s.rng.integers(1, shape[axis]))
+        index = len(s.nodes)
+        rest = tuple(size - first if i == axis else size for i, size in enumerate(shape))
+        s.add("Split", [x, s.constant(np.array([first, shape[axis] - first]))], None, outputs=2, axis=axis)
+        s.values[f"v{index}_1"] = rest
+        s.values[s.add("Relu", [f"v{index}"], None)] = tuple(
+            first if i == axis else size for i, size in enumerate(shape)
+        )
+        return True
+    cut = [axis for axis in axes if s.pick(True, False)] or axes[-1:]
+    begin = {axis: s.pick(0, 1, 2) for axis in cut}
+    end = {axis: shape[axis] - s.pick(0, 0, 1) for axis in cut}
+    bounds = [s.constant(np.array(list(numbers))) for numbers in (begin.values(), end.values(), cut)]
+    size = tuple(end[axis] - begin[axis] if axis in begin else d for axis, d in enumerate(shape))
+    s.add("Slice", [x, *bounds], size)
+    return True
+
+
 def chosen(s: Sketch, x: str, shape: tuple[int, ...]) -> bool:
     condition = s.add(s.pick("Greater", "Less"), [x, s.constant(np.float32(0.1))], None)
     s.add("Where", [condition, x, s.constant(np.float32(0.0))], shape)
@@ -228,7 +253,7 @@ def chosen(s: Sketch, x: str, shape: tuple[int, ...]) -> bool:
 
 GROWERS: tuple[Grower, ...] = (
     unary, unary, unary, binary, binary, convolution, convolution, transposed, pool, global_pool, resize, product,
-    linear, linear, norm, norm, reduction, reshaped, moved, moved, positive, chosen,
+    linear, linear, norm, norm, reduction, reshaped, moved, moved, cropped, positive, chosen,
 )  # fmt: skip
 
 
