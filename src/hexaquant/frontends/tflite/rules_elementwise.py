@@ -18,9 +18,20 @@ def same(op_type: str) -> Rule:
     """The ONNX operator that computes the same of all inputs."""
 
     def rule(call: Call) -> oir.Value:
-        return call.op(op_type, *(call.input(i) for i in range(call.count)))
+        return call.op(op_type, *operands(call))
 
     return rule
+
+
+def operands(call: Call) -> list[oir.Value]:
+    """All inputs. A quantized constant gets the rank of the largest: move_transposes.py asks for it."""
+    values = [call.input(i) for i in range(call.count)]
+    largest = max(len(call.shape(value)) for value in values)
+    for i, value in enumerate(values):
+        missing = largest - len(call.shape(value))
+        if missing and call.array(i) is not None and is_quantized(call.tensor(i)):
+            values[i] = call.op("Unsqueeze", value, call.const(list(range(missing)), "int64"))
+    return values
 
 
 def negated(op_type: str) -> Rule:

@@ -5,7 +5,8 @@ the layout of the convolutions, and the Transposes meet and cancel. Repeated unt
 
 1. Transpose of a Transpose is one with the composed permutation; the identity is removed; equal ones are shared.
 2. Down: an operator whose data inputs are all transposed by P computes before the Transpose (push_transpose.py). Where
-   some inputs are not, they are transposed back if that removes more Transposes than it adds.
+   some inputs are not, they are transposed back if that removes more Transposes than it adds; that of a dequantized
+   constant costs nothing, as it is folded (fold_dequantized.py).
 3. A Transpose that is left and only moves dimensions of size 1 is a Reshape (which merge_reshapes absorbs).
 4. Up: a Transpose that no rule could remove moves before the operators that compute its input from one tensor, so that
    it ends at the graph's border (or meets another).
@@ -31,7 +32,8 @@ from hexaquant.ir.edit import (
     taken_names,
     unique_name,
 )
-from hexaquant.ir.graph import Graph
+from hexaquant.ir.graph import Graph, constant
+from hexaquant.ir.passes.fold_dequantized import fold_dequantized
 from hexaquant.ir.passes.push_transpose import Perm, Rewrite, inverse, rewrite_of
 
 MAX_SWEEPS = 8
@@ -45,6 +47,7 @@ def move_transposes(graph: Graph) -> int:
         for _ in range(MAX_SWEEPS):
             if not sweep(trial):
                 break
+    fold_dequantized(trial)
     after = count_transposes(trial)
     if after < before:
         graph.model = trial.model
@@ -135,7 +138,8 @@ def _push(graph: Graph, node: oir.Node, taken: set[str]) -> bool:
     if perm is None or rewrite is None or not any(perms[i] == perm for i in rewrite.data):
         return False
     missing = [i for i in rewrite.data if perms[i] != perm]
-    if missing and _gain(node, rewrite, missing) <= 0:
+    costly = [i for i in missing if not _is_dequantized_constant(node.inputs[i])]
+    if costly and _gain(node, rewrite, missing, costly) <= 0:
         return False
     data = {}
     for index in rewrite.data:
@@ -150,8 +154,13 @@ def _push(graph: Graph, node: oir.Node, taken: set[str]) -> bool:
     return True
 
 
-def _gain(node: oir.Node, rewrite: Rewrite, missing: list[int]) -> int:
-    """Transposes removed less those added when ``node`` moves before those of its inputs."""
+def _is_dequantized_constant(value: oir.Value | None) -> bool:
+    node = producer(value, "DequantizeLinear")
+    return node is not None and constant(node.inputs[0]) is not None
+
+
+def _gain(node: oir.Node, rewrite: Rewrite, missing: list[int], costly: list[int]) -> int:
+    """Transposes removed less those added (to ``costly`` ones) when ``node`` moves before those of its inputs."""
     removed = 0
     for index in rewrite.data:
         value = node.inputs[index]
@@ -161,7 +170,7 @@ def _gain(node: oir.Node, rewrite: Rewrite, missing: list[int]) -> int:
     readers = [r for output in node.outputs for r in _readers(output)]
     cancelled = [r for r in readers if perm_of(r) == back]
     stays = len(cancelled) < len(readers) or any(v.is_graph_output() for v in node.outputs)
-    return removed + bool(cancelled) - len(missing) - stays
+    return removed + bool(cancelled) - len(costly) - stays
 
 
 def _pull(graph: Graph, transpose: oir.Node, taken: set[str]) -> bool:
