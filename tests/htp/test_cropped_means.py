@@ -17,7 +17,6 @@ from hexaquant.qnn.runtime import Runtime
 from ir.onnx_text import assert_same, graph, random, run
 from qnn.compiled import ARCH, SOC
 
-
 TRANSPOSED = "Transpose <perm = [0,3,1,2]> (x1)"
 CONVOLVED = "Conv (x1, w)"
 

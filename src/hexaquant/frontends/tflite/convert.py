@@ -28,7 +28,11 @@ def convert(subgraphs: Sequence[Subgraph], source: str, shapes: Shapes) -> tuple
     conversion = _Conversion(subgraphs, source)
     conversion.write_inputs(shapes)
     for operator in subgraphs[0].operators:
-        conversion.write(operator)
+        try:
+            conversion.write(operator)
+        except (ArithmeticError, IndexError, KeyError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise conversion.writer.refuse(f"is malformed ({reason}); convert the model again") from error
     return conversion.finish()
 
 

@@ -35,7 +35,7 @@ def from_tflite(path: str | Path, shapes: Shapes | None = None) -> Graph:
         subgraphs = read_subgraphs(data)
         if not subgraphs:
             raise DamagedFile("it has no network")
-    except (DamagedFile, OverflowError, MemoryError) as error:
+    except (DamagedFile, ValueError, OverflowError, MemoryError) as error:
         raise InputError(f"{path}: the .tflite file is damaged ({error}); convert the model again") from error
     graph, states = convert(subgraphs, path.name, shapes or {})
     name_batch(graph, shapes or {})
