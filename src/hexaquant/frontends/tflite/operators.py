@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import onnx_ir as oir
 
 from hexaquant.frontends.tflite import rules_elementwise as each
+from hexaquant.frontends.tflite import rules_landmarks as landmarks
 from hexaquant.frontends.tflite import rules_layers as layers
 from hexaquant.frontends.tflite import rules_mediapipe as mediapipe
 from hexaquant.frontends.tflite import rules_movement as movement
@@ -147,7 +148,9 @@ RULES: Mapping[str, Rule] = {
     "Convolution2DTransposeBias": mediapipe.transpose_conv_bias,
     "MaxPoolingWithArgmax2D": mediapipe.max_pool_argmax,
     "MaxUnpooling2D": mediapipe.max_unpool,
-    "TransformLandmarks": mediapipe.transform_landmarks,
+    "Landmarks2TransformMatrix": landmarks.transform_matrix,
+    "TransformTensorBilinear": landmarks.transform_tensor,
+    "TransformLandmarks": landmarks.transform_landmarks,
 }
 
 OWN_ACTIVATION = frozenset(

@@ -2,7 +2,7 @@
 
 Convolution2DTransposeBias: a transposed convolution with a bias. MaxPoolingWithArgmax2D: the largest of each window and
 its place within the window. MaxUnpooling2D: every number at that place of its window, zero elsewhere.
-TransformLandmarks: points (x, y[, z]) through the first two rows of a 4x4 matrix.
+Those of landmarks are in rules_landmarks.py.
 """
 
 from __future__ import annotations
@@ -78,8 +78,3 @@ def max_unpool(call: Call) -> oir.Value:
     parts = call.op("Reshape", spread, call.const([rows, h, w, height, width * c], "int64"))
     moved = call.op("Transpose", parts, perm=[0, 1, 3, 2, 4])
     return call.op("Reshape", moved, call.const([rows, h * height, w * width, c], "int64"))
-
-
-def transform_landmarks(call: Call) -> oir.Value:
-    """Inputs: landmarks (..., n * dimensions) or (..., n, dimensions), a matrix (1, 4, 4)."""
-    raise call.refuse("is not supported yet")
