@@ -11,45 +11,16 @@ import numpy as np
 import pytest
 from flatbuffers import flexbuffers
 
-from frontends.tflite_networks import computed, imported, normal
+from frontends.tflite_networks import computed, imported, normal, one_operator
 from hexaquant.core.errors import UnsupportedOpError
 from hexaquant.frontends.tflite.flexbuffer import read_map
 
 Arrays = Sequence[np.ndarray]
 
 
-def file_of(kind: str, options: bytes, inputs: Arrays, constants: Arrays, outputs: Sequence[tuple[int, ...]]) -> bytes:
-    """A file with one custom operator."""
-    import flatbuffers
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    buffers, tensors = [schema.BufferT()], []
-    for shape, data in (
-        [(a.shape, None) for a in inputs] + [(a.shape, a) for a in constants] + [(s, None) for s in outputs]
-    ):
-        tensor = schema.TensorT()
-        tensor.shape, tensor.name, tensor.buffer = list(shape), f"t{len(tensors)}", 0
-        if data is not None:
-            tensor.buffer = len(buffers)
-            buffers.append(schema.BufferT())
-            buffers[-1].data = np.frombuffer(data.astype(np.float32).tobytes(), np.uint8)
-        tensors.append(tensor)
-    code, operator, graph, model = schema.OperatorCodeT(), schema.OperatorT(), schema.SubGraphT(), schema.ModelT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
-    code.customCode = kind
-    given = len(inputs) + len(constants)
-    operator.inputs, operator.outputs = list(range(given)), list(range(given, len(tensors)))
-    operator.customOptions = np.frombuffer(options, np.uint8)
-    graph.tensors, graph.operators = tensors, [operator]
-    graph.inputs, graph.outputs = list(range(len(inputs))), operator.outputs
-    model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], buffers
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
 def outputs_of(folder: Path, kind: str, options: bytes, inputs: Arrays, shapes: Any, constants: Arrays = ()) -> Any:
-    return computed(imported(folder, file_of(kind, options, inputs, constants, shapes)), inputs)
+    data = one_operator(kind, options, [*inputs, *constants], shapes, given=len(inputs))
+    return computed(imported(folder, data), inputs)
 
 
 @pytest.mark.parametrize(("padding", "kernel", "size"), [(1, 3, (8, 12)), (2, 2, (8, 12)), (2, 3, (9, 13))])
@@ -108,14 +79,14 @@ def test_a_crop_around_landmarks(tmp_path: Path, target: float) -> None:
         "left_rotation_idx": 3, "right_rotation_idx": 11, "target_rotation_radians": target, "scale_x": 1.1,
         "scale_y": 0.9, "output_width": 8, "output_height": 6, "subset_idxs": [1, 5, 7, 19, 300 % 20, 2],
     }  # fmt: skip
-    packed = flexbuffers.Dumps(options)
+    packed = bytes(flexbuffers.Dumps(options))
     assert read_map(packed) == options
     matrix = outputs_of(tmp_path, "Landmarks2TransformMatrix", packed, [points], [(1, 4, 4)])[0]
     wanted = matrix_of(points.astype(np.float64), options)
     assert np.abs(matrix[0] - wanted).max() < 1e-4
 
     image = normal(1, 30, 32, 4)
-    size = flexbuffers.Dumps({"output_width": 8, "output_height": 6})
+    size = bytes(flexbuffers.Dumps({"output_width": 8, "output_height": 6}))
     crop = outputs_of(tmp_path, "TransformTensorBilinear", size, [image, matrix], [(1, 6, 8, 4)])[0]
     for row, column in np.ndindex(6, 8):
         x, y = (matrix[0, :2] @ np.array([column + 0.5, row + 0.5, 0, 1])) - 0.5
@@ -126,7 +97,7 @@ def test_a_crop_around_landmarks(tmp_path: Path, target: float) -> None:
         assert np.abs(across[0] * (i + 1 - y) + across[1] * (y - i) - crop[0, row, column]).max() < 1e-3
 
     back = outputs_of(
-        tmp_path, "TransformLandmarks", flexbuffers.Dumps({"dimensions": 3}), [points, matrix], [points.shape]
+        tmp_path, "TransformLandmarks", bytes(flexbuffers.Dumps({"dimensions": 3})), [points, matrix], [points.shape]
     )[0]
     placed = np.concatenate([points[0, :, :2], np.zeros((20, 1)), np.ones((20, 1))], 1) @ matrix[0].T
     assert np.abs(back[0, :, :2] - placed[:, :2]).max() < 1e-3 and (back[..., 2] == points[..., 2]).all()

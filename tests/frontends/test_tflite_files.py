@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import hexaquant as hq
-from frontends.tflite_networks import computed, converted, imported, interpreted, normal
+from frontends.tflite_networks import computed, converted, imported, interpreted, normal, one_operator, options_kind
 from hexaquant.core.errors import HexaquantError, InputError, UnsupportedOpError
 from hexaquant.core.metrics import sqnr_db
 from hexaquant.frontends.tflite.model_file import read_subgraphs
@@ -67,24 +67,9 @@ def test_the_schema_is_that_of_tensorflow() -> None:
 @pytest.mark.parametrize("operator", OPTIONS)
 def test_options_are_read_as_tensorflow_writes_them(operator: str) -> None:
     """Every field of the options gets a number of its own, TensorFlow packs it, our reader finds it by name."""
-    import flatbuffers
     from tensorflow.lite.python import schema_py_generated as schema
 
-    special = {
-        "CONCATENATION": "Concatenation",
-        "MAX_POOL_2D": "Pool2D",
-        "AVERAGE_POOL_2D": "Pool2D",
-        "L2_POOL_2D": "Pool2D",
-    }
-    special |= {
-        "L2_NORMALIZATION": "L2Norm",
-        "UNIDIRECTIONAL_SEQUENCE_RNN": "SequenceRNN",
-        "SVDF": "SVDF",
-        "RNN": "RNN",
-    }
-    special |= {name: "Reducer" for name in OPTIONS if name.startswith("REDUCE_") or name in ("MEAN", "SUM")}
-    wanted = special.get(operator, operator).replace("_", "").lower() + "options"
-    kind = next(name for name in vars(schema.BuiltinOptions) if name.lower() == wanted)
+    kind = options_kind(operator)
     options = getattr(schema, f"{kind}T")()
     fields = [name for name in vars(options) if not callable(getattr(options, name))]
     for number, name in enumerate(fields, 1):
@@ -93,19 +78,8 @@ def test_options_are_read_as_tensorflow_writes_them(operator: str) -> None:
         setattr(options, name, [number] if before is None and "shared" not in name.lower() else whole)
     if operator == "VAR_HANDLE":
         options.container, options.sharedName = "1", "2"
-    code = schema.OperatorCodeT()
-    code.builtinCode = getattr(schema.BuiltinOperator, operator)
-    code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-    made = schema.OperatorT()
-    made.builtinOptionsType, made.builtinOptions = getattr(schema.BuiltinOptions, kind), options
-    made.inputs, made.outputs = [], []
-    graph = schema.SubGraphT()
-    graph.tensors, graph.inputs, graph.outputs, graph.operators = [], [], [], [made]
-    model = schema.ModelT()
-    model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [code], [graph], []
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    found = read_subgraphs(bytes(builder.Output()))[0].operators[0]
+    given = {name: getattr(options, name) for name in fields}
+    found = read_subgraphs(one_operator(operator, given, [], [], given=0))[0].operators[0]
     assert found.kind == operator
     written = {"".join(filter(str.isalnum, name)).lower(): getattr(options, name) for name in fields}
     renamed = {"activation": "fusedactivationfunction", "multiplier": "depthmultiplier", "projectionclip": "projclip"}
