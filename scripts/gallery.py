@@ -1,4 +1,4 @@
-"""Other people's networks, from file to binary: ``scripts/gallery.py --PART``, PART of packages, tflite, hf, torch, keras.
+"""Other people's networks, from file to binary: ``scripts/gallery.py --PART`` (packages, tflite, hf, torch, keras).
 
 Each part lies in its own module under scripts/gallery and says what it needs. Results: JSON under --out and a summary.
 """
