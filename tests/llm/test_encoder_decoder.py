@@ -21,6 +21,8 @@ PAST = 20
 VOCABULARY, WIDTH, HEADS, LAYERS = 320, 64, 4, 2
 HIDDEN = -50.0
 START = 1
+NEAR = 0.05
+"""Margin of a near tie: random weights quantize worse than trained ones, as in test_genie.py."""
 Feed = dict[str, np.ndarray]
 Run = Callable[[Feed], Any]
 
@@ -107,6 +109,9 @@ def t5() -> Network:
         tie_word_embeddings=False, decoder_start_token_id=START,
     )  # fmt: skip
     model = speaking(T5ForConditionalGeneration(config))
+    with torch.no_grad():  # its scores are not scaled: queries are small instead, as T5 is initialized
+        for name, parameter in model.named_parameters():
+            parameter.mul_((WIDTH // HEADS) ** -0.5 if name.endswith(".q.weight") else 1)
     attentions = [block.layer[1].EncDecAttention for block in model.decoder.block]
     projections = [p for attention in attentions for p in (attention.k, attention.v)]
     decoder = Decoder(model.decoder, model.lm_head, 12, has_positions=False)
@@ -189,4 +194,4 @@ def test_a_decoding_loop_on_the_target_says_what_fp32_says(make: Callable[[], Ne
             margins.append(ranked(found, net.fp32(x, found)))
     assert len(set(found)) == STEPS + 1
     for token, (expected, margin) in zip(found[1:], margins, strict=True):
-        assert token == expected or margin < 0.01, (found, margins)
+        assert token == expected or margin < NEAR, (found, margins)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from hexaquant import llm
 from hexaquant.core.errors import InputError, WorkerError
+from hexaquant.llm.binary import compile_decoder
 from hexaquant.llm.genie import Genie, host_config
 from hexaquant.llm.loop import Loop, choose
 from hexaquant.llm.record import open_llm
@@ -106,14 +108,31 @@ def test_the_devices_binary_holds_the_weights_once(folder: Path) -> None:
     assert shared < twin - weights
 
 
+def test_an_interrupted_compilation_keeps_the_binary_that_it_made(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    _, record = open_llm(copy)
+    whole = (copy / record.device_binary).read_bytes()
+    (copy / record.device_binary).unlink()
+    made: list[str] = []
+
+    def recorded(lowered: Any, binary: Path, *rest: Any, **how: Any) -> Any:
+        made.append(binary.name)
+        return compile_decoder(lowered, binary, *rest, **how)
+
+    monkeypatch.setattr("hexaquant.llm.pipeline.compile_decoder", recorded)
+    llm.compile(copy)
+    assert made == [record.device_binary] and len((copy / record.device_binary).read_bytes()) == len(whole)
+
+
 def test_a_query_that_hangs_is_ended(folder: Path) -> None:
     with pytest.raises(WorkerError, match="took longer than"), Genie(folder, timeout_s=0.001):
         pass
 
 
 def test_a_damaged_binary_is_refused_before_genie_sees_it(folder: Path, tmp_path: Path) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     _, record = open_llm(copy)

@@ -129,14 +129,17 @@ def compile_folder(
     lowered = [lower_graph(folder, shapes, record.soc, log) for shapes in record.shapes]
     log.note("compile", same_weights(lowered))
     io = {graph_name(one.shapes): {"io": one.report.io.names()} for one in lowered}
-    sizes = {}
     for name, shared in ((record.twin, False), (record.device_binary, True)):
+        context = f"context {name}"
+        if not force and is_current(folder, context, wanted, [name]):  # a run that was interrupted made it
+            log.note("compile", f"{name} is compiled already; kept")
+            continue
         log.note("compile", f"compiling {name}")
-        sizes[name] = compile_decoder(lowered, folder / name, record.soc, o_level, share_weights=shared).info.size
+        compile_decoder(lowered, folder / name, record.soc, o_level, share_weights=shared)
+        amend_manifest(folder, files=[name], sections={context: {KEY: wanted, "graphs": io}})
     coverage = {graph_name(one.shapes): one.coverage.counts() for one in lowered}
-    sections: dict[str, Any] = {f"context {name}": {"graphs": io} for name in sizes}
-    sections["compile"] = {KEY: wanted, "o_level": o_level, "sizes": sizes, "coverage": coverage}
-    amend_manifest(folder, files=[*names, *sizes], sections=sections)
+    section = {KEY: wanted, "o_level": o_level, "coverage": coverage}
+    amend_manifest(folder, files=names, sections={"compile": section})
     return _summary(folder)
 
 
