@@ -25,6 +25,7 @@ from hexaquant.io.dataset import Dataset
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.input_spec import first_samples, input_specs
 from hexaquant.ir.normalize import float_network, notes_of, require_static
+from hexaquant.ir.sample_size import samples_in_a_run
 from hexaquant.ptq.apply import State, apply_graph_steps, apply_recipe
 from hexaquant.ptq.recipe import Recipe
 from hexaquant.sim.plan import QuantPlan
@@ -77,6 +78,7 @@ def quantize_graph(
     graph = reference.clone()
     prepare_for_target(graph, settings.target)
     dataset = open_data(data, reference)
+    batch_size = samples_in_a_run(graph, batch_size)
     recipe = settings.recipe
     for note in notes_of(reference):
         (events or Events()).note("import", note)

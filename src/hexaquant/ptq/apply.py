@@ -18,6 +18,7 @@ from hexaquant.core.events import Events
 from hexaquant.core.sealed import load_sealed, save_sealed
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.input_spec import InputSpec, input_specs
+from hexaquant.ir.sample_size import samples_to_hold
 from hexaquant.ptq.gate import Gate, IfBetter, first, try_graph_step, try_model_step
 from hexaquant.ptq.recipe import Recipe, entry
 from hexaquant.ptq.step import Batches, GraphStep, ModelStep, StepReport
@@ -53,7 +54,7 @@ def apply_graph_steps(
     if not recipe.graph_steps:
         return []
     gate = Gate(graph, batches) if _has_optional(recipe.graph_steps) else None
-    trial = _trial(recipe, plan, batches, input_specs(graph))
+    trial = _trial(recipe, plan, batches, input_specs(graph), samples_to_hold(graph, TRIAL))
 
     def run(step: GraphStep | IfBetter) -> StepReport:
         if isinstance(step, IfBetter) and gate is not None:
@@ -64,13 +65,13 @@ def apply_graph_steps(
 
 
 def _trial(
-    recipe: Recipe, plan: Callable[[Graph], QuantPlan], batches: Batches, specs: Sequence[InputSpec]
+    recipe: Recipe, plan: Callable[[Graph], QuantPlan], batches: Batches, specs: Sequence[InputSpec], most: int
 ) -> Callable[[Graph], QuantizedModel]:
-    """Quantizes a graph by the model steps of ``recipe`` up to the first optional one, on TRIAL samples."""
+    """Quantizes a graph by the model steps of ``recipe`` up to the first optional one, on at most ``most`` samples."""
 
     @functools.cache
     def few() -> list[Mapping[str, Any]]:  # read for an optional step only
-        return first(batches(), specs, TRIAL)
+        return first(batches(), specs, most)
 
     def quantized(graph: Graph) -> QuantizedModel:
         model = QuantizedModel(graph, plan(graph))

@@ -27,6 +27,7 @@ from torch import Tensor, fx
 
 from hexaquant.core.events import Events
 from hexaquant.core.grid import PerChannel
+from hexaquant.ir.sample_size import samples_to_hold
 from hexaquant.ptq.lockstep import Env, Machine, runnable_chunks
 from hexaquant.ptq.target_offsets import along_channels, before_activation
 from hexaquant.sim.from_file import FROM_FILE
@@ -62,12 +63,15 @@ def correct_biases(
 ) -> list[LayerReport]:
     """Correct the biases of ``model`` (calibrated, quantizers on) in place on the first ``samples`` samples.
 
+    Fewer where they are too large to be held (ir/sample_size.py).
+
     ``offsets``: tensor name -> (C,) what the target computes more than the simulation does, on average
     (ptq/target_offsets.py): then it is the target's mean error that goes. ``refit_gain``: fit gains, too.
     """
     machine = _Machine(model, offsets or {})
     biases = _bias_of_output(model)
-    envs = [machine.inputs(chunk) for chunk in runnable_chunks(model, batches, samples)]
+    held = samples_to_hold(model.source_graph, samples)
+    envs = [machine.inputs(chunk) for chunk in runnable_chunks(model, batches, held)]
     reports = []
     for node in (events or Events()).track(machine.nodes, "bias correction"):
         for env in envs:

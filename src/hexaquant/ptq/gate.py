@@ -25,6 +25,7 @@ from hexaquant.ir.executor.build import build_module
 from hexaquant.ir.graph import Graph
 from hexaquant.ir.input_spec import InputSpec, input_specs, sample_count, samples_of_a_run, take
 from hexaquant.ir.passes.dequantized import steps_of
+from hexaquant.ir.sample_size import samples_to_hold
 from hexaquant.ptq.step import Batches, GraphStep, ModelStep, StepReport
 from hexaquant.sim.model import QuantizedModel
 
@@ -67,7 +68,9 @@ class Gate:
         self._batches = batches
         self._scores: dict[int, tuple[oir.Model, float]] = {}
         self.standing: float | None = None
-        self._held = first(self._part(batches(), held=True), self._specs, MOST) or list(batches())[:1]
+        self._held = (
+            first(self._part(batches(), held=True), self._specs, samples_to_hold(graph, MOST)) or list(batches())[:1]
+        )
         self.samples = sum(sample_count(batch, self._specs) for batch in self._held)
         network = build_module(graph, share=True).eval()
         names = [value.name or "" for value in graph.inputs]
