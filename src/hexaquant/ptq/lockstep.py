@@ -207,6 +207,12 @@ def _outputs(result: Any) -> list[Tensor]:
 
 
 def _is_pair(both: Tensor, first: Tensor, second: Tensor) -> bool:
-    if not both.dim() or both.shape[1:] != first.shape[1:] or len(both) != len(first) + len(second):
+    if (
+        not both.dim()
+        or not first.dim()
+        or not second.dim()
+        or both.shape[1:] != first.shape[1:]
+        or len(both) != len(first) + len(second)
+    ):
         return False
     return torch.allclose(both, torch.cat([first, second]), rtol=1e-3, atol=1e-4 * max(1.0, float(both.abs().max())))
