@@ -66,6 +66,24 @@ def clip_as_min_of_max(view: View, node: oir.Node) -> bool:
     return True
 
 
+def find_clip_beyond_range(view: View, node: oir.Node) -> str:
+    """A Clip(0, high) of a layer's quantized output whose encoding ends below ``high``."""
+    low, high = (view.number(value) for value in (*node.inputs[1:3], None, None)[:2])
+    held = view.span(node.outputs[0]) if view.is_qdq else None
+    before = view.producer(node.inputs[0], *ABSORBING)
+    if held is None or before is None or view.encoding(node.inputs[0]) is None:
+        return ""
+    if low != 0 or high is None or high <= held[1]:
+        return ""
+    return f"clips '{before.name}' ({before.op_type}) at {high:g}, beyond its encoding"
+
+
+def clip_as_relu(view: View, node: oir.Node) -> bool:
+    """The encoding of the output ends below the upper bound already."""
+    view.replace(node, "Relu", [node.inputs[0]])
+    return True
+
+
 def find_small_reciprocal(view: View, node: oir.Node) -> str:
     """Before a plan any Reciprocal may be one of small values."""
     held = view.span(node.inputs[0])

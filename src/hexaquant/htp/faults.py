@@ -176,6 +176,17 @@ FAULTS: tuple[Fault, ...] = (
         "a Min of a Max (above 46 dB in 8 bits, 65 dB in 16 bits)",
     ),
     Fault(
+        "clip-beyond-range",
+        ("Clip",),
+        chains.find_clip_beyond_range,
+        "computes wrongly",
+        "write it as a Relu",
+        "-0.1 dB in 8 and 16 bits behind a convolution with an encoding of its own (TFLite 16x8 has it so)",
+        chains.clip_as_relu,
+        "a Relu (44 dB in 8 bits, 83 dB in 16 bits)",
+        at_lowering=True,
+    ),
+    Fault(
         "max-of-min",
         ("Max",),
         chains.find_max_of_min,
