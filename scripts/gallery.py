@@ -1,4 +1,5 @@
-"""Other people's networks, from file to binary: ``scripts/gallery.py --PART`` (packages, tflite, hf, torch, keras).
+"""Other people's networks, from file to binary: ``scripts/gallery.py --PART`` (packages, tflite, hf, torch, keras,
+recurrent).
 
 Each part lies in its own module under scripts/gallery and says what it needs. Results: JSON under --out and a summary.
 """
@@ -10,7 +11,14 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-PARTS = {"packages": "packages", "tflite": "tflite", "hf": "hf", "torch": "torch_zoo", "keras": "keras_zoo"}
+PARTS = {
+    "packages": "packages",
+    "tflite": "tflite",
+    "hf": "hf",
+    "torch": "torch_zoo",
+    "keras": "keras_zoo",
+    "recurrent": "recurrent",
+}
 
 
 def main() -> int:

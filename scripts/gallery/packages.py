@@ -92,7 +92,7 @@ def _mel(folders: Folders, count: int, seed: int) -> Samples:
     return {"input_1": np.stack([mel[8 * i : 8 * i + 76, :, None][None] for i in range(count)]).astype(np.float32)}
 
 
-def _embeddings(folders: Folders, count: int, seed: int) -> Samples:
+def embeddings(folders: Folders, count: int, seed: int) -> Samples:
     import onnxruntime as ort
 
     session = ort.InferenceSession(str(folders["openwakeword==0.4.0"] / MODELS / "embedding_model.onnx"))
@@ -167,7 +167,7 @@ NETWORKS = (
         ("--shape", "input=1,1760"),
     ),
     Network("openwakeword embedding", "openwakeword==0.4.0", f"{MODELS}/embedding_model.onnx", _mel),
-    Network("openwakeword hey_jarvis", "openwakeword==0.4.0", f"{MODELS}/hey_jarvis_v0.1.onnx", _embeddings),
+    Network("openwakeword hey_jarvis", "openwakeword==0.4.0", f"{MODELS}/hey_jarvis_v0.1.onnx", embeddings),
     Network("ddddocr det", "ddddocr", "ddddocr/common_det.onnx", _image("images", 416, bgr=True)),
 )
 
