@@ -314,10 +314,14 @@ def _refuse_data_dependence(module: nn.Module, error: BaseException, name: str) 
     ) from error
 
 
+UNREGISTERED = "_ModuleNotInstalledAsSubmoduleError"
+"""The tracer's own exception where it goes on without a name: no cause of anything."""
+
+
 def causes(error: BaseException) -> Iterator[BaseException]:
     """``error`` and what it came from, the deepest last."""
     now: BaseException | None = error
-    while now is not None:
+    while now is not None and type(now).__name__ != UNREGISTERED:
         yield now
         now = now.__cause__ or now.__context__
 
