@@ -92,7 +92,8 @@ def test_dynamic_quantization_of_onnxruntime(tmp_path: Path, network: str, per_c
     text, weights, samples = {"cnn": (CNN, CNN_WEIGHTS, IMAGES), "tagger": (TAGGER, TAGGER_WEIGHTS, IDS)}[network]
     source, path = file(tmp_path / "float.onnx", text, weights), tmp_path / "net.onnx"
     kinds = ["MatMul", "LSTM", "Gather", "Gemm", "Conv"]
-    quantize_dynamic(source, path, per_channel=per_channel, op_types_to_quantize=kinds)
+    # Weights of 7 bits: on processors without VNNI onnxruntime's sums of 8 x 8 bits saturate, and are no truth.
+    quantize_dynamic(source, path, per_channel=per_channel, reduce_range=True, op_types_to_quantize=kinds)
     graph = float_network(load(path))
     assert is_float(graph) and distance(path, samples, graph) > 35
     assert not [node for node in graph.nodes if node.domain]

@@ -32,8 +32,8 @@ def logits_in_chunks(made: Decoder, sequence: list[int]) -> np.ndarray:
     return np.concatenate(found)
 
 
-def assert_same(model: Any, **sizes: int) -> Decoder:
-    made = describe(model, **{"context": 64, "prompt": 8, **sizes})
+def assert_same(model: Any, context: int = 64, prompt: int = 8) -> Decoder:
+    made = describe(model, context, prompt)
     sequence = tokens(43)
     with torch.no_grad():
         expected = model(torch.tensor([sequence])).logits[0].numpy()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hexaquant.analysis.self_check import Expected, run_binary
 from hexaquant.core.errors import TargetError
@@ -45,6 +49,17 @@ def _where(qdq: Graph | None, target: Target, expected: Expected) -> str:
         f"the first that parts is {parting.layer} (tensor '{parting.tensor}', {parting.db:.1f} dB): give it other bits "
         "with --overrides or leave it float; --no-check compiles all the same"
     )
+
+
+@contextmanager
+def apart(binary: Path, sections: Mapping[str, Any]) -> Iterator[Path]:
+    """A copy of ``binary`` in a folder of its own, with ``sections`` (names of inputs and outputs) in its manifest: the
+    one beside ``binary`` records an earlier binary until this one is found right."""
+    with tempfile.TemporaryDirectory(prefix="hexaquant-check-") as name:
+        copy = Path(name) / binary.name
+        shutil.copyfile(binary, copy)
+        amend_manifest(copy.parent, files=[copy.name], sections=dict(sections))
+        yield copy
 
 
 def check_dlc(dlc: Path, report: LowerReport, expected: Expected, target: Target, qdq: Graph) -> None:

@@ -12,7 +12,7 @@ import onnx_ir as oir
 
 from hexaquant.analysis.coverage import prove_coverage
 from hexaquant.analysis.self_check import Expected, check_file, expect, keep_expected, kept_expected
-from hexaquant.api.check_binary import check_binary
+from hexaquant.api.check_binary import apart, check_binary
 from hexaquant.core.atomic import write_text
 from hexaquant.core.errors import TargetError
 from hexaquant.core.events import Events
@@ -116,7 +116,9 @@ def check_compiled(out: Path, soc: Target, log: Events) -> None:
     binary = out / binary_name(soc)
     log.note("check", f"running {binary.name} beside onnxruntime")
     qdq = Graph(oir.load(out / STATIC), str(out / QDQ))
-    check_binary(binary, _expected(out, qdq), soc, qdq)
+    expected = _expected(out, qdq)
+    with apart(binary, {"lower": {"io": read_manifest(out).lowering.io}}) as copy:
+        check_binary(copy, expected, soc, qdq)
 
 
 def _check_or_remove(out: Path, soc: Target, log: Events) -> None:

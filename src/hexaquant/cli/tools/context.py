@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,21 +118,18 @@ def make_context(
 def _check(binary: Path, graphs: Mapping[str, Path], section: dict[str, Any], target: Target) -> None:
     """Run each graph on what is kept beside its DLC; a ``binary`` that computes something else goes away."""
     from hexaquant.analysis.self_check import kept_expected
-    from hexaquant.api.check_binary import check_binary
+    from hexaquant.api.check_binary import apart, check_binary
     from hexaquant.core.errors import TargetError
 
     found = {name: kept_expected(dlc, sha256_of(dlc)) for name, dlc in graphs.items()}
-    with tempfile.TemporaryDirectory(prefix="hexaquant-check-") as name:
-        copy = Path(name) / binary.name
-        shutil.copyfile(binary, copy)
-        amend_manifest(copy.parent, files=[copy.name], sections={f"context {copy.name}": section})
-        try:
+    try:
+        with apart(binary, {f"context {binary.name}": section}) as copy:
             for graph, expected in found.items():
                 if expected is not None:
                     check_binary(copy, expected, target, graph=graph)
-        except TargetError:
-            binary.unlink(missing_ok=True)
-            raise
+    except TargetError:
+        binary.unlink(missing_ok=True)
+        raise
 
 
 def _entry(dlc: Path, settings: GraphSettings, graph: GraphRecord) -> dict[str, Any]:
