@@ -2,9 +2,9 @@
 
 Where the target has float16 (v69 on) LSTM, GRU and RNN stay one operator in graph, plan, simulation and training; it
 computes in float16, and lowering writes it out step by step (steps.py). Measured against integers step by step, LSTM
-of 40 inputs, 64 hidden units, 32 steps, w8a8: 40.1 to 28.5 dB, and calibration sees one operator. 1024 steps are a limit of
-patience, not of the target: the largest that was compiled is plcmos' 250. v68 has no float16:
-there planning unrolls, and every step has integers of its own, up to 128 steps.
+of 40 inputs, 64 hidden units, 32 steps, w8a8: 40.1 to 28.5 dB, and calibration sees one operator. 1024 steps are a
+limit of patience, not of the target: the largest that was compiled is plcmos' 250. v68 has no float16: there planning
+unrolls, and every step has integers of its own, up to 128 steps.
 """
 
 from __future__ import annotations
