@@ -54,8 +54,8 @@ def test_figures_texts_and_sizes(tmp_path: Path) -> None:
     cache = 30 * 3 * (64 + 64) * 256
     assert f"{cache / 2**20:.3g} MiB" in found
     assert re.findall("<td>(Paris[^\n]*?)</td>", found) == [
-        "Paris, yes.",
-        "Paris, yes.",
+        "Paris, of course.",
+        "Paris, of course.",
         "Paris<mark> &lt;b&gt;</mark>",
         "Paris<mark> &lt;b&gt;</mark>",
     ]
