@@ -31,7 +31,7 @@ W8A8: dict[str, tuple[float, float]] = {
     "norms": (43, 40),
     "squeeze_excite": (23, 35),
     "two_by_two": (32, 41),
-    "lstm": (30, 33),
+    "lstm": (39, 43),
     "attention": (29, 30),
     "norm_mlp": (33, 33),
     "embedding": (37, 33),
@@ -49,7 +49,7 @@ W8A8: dict[str, tuple[float, float]] = {
 """Least SQNR in dB over the outputs: of the simulation against FP32, of the target against the simulation."""
 
 OTHER_SCHEMES: list[tuple[str, str, float, float]] = [
-    ("lstm", "w8a16", 52, 67),
+    ("lstm", "w8a16", 57, 64),  # its cells compute in float16, in the simulation in float32; in integers it was 52, 67
     ("vision_transformer", "w8a16", 42, 67),
     ("super_resolution", "w8a16", 56, 60),
     ("unet", "w4a8", 11, 25),
