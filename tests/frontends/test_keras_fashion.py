@@ -22,7 +22,7 @@ def test_a_trained_keras_network_keeps_its_accuracy_on_the_target(tmp_path: Path
     fashion.keras.utils.set_random_seed(0)
     model = fashion.network()
     fashion.train(model, epochs=3, images=12_800)
-    reports = fashion.deploy(model, tmp_path, images=400, qat_images=4_800)
+    reports = fashion.deploy(model, tmp_path, images=1_000, qat_images=4_800)
     for scheme, report in reports.items():
         scores = report["metrics"]
         assert scores["fp32"] > 0.7

@@ -78,7 +78,7 @@ def test_what_is_not_a_clip_is_left(text: str, bounds: dict[str, np.ndarray]) ->
 def agreement(model: Graph, scheme: str, folder: Path) -> float:
     """SQNR in dB of the target against the simulation."""
     simulation, x = export(model, folder, scheme), 2 * random(4, 8, seed=99)
-    compile_folder(folder)
+    compile_folder(folder, check=False)
     with torch.no_grad():
         wanted = simulation(torch.from_numpy(x)).numpy()
     with Runtime(folder / binary_name(simulation.plan.target)) as runtime:
